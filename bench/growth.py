@@ -7,13 +7,16 @@ Fills a database (a fill that was killed goes on where it was; rows are made by 
 starts two servers side by side, one on a nearly empty database (50 conversations) and one on the full one. Each figure
 is asked of both in turn; printed are the lower quartiles in milliseconds (what others do on the machine shows least
 there) and their ratio. small: 20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5
-runs, 5 lines of the bill and 50 events. With --data the databases stay there and are used again.
+runs, 5 lines of the bill and 50 events; for each there is a trace of five spans that another program sent, and for four
+hundred of them a knowledge base of about two hundred chunks (or --bases in all: 5,000 are a million chunks, and take an
+hour). full has 1,000 projects. With --data the databases stay there and are used again.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import asyncpg
 from bed import KEY, machine, serving
@@ -34,6 +38,11 @@ from stoa.db.sql import parse
 
 SCALES = {"small": 20_000, "medium": 60_000, "full": 200_000}
 EMPTY, BATCH, PROJECTS = 50, 2_000, 20
+OF_A_PROJECT, OF_A_BASE = 200, 400
+"""Conversations for which there is one."""
+WORDS_OF_A_BASE = 12_000
+"""About two hundred chunks."""
+BASE = "Growth"
 SQL = parse(Path(__file__).with_suffix(".sql").read_text(), "growth.sql")
 
 
@@ -49,12 +58,35 @@ class Place:
 
 
 def born(data_dir: Path) -> None:
-    """A first start: schema, organization, key and models."""
-    with serving(data_dir):
-        pass
+    """A first start: schema, organization, key and models, and a knowledge base with one document."""
+    with serving(data_dir) as (_, url):
+        place = Place(data_dir, url)
+        held = place.ask("GET", "/v1/knowledgebases")["data"]
+        if held and held[0]["chunk_count"]:
+            return
+        project = place.ask("GET", "/v1/projects?sort=created_at")["data"][0]["id"]
+        base = held[0]["id"] if held else place.ask(
+            "POST", "/v1/knowledgebases", {"name": BASE, "project_id": project})["data"]["id"]  # fmt: skip
+        draw = random.Random(7)
+        words = [f"w{int(draw.random() ** 3 * 20_000)}" for _ in range(WORDS_OF_A_BASE)]
+        text = "\n\n".join(" ".join(words[at : at + 80]) + "." for at in range(0, len(words), 80))
+        upload(place, f"/v1/knowledgebases/{base}/upload", text)
+        while not place.ask("GET", f"/v1/knowledgebases/{base}")["data"]["chunk_count"]:
+            time.sleep(1)
 
 
-async def fill(data_dir: Path, conversations: int) -> float:
+def upload(place: Place, path: str, text: str) -> None:
+    boundary = "growth-boundary"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="growth.txt"\r\n'
+        f"Content-Type: text/plain\r\n\r\n{text}\r\n--{boundary}--\r\n"
+    ).encode()
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": f"multipart/form-data; boundary={boundary}"}
+    with urlopen(Request(place.url + path, data=body, headers=headers), timeout=120) as answer:
+        answer.read()
+
+
+async def fill(data_dir: Path, conversations: int, bases: int) -> float:
     """Seconds that it took; nothing where it is full already."""
     embedded = await start_embedded(data_dir)
     connection = await asyncpg.connect(embedded.dsn, command_timeout=24 * 3600)
@@ -66,25 +98,48 @@ async def fill(data_dir: Path, conversations: int) -> float:
         await connection.execute(SQL.functions)
         if await connection.fetchval("SELECT count(*) FROM projects") == 1:
             await connection.execute(SQL.projects, org_id, PROJECTS - 1)
+        if await connection.fetchval("SELECT count(*) FROM projects") < conversations // OF_A_PROJECT:
+            await connection.execute(SQL.more_projects, org_id, conversations // OF_A_PROJECT)
         await connection.execute(SQL.places)
         # A replica's session fires no triggers: the rows are whole by construction, and foreign keys need not be
         # checked one by one.
         await connection.execute("SET synchronous_commit = off; SET session_replication_role = replica")
-        done = await connection.fetchval("SELECT coalesce(max(last), 0) FROM growth.done")
-        if done >= conversations:
+        base = await connection.fetchval("SELECT id FROM knowledgebases WHERE name = $1", BASE)
+        filled = [
+            await batches(connection, "conversations", conversations, BATCH, SQL.rows, lambda first, last: (
+                org_id, model_id, first, last, conversations, key_id, PROJECTS)),
+            await batches(connection, "traces", conversations, BATCH, SQL.traces, lambda first, last: (
+                org_id, first, last, conversations)),
+            await batches(connection, "bases", bases, 10, SQL.base_copies, lambda first, last: (
+                base, first, last)),
+        ]  # fmt: skip
+        if not any(filled):
             return 0.0
-        for first in range(done + 1, conversations + 1, BATCH):
-            last = min(first + BATCH - 1, conversations)
-            async with connection.transaction():
-                await connection.execute(SQL.rows, org_id, model_id, first, last, conversations, key_id, PROJECTS)
-                await connection.execute("INSERT INTO growth.done VALUES ($1)", last)
-            print(f"\r{last:,} of {conversations:,} conversations", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         await connection.execute("VACUUM (ANALYZE)")
         return time.monotonic() - begun
     finally:
         await connection.close()
         await embedded.stop()
+
+
+async def batches(
+    connection: asyncpg.Connection,
+    kind: str,
+    count: int,
+    batch: int,
+    statement: str,
+    arguments: Callable[[int, int], tuple[object, ...]],
+) -> bool:
+    """So many of a kind; goes on where it was. False where nothing was left to do."""
+    done = await connection.fetchval("SELECT coalesce(max(last), 0) FROM growth.filled WHERE kind = $1", kind)
+    for first in range(done + 1, count + 1, batch):
+        last = min(first + batch - 1, count)
+        async with connection.transaction():
+            await connection.execute(statement, *arguments(first, last))
+            await connection.execute("INSERT INTO growth.filled VALUES ($1, $2)", kind, last)
+        print(f"\r{last:,} of {count:,} {kind}", end="", file=sys.stderr, flush=True)
+    return done < count
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -121,6 +176,41 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
 
     talk = conversation()
     spare: list[str] = []
+    base = page(place, "/v1/knowledgebases?page_size=1&sort=created_at")["data"][0]["id"]
+    project = page(place, "/v1/projects?page_size=1&sort=created_at")["data"][0]["id"]
+    made_key = place.ask("POST", "/v1/access-keys", {"name": "traces", "project_id": project})["data"]["key"]
+
+    def traced(method: str, path: str, body: object = None) -> Any:
+        """Traces belong to a project, and so does the key that asks for them."""
+        return call(method, place.url, made_key, path, body)
+
+    trace = traced("GET", "/v1/traces?wire=sdk&page_size=1")["data"][0]["id"]
+    sent = [0]
+
+    def streamed(path: str, body: object | None = None, first: bool = False) -> object:
+        """All of a stream, or until its first event."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        with urlopen(Request(place.url + path, data=data, headers=headers), timeout=60) as answer:
+            return answer.readline() if first else answer.read()
+
+    def collected() -> object:
+        """A hundred spans of a new trace."""
+        sent[0] += 1
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        key = f"{time.time_ns()}-{sent[0]}"
+        spans = [
+            {"id": f"{key}-{n}", "name": "Step", "type": "workflow" if n == 0 else "node", "trace_id": key,
+             "source_id": "growth", "start_time": now, "end_time": now, "status": "succeeded",
+             "parent_run_id": f"{key}-0" if n else None, "input": "w1 w2 w3", "output": "w4 w5"}
+            for n in range(100)
+        ]  # fmt: skip
+        traced("POST", "/v1/traces", {"runs": spans})
+        return key
+
+    def searched(mode: str, **more: object) -> object:
+        body = {"query": "w17 w203 w1011", "limit": 10, "alpha": {"keyword": 0, "hybrid": 0.5, "semantic": 1}[mode]}
+        return place.ask("POST", f"/v1/knowledgebases/{base}/vector-search", {**body, **more})
 
     def made() -> None:
         spare.append(conversation())
@@ -155,6 +245,26 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
         "short run": lambda: short_run(talk),
         "new conversation with a run": made,
         "deletion with its proof": deleted,
+        "time to the first event": lambda: streamed(
+            f"/v3/conversations/{conversation()}/messages", {"content": "Hello"}, first=True
+        ),
+        "a run's stream, replayed": lambda: streamed(f"/v1/runs/{runs}/stream"),
+        "a run's stream, resumed": lambda: streamed(f"/v1/runs/{runs}/stream?after_sequence=5"),
+        "projects, page 1": lambda: page(place, "/v1/projects"),
+        "100 spans collected": collected,
+        "traces, page 1": lambda: traced("GET", "/v1/traces"),
+        "traces of a session": lambda: traced("GET", "/v1/traces?session_id=session-7"),
+        "traces, q= a frequent word": lambda: traced("GET", "/v1/traces?wire=sdk&q=w1"),
+        "traces, q= a rare word": lambda: traced("GET", "/v1/traces?wire=sdk&q=zanzibar"),
+        "one trace": lambda: traced("GET", f"/v1/traces/{trace}"),
+        "traces by model": lambda: traced("GET", "/v1/trace-aggregates?group_by=model"),
+        "knowledge bases, page 1": lambda: page(place, "/v1/knowledgebases"),
+        "search, by words": lambda: searched("keyword"),
+        "search, by meaning": lambda: searched("semantic"),
+        "search, hybrid": lambda: searched("hybrid"),
+        "search, hybrid with a filter": lambda: searched(
+            "hybrid", filters={"field": "file_id", "operator": "!=", "value": "none"}
+        ),
     }
 
 
@@ -224,6 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--conversations", type=int)
+    parser.add_argument("--bases", type=int)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
@@ -233,13 +344,14 @@ def main() -> None:
         home.mkdir(exist_ok=True)
         home.chmod(0o755)
         empty, full = Place(home / "empty"), Place(home / "full")
-        for place, count in ((empty, EMPTY), (full, conversations)):
+        bases = conversations // OF_A_BASE if options.bases is None else options.bases
+        for place, count, copies in ((empty, EMPTY, 1), (full, conversations, bases)):
             born(place.data_dir)
-            seconds = asyncio.run(fill(place.data_dir, count))
+            seconds = asyncio.run(fill(place.data_dir, count, copies))
         print(machine())
         print(
             f"{conversations:,} conversations, {conversations * 10:,} messages, {conversations * 5:,} runs,"
-            f" {conversations * 50:,} events,"
+            f" {conversations * 50:,} events, {conversations * 5:,} spans, {bases + 1:,} knowledge bases,"
             f" filled in {seconds:.0f} s; lower quartiles of {options.rounds}, ms"
         )
         print(f"{'':<38}{'empty':>12}{'full':>12}{'ratio':>9}", flush=True)

@@ -1,5 +1,5 @@
-"""`python -m tests.crash [--long] [--workflows | --gateway] [--seed N] [--minutes M]`: the campaign of faults, reported
-as JSON."""
+"""`python -m tests.crash [--long] [--failover | --gateway | --workflows] [--seed N] [--minutes M]`: the campaign of
+faults, reported as JSON."""
 
 import argparse
 import asyncio
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support.crashes.campaign import FATES, campaign
 from tests.support.crashes.dying_graph import every_death
+from tests.support.crashes.failover import FAILOVERS, FailoverField
 from tests.support.crashes.gateway import gateway_campaign
 
 if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
@@ -20,6 +21,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     parser.add_argument("--workflows", action="store_true", help="a graph's server dies at every statement, instead")
     parser.add_argument("--gateway", action="store_true", help="calls of the AI gateway, instead")
     parser.add_argument("--every", type=int, help="with --gateway: a fault at each so many bytes")
+    parser.add_argument("--failover", action="store_true", help="the database fails over to its standby, instead")
     options = parser.parse_args()
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="stoa-crash-", dir=memory if memory.is_dir() else None) as home:
@@ -31,6 +33,23 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
             every = options.every or (1 if options.long else 23)
             data = options.home or Path(home) / "data"
             report = asyncio.run(gateway_campaign(data, seed=options.seed, every=every, at_once=200, kills=6))
+            print(json.dumps(report.as_json(), indent=1))
+            raise SystemExit(0)
+        if options.failover:
+            FailoverField.streams_min = 100 if options.long else 10
+            rounds, streams = (30, 200) if options.long else (len(FAILOVERS), 20)
+            report = asyncio.run(
+                campaign(
+                    options.home or Path(home) / "data",
+                    faults=rounds,
+                    fates=rounds,
+                    seed=options.seed,
+                    clients=streams,
+                    seconds_max=options.minutes * 60,
+                    kinds=FAILOVERS,
+                    kind_of_field=FailoverField,
+                )
+            )
             print(json.dumps(report.as_json(), indent=1))
             raise SystemExit(0)
         faults, fates, clients = (10_000, 500, 20) if options.long else (300, 2 * len(FATES), 8)

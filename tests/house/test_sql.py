@@ -22,6 +22,11 @@ FILLINGS = {
     "{list_traces}": load("stoa.traces").list_traces.rstrip().rstrip(";"),
     "{own_status}": "r.status",
     "{own_name}": "'Answer'",
+    "{directory}": "blobs",
+    "{table}": "files",
+    "{column}": "sha256",
+    "{columns}": "org_id, sha256",
+    "{names}": "SELECT name FROM files",
     "{target}": "knowledge_vectors",
     "{source}": "ONLY knowledge_vectors",
 }

@@ -1,4 +1,4 @@
-"""Agents over HTTP: tools, the ledger, people, helpers, limits, answers of a given shape; what a client sees of
+"""Agents over HTTP: tools, the ledger, people, subagents, limits, answers of a given shape; what a client sees of
 each."""
 
 import asyncio
@@ -292,7 +292,7 @@ async def test_helpers_work_at_once_and_fail_alone(serve: Serve) -> None:
     delegate = calling(("delegate", '{"brief": "Part one"}'), ("delegate", '{"brief": "Part two"}'))
 
     class Parts(ScriptedModel):
-        """Answers helpers by their brief, the agent by its turn."""
+        """Answers subagents by their brief, the agent by its turn."""
 
         def stream(self, request: Any) -> Any:
             brief = request.messages[0].parts[0].text
@@ -320,7 +320,7 @@ async def test_helpers_work_at_once_and_fail_alone(serve: Serve) -> None:
         results = server.model.requests[-1].messages[-1].parts
         assert [(part.result, part.failed) for part in results] == [
             ("Result one", False),
-            ("The helper failed: busy", True),
+            ("The subagent failed: busy", True),
         ]
         # Without the flag there is no such tool.
         await server.ask(conversation, "Alone")

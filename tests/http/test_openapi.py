@@ -19,7 +19,7 @@ from stoa.streams.vocabulary import StreamEvent
 from tests.conftest import FIRST_KEY, Running
 from tests.support.apps import deployed
 
-EXAMPLES_MAX = 6
+EXAMPLES_MAX = 3
 
 
 async def document(server: Running, host: str) -> dict[str, Any]:

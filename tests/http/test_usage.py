@@ -115,7 +115,7 @@ async def test_days_are_days(priced: Running) -> None:
 
 
 async def test_helpers_tools_and_estimates_add_up(priced: Running) -> None:
-    """Each reply is a line: the agent's, its helper's, one whose provider counted nothing."""
+    """Each reply is a line: the agent's, its subagent's, one whose provider counted nothing."""
     delegate = [*calling(("delegate", '{"brief": "Part"}'))[:-1], [Usage(10, 10), Finish("tool_calls")]]
     uncounted = [[TextDelta("x" * 40)], [Finish("stop")]]
     priced.model.scripts = [delegate, uncounted, answer("All in all.")]
@@ -169,6 +169,8 @@ async def test_sums_say_what_the_lines_say(running: Running, monkeypatch: pytest
             ("day,model,kind", f"&project_id={other}"),
             ("key_id,project_id", "&kind=run"),
             ("model", f"&key_id={project_id}"),
+            ("day,key_id", ""),
+            ("kind", "&model=m1"),
         )
     ]
     database = await Database.open(running.dsn, connections_max=2)
@@ -185,6 +187,8 @@ async def test_sums_say_what_the_lines_say(running: Running, monkeypatch: pytest
     assert await told() == await true()
     assert await connection.fetchval("SELECT count(*) FROM usage_sums") == 0
     await summing.catch_up()
+    assert await connection.fetchval("SELECT until = totals_until FROM usage_progress")
+    assert await connection.fetchval("SELECT count(*) FROM usage_totals WHERE NOT keyed AND width = 'hour'") > 100
     hours = await connection.fetchval("SELECT count(*) FROM usage_sums WHERE width = 'hour'")
     assert hours > 100
     assert await told() == await true()

@@ -238,13 +238,20 @@ class Way:
         self._database, self._user = parts.path, parts.username
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[Any]] = set()
+        self._closed = False
         self._open = asyncio.Event()
         self._open.set()
 
     @property
-    def dsn(self) -> str:
+    def address(self) -> tuple[str, int]:
         assert self._server is not None
-        return f"postgresql://{self._user}@127.0.0.1:{self._server.sockets[0].getsockname()[1]}{self._database}"
+        host, port = self._server.sockets[0].getsockname()
+        return str(host), int(port)
+
+    @property
+    def dsn(self) -> str:
+        return "postgresql://{}@{}:{}{}".format(self._user, *self.address, self._database)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -253,7 +260,10 @@ class Way:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        self._closed = True
+        self.open()
         self.cut()
+        await asyncio.gather(*self._carrying)
 
     def block(self) -> None:
         self._open.clear()
@@ -269,8 +279,13 @@ class Way:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         further: asyncio.StreamWriter | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
         try:
             await self._open.wait()
+            if self._closed:
+                return
             back, further = await asyncio.open_unix_connection(self._socket)
             self._writers.add(further)
             ways = [asyncio.create_task(self._carry(reader, further)), asyncio.create_task(self._carry(back, writer))]
@@ -281,6 +296,7 @@ class Way:
         except OSError:
             pass
         finally:
+            self._carrying.discard(task)
             for end in (writer, further):
                 if end is not None:
                     self._writers.discard(end)

@@ -12,6 +12,7 @@ import httpx
 from stoa.access.rules import digest, new_secret
 from tests.support.apps import deployed
 from tests.support.running import Running
+from tests.support.transfers import made_up
 
 
 @dataclass
@@ -123,7 +124,11 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
     ]
     need = {"name": "n", "type": "connection", "form": {"title": "Secret CRM"}, "spec": {"type": "x"}, "optional": True}
     required = await server.call("POST", f"/v1/workflows/{app['workflow_id']}/requirements", 201, json=need)
+    manifest, _ = made_up(("tools", False, [b'{"id": "x"}']))
+    importing = (await server.call("POST", "/v1/imports", 201, json=manifest))["data"]
     ids = {
+        "import_id": importing["id"],
+        "number": "no-number",
         "requirement_id": required["data"]["id"],
         "callback_id": str(uuid4()),
         "session_id": str(uuid4()),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+from tests.support.transfers import made_up
+
 NOWHERE = str(uuid4())
 
 
@@ -297,4 +299,11 @@ ROUTES = [
     Route("GET", "/v1/projects/ID", needs_id=True),
     Route("PUT", "/v1/projects/ID", {"name": "p"}, needs_id=True),
     Route("DELETE", "/v1/projects/ID", needs_id=True),
+    Route("GET", "/v1/projects/ID/export", needs_id=True, paged=False),
+    Route("GET", "/v1/imports"),
+    Route("POST", "/v1/imports", made_up()[0]),
+    Route("GET", "/v1/imports/ID", needs_id=True),
+    Route("DELETE", "/v1/imports/ID", needs_id=True),
+    Route("PUT", "/v1/imports/ID/parts/ID", needs_id=True),
+    Route("POST", "/v1/imports/ID/apply", {"dry_run": True}, needs_id=True),
 ]

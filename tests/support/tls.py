@@ -22,9 +22,10 @@ def _name(text: str) -> x509.Name:
 
 
 class Authority:
-    """Signs a certificate for `localhost` and 127.0.0.1. `bundle` is what its company hands out (PEM)."""
+    """Signs a certificate for `localhost` and 127.0.0.1, on request one that has expired. `bundle` is what its company
+    hands out (PEM)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, expired: bool = False) -> None:
         key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         made = x509.CertificateBuilder().not_valid_before(now - _DAY).not_valid_after(now + _DAY)
@@ -37,6 +38,8 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        ends = now - _DAY / 2 if expired else now + _DAY
+        made = x509.CertificateBuilder().not_valid_before(now - _DAY).not_valid_after(ends)
         leaf = (
             made.subject_name(_name("localhost"))
             .issuer_name(root.subject)

@@ -99,6 +99,7 @@ def test_what_others_put_into_the_environment_is_no_setting() -> None:
 def test_every_setting_has_its_variable() -> None:
     known: Any = variables()
     assert {f"STOA_{name.upper()}" for name in Settings.model_fields} - set(known) == {
+        "STOA_BACKUP",
         "STOA_EMBEDDINGS",
         "STOA_MCP_SERVERS",
         "STOA_MODELS",

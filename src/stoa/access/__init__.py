@@ -3,6 +3,7 @@
 from stoa.access.acting import Acting
 from stoa.access.explaining import Explaining
 from stoa.access.mailing import MailServer
+from stoa.access.orgs import Orgs
 from stoa.access.owners import FirstOwner
 from stoa.access.passwords import Passwords
 from stoa.access.rules import PERMISSIONS
@@ -24,6 +25,7 @@ __all__ = [
     "NewUser",
     "Newcomers",
     "OrgRole",
+    "Orgs",
     "Passwords",
     "Sessions",
     "Tokens",

@@ -15,10 +15,8 @@ SELECT count(*) FROM (
       AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6) LIMIT $7) lines;
 
 -- name: chained_lines
--- In the order of the chain, with the hash before each.
-SELECT a.*, coalesce(p.hash, decode(repeat('00', 32), 'hex')) AS previous FROM audit a
-LEFT JOIN audit p ON p.org_id = a.org_id AND p.sequence = a.sequence - 1
-WHERE a.org_id = $1 AND a.sequence > $2 ORDER BY a.sequence LIMIT $3;
+-- In the order of the chain, from the line $2 on, whose hash is the one before the next.
+SELECT * FROM audit WHERE org_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3;
 
 -- name: head
 SELECT sequence, hash FROM audit_heads WHERE org_id = $1;

@@ -56,13 +56,17 @@ class Audit:
 
     async def export(self, principal: Principal, after: int) -> AsyncGenerator[Sequence[AuditLine]]:
         """The organization's chain after the line `after`, in pieces; no connection is held between them."""
+        previous = audit_chain.GENESIS
         while True:
             async with self._database.tenant(principal) as tx:
                 rows = await tx.fetch(SQL.chained_lines, principal.org_id, after, EXPORTED_MAX)
+            if rows and rows[0]["sequence"] == after:
+                previous, rows = rows[0]["hash"], rows[1:]
             if not rows:
                 return
+            hashes = [previous, *(row["hash"] for row in rows)]
             after = rows[-1]["sequence"]
-            yield [line_of(row, row["previous"]) for row in rows]
+            yield [line_of(row, before) for row, before in zip(rows, hashes, strict=False)]
 
     async def begin_export(self, principal: Principal) -> None:
         """Raises what can be refused, and seals what is not yet in the chain."""

@@ -9,7 +9,8 @@ SELECT id FROM orgs ORDER BY created_at, id LIMIT 1;
 INSERT INTO orgs (id, name) VALUES ($1, $2);
 
 -- name: insert_project
-INSERT INTO projects (org_id, id, name, description, visibility) VALUES ($1, $2, $3, $4, $5) RETURNING *;
+INSERT INTO projects (org_id, id, name, description, visibility, retention_days) VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING *;
 
 -- name: insert_key
 INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by, rate_limit, spending_limit_usd, spending_period,
@@ -116,7 +117,10 @@ SELECT * FROM projects WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 SELECT count(*) FROM projects WHERE org_id = $1;
 
 -- name: update_project
-UPDATE projects SET name = $3, description = $4, visibility = $5, updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING *;
+-- $7 says whether $6, how long conversations are kept, is meant.
+UPDATE projects SET name = $3, description = $4, visibility = $5,
+    retention_days = CASE WHEN $7::boolean THEN $6 ELSE retention_days END, updated_at = now()
+WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: project_in_use
 -- Whether anything of value lives in a project.

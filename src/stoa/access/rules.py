@@ -62,6 +62,7 @@ PERMISSIONS: Final = (
     "memory:read",
     "memory:write",
     "models:read",
+    "projects:transfer",
     "projects:write",
     "router:call",
     "runs:read",

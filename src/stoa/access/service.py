@@ -13,7 +13,7 @@ from stoa.access import people, rules, store
 from stoa.access.lookups import KeyLookups
 from stoa.access.ports import Dependents, NoDependents
 from stoa.access.store import SQL
-from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectRole, Revocation
+from stoa.access.types import AccessKey, NewKey, Org, Project, ProjectChange, ProjectRole, Revocation
 from stoa.access.uses import KeyUses
 from stoa.db import Database, Row, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
@@ -64,7 +64,7 @@ class Access:
             if org_id is None:
                 org_id = self._ids.new()
                 await tx.execute(SQL.insert_org, org_id, "Default")
-                await tx.fetchrow(SQL.insert_project, org_id, self._ids.new(), "Default", None, "internal")
+                await tx.fetchrow(SQL.insert_project, org_id, self._ids.new(), "Default", None, "internal", None)
             secret = chosen or rules.new_secret()
             await tx.fetchrow(
                 SQL.insert_key,
@@ -286,9 +286,7 @@ class Access:
             raise _no_project(project_id)
         return store.project(row)
 
-    async def create_project(
-        self, principal: Principal, name: str, description: str | None, visibility: str, once: IdempotencyKey | None
-    ) -> Project:
+    async def create_project(self, principal: Principal, wanted: ProjectChange, once: IdempotencyKey | None) -> Project:
         if principal.project_id is not None:
             raise Forbidden("A project-scoped key cannot make projects; use an organization-wide one.")
         project_id = self._ids.new()
@@ -300,7 +298,15 @@ class Access:
                 if row is None:
                     raise NotFound("The project that this Idempotency-Key made was deleted.")
                 return store.project(row)
-            row = await tx.fetchrow(SQL.insert_project, principal.org_id, project_id, name, description, visibility)
+            row = await tx.fetchrow(
+                SQL.insert_project,
+                principal.org_id,
+                project_id,
+                wanted.name,
+                wanted.description,
+                wanted.visibility,
+                wanted.retention_days,
+            )
             assert row is not None
             created = store.project(row)
             if principal.user_id is not None:
@@ -310,11 +316,18 @@ class Access:
                 await idempotency.record(tx, principal, once, {"id": str(created.id)}, created.id)
         return created
 
-    async def update_project(
-        self, principal: Principal, project_id: UUID, name: str, description: str | None, visibility: str
-    ) -> Project:
+    async def update_project(self, principal: Principal, project_id: UUID, wanted: ProjectChange) -> Project:
         async with self._database.tenant(principal) as tx:
-            row = await tx.fetchrow(SQL.update_project, principal.org_id, project_id, name, description, visibility)
+            row = await tx.fetchrow(
+                SQL.update_project,
+                principal.org_id,
+                project_id,
+                wanted.name,
+                wanted.description,
+                wanted.visibility,
+                wanted.retention_days,
+                not wanted.keeps_retention,
+            )
             if row is None:
                 raise _no_project(project_id)
             await audit.record(tx, principal, "project.update", project_id)

@@ -79,4 +79,5 @@ def project(row: Row) -> Project:
         row["visibility"],
         row["created_at"],
         row["updated_at"],
+        row["retention_days"],
     )

@@ -164,6 +164,19 @@ class Project:
     visibility: str
     created_at: datetime
     updated_at: datetime
+    retention_days: float | None = None
+    """Conversations in which nothing has happened for so long are deleted; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectChange:
+    """What a project is to be. `keeps_retention`: `retention_days` is not meant, and stays as it is."""
+
+    name: str
+    description: str | None
+    visibility: str
+    retention_days: float | None = None
+    keeps_retention: bool = False
 
 
 @dataclass(frozen=True, slots=True)

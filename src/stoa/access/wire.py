@@ -15,6 +15,7 @@ from stoa.access.types import (
     OrgRole,
     PersonalToken,
     Project,
+    ProjectChange,
     ProjectRole,
     Revocation,
     User,
@@ -77,6 +78,11 @@ class ProjectBody(Body):
     org_id: UUID | None = None
     description: Description | None = None
     visibility: Literal["internal", "private"] = "internal"
+    retention_days: Annotated[float, Field(gt=0, le=36_500)] | None = Field(
+        None,
+        description="Conversations in which nothing has happened for so many days are deleted, with a receipt. Null:"
+        " never. A PUT without it leaves it as it is.",
+    )
 
 
 class AccessKeyWire(Wire):
@@ -273,6 +279,7 @@ class ProjectWire(Wire):
     name: str
     description: str | None
     visibility: Literal["internal", "private"]
+    retention_days: float | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -330,6 +337,11 @@ def created_token(value: PersonalToken, secret: str | None) -> CreatedTokenWire:
 
 def _token_fields(value: PersonalToken) -> dict[str, Any]:
     return {name: getattr(value, name) for name in TokenWire.model_fields}
+
+
+def project_change(body: ProjectBody) -> ProjectChange:
+    meant = "retention_days" in body.model_fields_set
+    return ProjectChange(body.name, body.description, body.visibility, body.retention_days, not meant)
 
 
 def project(value: Project) -> ProjectWire:

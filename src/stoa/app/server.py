@@ -16,6 +16,7 @@ from stoa.app import choices
 from stoa.app.adapters import Toolbox
 from stoa.app.slices import Slices, open_slices
 from stoa.db import Database
+from stoa.db.backup.notes import check_whole
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
@@ -63,6 +64,8 @@ EXPOSED_HEADERS: Final = (
 )
 """What a page in a browser may read of an answer."""
 DOCTOR_CONNECTIONS_MAX: Final = 4
+READY_SECONDS_MAX: Final = 4.0
+"""`GET /ready` waits no longer than this for the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +96,17 @@ async def open_server(
 ) -> AsyncGenerator[Server]:
     """Everything between a database and an ASGI app, started in order and stopped in reverse."""
     clock, ids = clock or SystemClock(), ids or RandomIds()
-    await migrate(dsn)
+    check_whole(settings.data_dir)
+    session_dsn = choices.plain(settings.database_session_url)
+    await migrate(dsn, session_dsn=session_dsn)
     async with AsyncExitStack() as stack:
-        database = await Database.open(dsn, connections_max=settings.connections_max)
+        database = await Database.open(dsn, session_dsn=session_dsn, connections_max=settings.connections_max)
         stack.push_async_callback(database.close)
-        kit, owner = _kit(database, dsn, clock, ids, choices.secret_of(settings))
+        kit, owner = _kit(database, clock, ids, choices.secret_of(settings))
         stack.push_async_callback(kit.schemas.close)
         first_key = await owner.bootstrap(choices.plain(settings.bootstrap_key))
         slices = await stack.enter_async_context(open_slices(settings, kit, owner, builtin=builtin, toolbox=toolbox))
-        heartbeats = await _start(stack, kit, slices.all)
+        heartbeats = await _start(stack, kit, slices)
         slices.node.stuck_loops = heartbeats.stuck
 
         async def drain() -> None:
@@ -137,10 +142,15 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
 
     Slices are built, so that their checks are known, and not started.
     """
-    await migrate(dsn)
-    database = await Database.open(dsn, connections_max=DOCTOR_CONNECTIONS_MAX, command_seconds_max=doctor.SECONDS_MAX)
+    check_whole(settings.data_dir)
+    session_dsn = choices.plain(settings.database_session_url)
+    await migrate(dsn, session_dsn=session_dsn)
+    # It works over sessions of its own: its statements take long, and a pooler would give them to everybody in turn.
+    database = await Database.open(
+        session_dsn or dsn, connections_max=DOCTOR_CONNECTIONS_MAX, command_seconds_max=doctor.SECONDS_MAX
+    )
     try:
-        kit, owner = _kit(database, dsn, SystemClock(), RandomIds(), os.urandom(32))  # Checks open no secret.
+        kit, owner = _kit(database, SystemClock(), RandomIds(), os.urandom(32))  # Checks open no secret.
         async with open_slices(settings, kit, owner) as slices:
             yield slices.doctor.doctor
     finally:
@@ -152,17 +162,18 @@ def _behind_proxies(app: ASGIApp, trusted: Sequence[str]) -> ASGIApp:
     return cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), list(trusted))) if trusted else app
 
 
-def _kit(database: Database, dsn: str, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:
+def _kit(database: Database, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit, access.Access]:
     owner = access.Access(database, ids, clock)
     gate = Gate(owner.authenticate, owner.admit, owner.authenticate_browser)
-    return Kit(database, dsn, clock, ids, gate, SchemaChecker(), secret), owner
+    return Kit(database, database.session_dsn, clock, ids, gate, SchemaChecker(), secret), owner
 
 
-async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component]) -> Heartbeats:
+async def _start(stack: AsyncExitStack, kit: Kit, slices: Slices) -> Heartbeats:
     """Listens for notifications, then starts what works in the background. All of it stops when `stack` closes.
 
     Gives the heartbeats of the loops that somebody watches.
     """
+    components = slices.all
 
     def after_gap() -> None:
         for component in components:
@@ -171,6 +182,7 @@ async def _start(stack: AsyncExitStack, kit: Kit, components: Sequence[Component
 
     channels = merged("channel", [component.channels for component in components])
     listener = Listener(kit.dsn, channels, on_gap=after_gap)
+    slices.node.reconnect.append(listener.reconnect)
     await listener.start()
     stack.push_async_callback(listener.stop)
     for component in components:
@@ -189,7 +201,11 @@ def _operations(settings: Settings, kit: Kit, slices: Slices, traffic: Traffic, 
     async def check_ready() -> None:
         if slices.node.lapsed:
             raise Unavailable("This node cannot reach the database just now.")
-        await kit.database.check_room()
+        try:
+            async with asyncio.timeout(READY_SECONDS_MAX):
+                await kit.database.check_room()
+        except TimeoutError:
+            raise Unavailable("The database does not answer just now.") from None
         heartbeats.check_vital()
 
     health = operations.routes(__version__, lambda: slices.runs.worker.draining, check_ready)

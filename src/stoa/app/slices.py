@@ -8,6 +8,7 @@ from functools import partial
 from stoa import access, apps, conversations, gateway, runs
 from stoa.access import component as access_component
 from stoa.app import adapters, choices, flows, hosting
+from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
 from stoa.app.resources import Lent, open_resources
@@ -17,6 +18,7 @@ from stoa.callbacks import component as callbacks_component
 from stoa.console import component as console_component
 from stoa.conversations import component as conversations_component
 from stoa.db.blobs import DirectoryBlobs
+from stoa.db.counting import ListCounts
 from stoa.db.node import Node
 from stoa.dialects import component as dialects_component
 from stoa.doctor import component as doctor_component
@@ -30,6 +32,7 @@ from stoa.settings import Settings
 from stoa.streams import component as streams_component
 from stoa.tools import component as tools_component
 from stoa.traces import component as traces_component
+from stoa.transfer import component as transfer_component
 from stoa.triggers import component as triggers_component
 from stoa.usage import component as usage_component
 
@@ -62,7 +65,8 @@ async def open_slices(
         public = apps.PublicApps(kit.database)
         living = adapters.living(owner, public)
         streams = await enter(_open_streams(settings, kit, owner, journal, living))
-        node = await enter(runs_component.open_node(kit, [journal.writer.reconnect, streams.streams.interrupt]))
+        reconnect = [kit.database.drop_connections, journal.writer.reconnect]
+        node = await enter(runs_component.open_node(kit, reconnect, streams.streams.interrupt))
         journal.writer.others = lambda: bool(node.node.others)
         models = await enter(open_models(settings, outbound, kit, owner, journal, node.node, builtin))
         knowledge = await enter(open_bases(settings, outbound, kit, owner, node.node, models))
@@ -98,8 +102,9 @@ async def open_slices(
         built: list[Component] = [
             journal, node, streams, models.gateway, talking.conversations, talking.runs, dialects, deployed,
             hosted.callbacks, hosted.requirements, *kept.parts, tools, knowledge, sources, triggers, keys, usage,
-            traces,
+            traces, Component(background=[ListCounts(kit.database)]), open_backups(settings, kit),
         ]  # fmt: skip
+        built.append(await enter(transfer_component.open_component(kit, access.Orgs(kit.database, kit.ids), built)))
         checks = [check for component in built for check in component.checks]
         doctor = await enter(doctor_component.open_component(kit, checks, runs.timeline, choices.data(settings)))
         held = access.Sessions(kit.database, kit.clock, owner)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stoa.apps.admission import AppGate, PublicApps
 from stoa.apps.api import app_routes, workflow_routes
+from stoa.apps.exported import EXPORTED
 from stoa.apps.ports import Definitions, Graphs, Projects
 from stoa.apps.released import Released
 from stoa.apps.resolving import Resolver
@@ -41,6 +42,7 @@ async def open_component(
     yield AppsComponent(
         apps=apps,
         workflows=workflows,
+        exported=EXPORTED,
         released=Released(kit.database),
         gate=AppGate(kit.gate, kit.database, public),
         routers={

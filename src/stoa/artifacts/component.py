@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from stoa.artifacts.api import PrincipalOf, Root, routes, shared_routes
+from stoa.artifacts.exported import exported
 from stoa.artifacts.ports import Projects
 from stoa.artifacts.service import Artifacts
 from stoa.artifacts.store import SQL
@@ -45,5 +46,6 @@ async def open_component(
             SQL.artifact_contents,
             SQL.artifact_content_in_use,
         ),
+        exported=exported(blobs),
         background=[Housekeeping(artifacts.receipts)],
     )

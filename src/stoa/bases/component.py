@@ -11,6 +11,7 @@ from stoa.bases.deletions import Deletions
 from stoa.bases.embedders import Embedders
 from stoa.bases.evaluating import Evaluations
 from stoa.bases.evaluations import evaluation_routes
+from stoa.bases.exported import exported
 from stoa.bases.host import host_routes
 from stoa.bases.ingesting import Ingestion
 from stoa.bases.items import Items
@@ -90,6 +91,7 @@ async def open_component(
                 HostKind.KB: [host_routes(bases, items, search, mcp, kit.gate)],
             },
             checks=checks(kit.database, index, blobs),
+            exported=exported(blobs),
             metrics=metrics.metrics(),
             polls=polls(),
             channels={"stoa_knowledge": ingestion.on_notification},

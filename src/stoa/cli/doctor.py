@@ -147,9 +147,10 @@ def _left(check: dict[str, Any]) -> str:
 
 @asynccontextmanager
 async def database_of(settings: Settings) -> AsyncGenerator[str]:
-    """The operator's database, or the embedded one of the data directory, which must be there already."""
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+    """The operator's database, past a pooler, or the embedded one of the data directory, which is there."""
+    url = settings.database_session_url or settings.database_url
+    if url is not None:
+        yield url.get_secret_value()
         return
     if not settings.data_dir.is_dir():
         raise NoDatabase(

@@ -13,6 +13,7 @@ from stoa import __version__
 from stoa.cli import (
     apps,
     audit,
+    backup,
     chat,
     conversations,
     data,
@@ -24,6 +25,7 @@ from stoa.cli import (
     runs,
     tools,
     traces,
+    transfer,
     usage,
     users,
 )
@@ -54,10 +56,15 @@ for name, group in (
     ("traces", traces.app),
     ("keys", keys.app),
     ("users", users.app),
+    ("imports", transfer.app),
 ):
     app.add_typer(group, name=name, rich_help_panel=MANAGE)
 app.command("usage", rich_help_panel=MANAGE)(usage.usage)
 app.command("apply", rich_help_panel=MANAGE)(apply.apply)
+app.command("export", rich_help_panel=MANAGE)(transfer.export_project)
+app.command("import", rich_help_panel=MANAGE)(transfer.import_project)
+app.command("backup", rich_help_panel=OPERATE)(backup.backup)
+app.command("restore", rich_help_panel=OPERATE)(backup.restore)
 app.add_typer(data.app, name="data", rich_help_panel=OPERATE)
 app.add_typer(audit.app, name="audit", rich_help_panel=OPERATE)
 

@@ -19,7 +19,8 @@ def run(settings: Settings, tell: Callable[[str], None]) -> Sequence[str]:
 
 async def _scrub(settings: Settings, tell: Callable[[str], None]) -> Scrubbed:
     if settings.database_url is not None:
-        return await scrub(settings.database_url.get_secret_value(), tell)
+        url = settings.database_session_url or settings.database_url
+        return await scrub(url.get_secret_value(), tell)
     if not (settings.data_dir / "postgres").is_dir():
         raise ScrubError(f"There is no database in {settings.data_dir.resolve()}; name its directory with --data-dir.")
     embedded = await start_embedded(settings.data_dir.resolve())

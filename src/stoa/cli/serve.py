@@ -20,6 +20,7 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.db.embedded import start_embedded
+from stoa.db.servers import addresses_of
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.supervise import Supervisor
@@ -159,8 +160,7 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
     """(dsn, where the data is): the operator's PostgreSQL, or the embedded one for as long as this server runs."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
-        parts = urlsplit(url)
-        yield url, f"{parts.hostname or 'the database'}{parts.path} (files in {settings.data_dir.resolve()})"
+        yield url, f"{_servers(url)}{urlsplit(url).path} (files in {settings.data_dir.resolve()})"
         return
     embedded = await start_embedded(settings.data_dir.resolve())
     supervisor = Supervisor()
@@ -170,6 +170,11 @@ async def _database(settings: Settings) -> AsyncGenerator[tuple[str, str]]:
     finally:
         await supervisor.stop()
         await embedded.stop()
+
+
+def _servers(url: str) -> str:
+    """The hosts that the URL names, as the banner shows them."""
+    return ", ".join(host for host, _ in addresses_of(url)) or "the database"
 
 
 def _where(directory: Path, database: Path) -> str:

@@ -1,6 +1,6 @@
 """An answer as a page shows it, drawn from a run's events. Pure: events go in, changed pieces of HTML come out.
 
-An answer is a list of parts: text (blocks of Markdown), steps (reasoning, tool calls, helpers, folded into one line),
+An answer is a list of parts: text (blocks of Markdown), steps (reasoning, tool calls, subagents, folded into one line),
 and cards that ask a person. Every piece has an id that depends on the events alone, so a page that resumes has the same
 pieces as one that saw everything.
 """
@@ -156,7 +156,7 @@ class Answer:
     def _say(self, event: Event) -> None:
         source = event["data"].get("source")
         if source is not None:
-            self._helper_says(event)
+            self._subagent_says(event)
             return
         self._end_thinking(event)
         last = self.parts[-1] if self.parts else None
@@ -173,7 +173,7 @@ class Answer:
             said.tail = str(output)
             self.parts.append(said)
 
-    def _helper_says(self, event: Event) -> None:
+    def _subagent_says(self, event: Event) -> None:
         found = self._steps.get(event["data"].get("tool_call_id", ""))
         if found is not None:
             found[1].output += event["data"]["delta"]
@@ -196,21 +196,23 @@ class Answer:
 
     def _call(self, event: Event) -> None:
         kind, data = event["type"], event["data"]
-        is_helper = kind.startswith("agent.subagent.")
+        is_subagent = kind.startswith("agent.subagent.")
         key = str(data.get("id", ""))
-        if is_helper and key not in self._steps:
+        if is_subagent and key not in self._steps:
             key = str(data.get("tool_call_id") or key)
         found = self._steps.get(key)
         if found is None:
             if data.get("source") is None:
                 self._end_thinking(event)
-            name = data.get("name") if is_helper else (data.get("tool") or {}).get("name", "")
+            name = data.get("name") if is_subagent else (data.get("tool") or {}).get("name", "")
             steps = self._group(event)
-            step = self._begin(steps, event, "helper" if is_helper else "tool", str(name or ""), f"{self.run_id}-{key}")
+            step = self._begin(
+                steps, event, "subagent" if is_subagent else "tool", str(name or ""), f"{self.run_id}-{key}"
+            )
             found = self._steps[key] = (steps, step)
         steps, step = found
-        if is_helper:
-            step.kind, step.name = "helper", str(data.get("name") or step.name)
+        if is_subagent:
+            step.kind, step.name = "subagent", str(data.get("name") or step.name)
             step.input = str(data.get("brief") or step.input)
         if kind.endswith(".input.delta"):
             step.input += data["delta"]

@@ -175,4 +175,4 @@ def _kind(span: Mapping[str, Any]) -> str:
         return "model"
     if span["type"] != "node":
         return "whole"
-    return "helper" if str(span["id"]).startswith("agent") else "tool"
+    return "subagent" if str(span["id"]).startswith("agent") else "tool"

@@ -115,4 +115,4 @@ def _kind(span: Mapping[str, Any]) -> str:
         return "model"
     if not span.get("parent_run_id"):
         return "whole"
-    return "helper" if str(span["id"]).startswith(("agent", "node")) else "tool"
+    return "subagent" if str(span["id"]).startswith(("agent", "node")) else "tool"

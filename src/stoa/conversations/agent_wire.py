@@ -32,8 +32,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class LimitsIn(Body):
-    """Of one run, its helpers included. `iterations_max` counts replies of the model (default 25); `output_tokens_max`
-    is of one reply."""
+    """Of one run, its subagents included. `iterations_max` counts replies of the model (default 25);
+    `output_tokens_max` is of one reply."""
 
     iterations_max: Annotated[int, Field(ge=1, le=1_000)] | None = None
     tokens_max: Annotated[int, Field(ge=1)] | None = None
@@ -45,7 +45,7 @@ class LimitsIn(Body):
 
 
 class SubagentIn(Body):
-    """A declared helper; without `tools` it has its parent's."""
+    """A declared subagent; without `tools` it has its parent's."""
 
     name: Name
     description: Annotated[str, Field(max_length=2_000), AfterValidator(not_blank)]
@@ -107,9 +107,9 @@ def agent_of(body: AgentIn | None, path: str = "agent") -> Mapping[str, Any] | N
     finds."""
     if body is None:
         return None
-    names = [helper.name for helper in body.subagents or ()]
+    names = [subagent.name for subagent in body.subagents or ()]
     if len(set(names)) < len(names):
-        raise BadRequest.field(f"{path}.subagents", "holds two helpers of one name")
+        raise BadRequest.field(f"{path}.subagents", "holds two subagents of one name")
     for index, name in enumerate(body.approvals or ()):
         if name not in (body.tools or ()) and name.partition("__")[0] not in (
             body.tools or ()

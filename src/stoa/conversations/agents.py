@@ -13,16 +13,16 @@ from stoa.kernel.schema_checker import SchemaChecker
 async def check_agent(
     agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
 ) -> None:
-    """Everything that the definition names must be there, its helpers' tools too. Raises BadRequest naming the field
+    """Everything that the definition names must be there, its subagents' tools too. Raises BadRequest naming the field
     below `path`."""
     if agent is None:
         return
     if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):
         raise BadRequest.field(f"{path}.output_schema", problem)
     named = {f"{path}.tools[{index}]": name for index, name in enumerate(agent.get("tools", ()))}
-    for number, helper in enumerate(agent.get("subagents", ())):
+    for number, subagent in enumerate(agent.get("subagents", ())):
         named |= {
-            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(helper.get("tools") or ())
+            f"{path}.subagents[{number}].tools[{index}]": name for index, name in enumerate(subagent.get("tools") or ())
         }
     unknown = await agents.unknown_tools(principal, sorted(set(named.values()))) if named else ()
     problems = {

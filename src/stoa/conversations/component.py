@@ -8,6 +8,7 @@ from stoa.conversations.api import PrincipalOf, routes
 from stoa.conversations.app_sessions import app_session_routes
 from stoa.conversations.checks import checks
 from stoa.conversations.deletions import Deletions, Runs
+from stoa.conversations.exported import exported
 from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
@@ -53,6 +54,7 @@ async def open_component(
             ]
         },
         checks=checks(kit.database, blobs),
+        exported=exported(blobs),
         polls=polls(),
-        background=[Housekeeping(reader, deletions)],
+        background=[Housekeeping(reader, deletions, kit.clock)],
     )

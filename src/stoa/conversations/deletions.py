@@ -6,7 +6,9 @@ between, the next sweep (`finish_pending`) continues.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -27,6 +29,8 @@ from stoa.kernel.principal import Principal
 
 CANCEL_ATTEMPTS_MAX: Final = 5
 """A new run may begin between the cancel and the lock; each round ends one."""
+EXPIRED_MAX: Final = 100
+"""Conversations that their projects keep no longer, deleted before their worker looks again."""
 _log = structlog.get_logger("stoa.conversations")
 
 
@@ -69,6 +73,21 @@ class Deletions:
                 return await self.receipt(principal, deletion_id)
         raise Conflict("New runs keep starting in this conversation; stop sending messages to it, then delete it.")
 
+    async def expire(self, now: datetime) -> int:
+        """Deletes conversations that their projects keep no longer, up to a hundred, each as a request would, with a
+        receipt; gives how many there were. Nodes that do it at once delete each once."""
+        async with internal(self._database) as tx:
+            rows = await tx.fetch(SQL.expired_conversations, now, EXPIRED_MAX)
+        for row in rows:
+            principal = Principal(row["org_id"], row["project_id"], row["project_id"])
+            with suppress(NotFound):  # Another node was first.
+                deletion_id = await self._remove(principal, row["id"], idle_since=row["idle_since"])
+                if deletion_id is not None:
+                    await self._finish(row["org_id"], deletion_id)
+        if rows:
+            _log.info("expired conversations removed", conversations=len(rows))
+        return len(rows)
+
     async def receipt(self, principal: Principal, deletion_id: UUID) -> Deletion:
         async with self._database.tenant(principal) as tx:
             found = await store.deletion(tx, principal.org_id, deletion_id)
@@ -92,15 +111,20 @@ class Deletions:
         """Removes blobs that no file names; returns (blobs, bytes)."""
         return await discard_unused(self._database, self._blobs, SQL.content_in_use, org_id, project_id, hashes)
 
-    async def _remove(self, principal: Principal, conversation_id: UUID) -> UUID | None:
+    async def _remove(
+        self, principal: Principal, conversation_id: UUID, *, idle_since: datetime | None = None
+    ) -> UUID | None:
         """Removes every row, in one transaction; None when a run began meanwhile. Messages that forks still show are
-        given to one of the forks."""
+        given to one of the forks. With `idle_since` it sees conversations of all users, and gives None where anything
+        has happened since."""
         org_id = principal.org_id
-        async with self._database.tenant(principal) as tx:
+        async with self._database.tenant(principal, every_owner=idle_since is not None) as tx:
             await tx.execute(SQL.take_turns, org_id, conversation_id)
             held = await tx.fetchrow(SQL.lock_conversation, org_id, conversation_id)
             if held is None:
                 raise NotFound(f"There is no conversation {conversation_id}.")
+            if idle_since is not None and held["updated_at"] >= idle_since:
+                return None
             if await self._runs.active(tx, org_id, conversation_id):
                 return None
             kept_messages, kept_files = await store.hand_over(tx, org_id, conversation_id)

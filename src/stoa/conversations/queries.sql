@@ -70,8 +70,8 @@ WHERE org_id = $1 AND id = $2;
 
 -- name: lock_conversation
 -- The conversation, held against every other writer until the transaction ends.
-SELECT id, project_id, model_id, app_id, user_id, message_count, agent FROM conversations WHERE org_id = $1
-    AND id = $2 FOR UPDATE;
+SELECT id, project_id, model_id, app_id, user_id, message_count, agent, updated_at FROM conversations
+WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: take_position
 -- The next message's position; also holds the conversation against other writers.
@@ -215,6 +215,20 @@ SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 -- Deletions of conversations whose proof is still owed, of all tenants: a node may have died between the two.
 SELECT * FROM deletions WHERE verified_at IS NULL AND kind = 'conversation'
     AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT 100;
+
+-- name: expired_conversations
+-- Conversations in which nothing has happened for as long as their project keeps them, of all tenants: up to $2 of each
+-- project, the oldest first; `idle_since` is what it says now ($1). One with a run that goes on, or waits for a person,
+-- stays.
+SELECT e.org_id, e.project_id, e.id, e.idle_since FROM projects p CROSS JOIN LATERAL (
+    SELECT c.org_id, c.project_id, c.id, t.idle_since
+    FROM (SELECT $1::timestamptz - p.retention_days * interval '1 day' AS idle_since) t, conversations c
+    WHERE c.org_id = p.org_id AND c.project_id = p.id AND c.created_at < t.idle_since AND c.updated_at < t.idle_since
+      AND NOT EXISTS (SELECT FROM runs r WHERE r.org_id = c.org_id AND r.conversation_id = c.id
+                      AND r.status IN ('created', 'started', 'paused'))
+    ORDER BY c.created_at LIMIT $2
+) e
+WHERE p.retention_days IS NOT NULL ORDER BY e.idle_since LIMIT $2;
 
 -- name: content_in_use
 -- Whether another file has this content.

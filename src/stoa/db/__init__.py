@@ -1,7 +1,21 @@
 """The storage kit. Front door: `Database` opens a `Tx`; `load` reads named SQL. Few modules may import
 `db.internal`."""
 
-from stoa.db.engine import FAILURES, Database, Raised, Row, Tx, Unstorable, connect
+from stoa.db.engine import FAILURES, CommitWatch, Database, Raised, Row, Tx, Unstorable, connect
+from stoa.db.servers import Connection, Moved
 from stoa.db.sql import Statements, load
 
-__all__ = ["FAILURES", "Database", "Raised", "Row", "Statements", "Tx", "Unstorable", "connect", "load"]
+__all__ = [
+    "FAILURES",
+    "CommitWatch",
+    "Connection",
+    "Database",
+    "Moved",
+    "Raised",
+    "Row",
+    "Statements",
+    "Tx",
+    "Unstorable",
+    "connect",
+    "load",
+]

@@ -10,14 +10,17 @@ Stores take an open `Tx` as an argument and never begin or commit. There are two
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
 from uuid import UUID
+from weakref import WeakSet
 
 import asyncpg
 import orjson
 import structlog
 
+from stoa.db.pooled import Pooled
+from stoa.db.servers import KEEPALIVE, Connection, Moved, local, reach
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
@@ -30,6 +33,12 @@ _log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
 """A database that is up answers at once. After this time the attempt is aborted and repeated."""
+ANSWER_SECONDS_MAX: Final = 2.0
+"""How long readiness waits for the database."""
+STATEMENTS_CACHED_MAX: Final = 100
+SESSION: Final = "SET statement_timeout = 0"
+"""Managed services limit statements, to seconds at times: building an index takes longer. Our own limit stands beside
+each statement."""
 
 Row: TypeAlias = asyncpg.Record
 
@@ -48,11 +57,13 @@ _GONE: Final = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InternalClientError,
+    asyncpg.ReadOnlySQLTransactionError,
     ConnectionError,
     TimeoutError,
 )
 """The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises
-InternalClientError when the server shuts down while a query is being sent; that is a lost connection too."""
+InternalClientError when the server shuts down while a query is being sent; that is a lost connection too. So is one to
+a server that takes no writes any more: it became a standby, and the primary is elsewhere."""
 _NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
 """The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
 codes."""
@@ -67,6 +78,11 @@ class Raised(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Unreplicated(ConnectionError):
+    """PostgreSQL acknowledged a commit that no synchronous standby has confirmed: whoever waited for the confirmation
+    was interrupted. The commit is lost if the server fails now, so it does not count as acknowledged."""
 
 
 class Unstorable(Exception):
@@ -100,10 +116,22 @@ class Database:
     """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue
     without end."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str, acquire_seconds_max: float) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        dsn: str,
+        acquire_seconds_max: float,
+        session_dsn: str | None,
+        connections: "WeakSet[Connection]",
+        commit_seconds_max: float,
+    ) -> None:
         self._pool = pool
+        self._commit_seconds_max = commit_seconds_max
         self._acquire_seconds_max = acquire_seconds_max
-        self.dsn = dsn
+        self._pooled = session_dsn is not None
+        self._connections = connections
+        self.session_dsn = session_dsn or dsn
+        """For connections outside of the pool, whose sessions must stay theirs."""
         self._waiting = 0
         self.out_of_room = False
         """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded
@@ -114,20 +142,51 @@ class Database:
 
     @classmethod
     async def open(
-        cls, dsn: str, *, connections_max: int, acquire_seconds_max: float = 10.0, command_seconds_max: float = 60.0
+        cls,
+        dsn: str,
+        *,
+        connections_max: int,
+        session_dsn: str | None = None,
+        acquire_seconds_max: float = 10.0,
+        command_seconds_max: float = 60.0,
+        commit_seconds_max: float = 10.0,
     ) -> "Database":
+        """With a `session_dsn` the other one leads to a pooler in transaction mode (PgBouncer): two transactions of one
+        connection may run in two sessions. Then nothing is kept in a session, prepared statements neither."""
+        connections: WeakSet[Connection] = WeakSet()
+
+        async def connect_one(url: str, **options: Any) -> Connection:
+            connection = await reach(url, seconds_max=CONNECT_SECONDS_MAX, **options)
+            connections.add(connection)
+            return connection
+
+        async def prepare(connection: asyncpg.Connection) -> None:
+            if session_dsn is None and not local(dsn):
+                await connection.execute(KEEPALIVE)
+            await _set_codecs(connection)
+
         pool = await asyncpg.create_pool(
             dsn,
+            connect=connect_one,
+            connection_class=Connection,
             min_size=1,
             max_size=connections_max,
-            init=_prepare,
+            init=prepare,
             reset=_leave_as_it_is,
             command_timeout=command_seconds_max,
+            statement_cache_size=0 if session_dsn is not None else STATEMENTS_CACHED_MAX,
         )
-        return cls(pool, dsn, acquire_seconds_max)
+        return cls(pool, dsn, acquire_seconds_max, session_dsn, connections, commit_seconds_max)
 
     async def close(self) -> None:
         await self._pool.close()
+
+    def drop_connections(self, moved: Moved | None) -> None:
+        """Drops the connections of the pool, in use or not, that lead to a server of before; with None all of them.
+        Statements under way raise DatabaseUnavailable."""
+        for connection in list(self._connections):
+            if moved is None or moved.leaves(connection):
+                connection.abort()
 
     def metrics(self) -> Sequence[Metric]:
         return [
@@ -178,7 +237,7 @@ class Database:
         """Raises DatabaseUnavailable when the database does not answer, or lacked room and still does."""
         async with self.connection() as connection:
             if not self.out_of_room:
-                await connection.execute("SELECT 1")
+                await connection.execute("SELECT 1", timeout=ANSWER_SECONDS_MAX)
                 return
             # Reading still works on a full disk. A temporary table takes new blocks, as a message would.
             async with connection.transaction():
@@ -191,31 +250,40 @@ class Database:
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
         """For `tenant` and `stoa.db.internal` alone: `opening` is the statement that begins the transaction."""
+        loop = asyncio.get_running_loop()
         async with self.connection() as connection:
             healthy = False
             try:
                 await connection.execute(opening)
-                yield cast("Tx", connection)
-                await connection.execute("COMMIT")
+                yield cast("Tx", Pooled(connection) if self._pooled else connection)
+                # Not a timeout of the driver's: it would cancel the wait for the standby, and that commits.
+                late = loop.call_later(self._commit_seconds_max, connection.abort)
+                try:
+                    await connection.execute("COMMIT")
+                finally:
+                    late.cancel()
                 healthy = True
             finally:
                 if not healthy and _alive(connection):
                     await connection.execute("ROLLBACK")
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[asyncpg.Connection]:
+    async def connection(self) -> AsyncGenerator[Connection]:
         """For `transaction` and `stoa.db.internal` alone. Raises DatabaseUnavailable when the database cannot be
         reached or the connection is lost."""
         self._waiting += 1
         try:
-            connection = cast("asyncpg.Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
+            connection = cast("Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
         except _AWAY as error:
             self._unavailable.add()
             raise _away("The database cannot be reached just now; try again in a moment.") from error
         finally:
             self._waiting -= 1
+        watch = CommitWatch()
+        connection.add_log_listener(watch.on_message)
         try:
             yield connection
+            watch.check()
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise _away("Another request changed the same things at the same moment; try again.") from error
         except asyncpg.RaiseError as error:
@@ -237,7 +305,28 @@ class Database:
             self._unavailable.add()
             raise _away("The database went away during this request; try again in a moment.") from error
         finally:
+            with suppress(asyncpg.InterfaceError):  # The pool has taken a lost connection away already.
+                connection.remove_log_listener(watch.on_message)
             await self._pool.release(connection)
+
+
+class CommitWatch:
+    """Whether PostgreSQL said, on one connection, that it did not wait for the synchronous standby."""
+
+    __slots__ = ("_unreplicated",)
+
+    def __init__(self) -> None:
+        self._unreplicated = False
+
+    def on_message(self, _: object, message: Any) -> None:
+        """A log listener. asyncpg calls it before whoever waits for the statement goes on."""
+        # The text is in the server's language; the function that said it is not.
+        self._unreplicated |= message.server_source_function == "SyncRepWaitForLSN"
+
+    def check(self) -> None:
+        """Raises Unreplicated."""
+        if self._unreplicated:
+            raise Unreplicated
 
 
 def _away(message: str) -> BaseException:
@@ -257,14 +346,19 @@ def _alive(connection: asyncpg.Connection) -> bool:
         return False
 
 
-async def connect(dsn: str) -> asyncpg.Connection:
-    """A connection outside of the pool, for LISTEN and for the journal writer; prepared like those of the pool."""
-    connection = await asyncpg.connect(dsn, command_timeout=60, timeout=CONNECT_SECONDS_MAX)
-    await _prepare(connection)
+async def connect(dsn: str, *, seconds_max: float = CONNECT_SECONDS_MAX) -> Connection:
+    """A connection outside of the pool with a session of its own, for LISTEN, advisory locks and the journal writer."""
+    connection = await reach(dsn, seconds_max=seconds_max, command_timeout=60)
+    try:
+        await connection.execute(SESSION if local(dsn) else f"{SESSION}; {KEEPALIVE}")
+        await _set_codecs(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
-async def _prepare(connection: asyncpg.Connection) -> None:
+async def _set_codecs(connection: asyncpg.Connection) -> None:
     """`jsonb` goes in and out as Python values."""
     await connection.set_type_codec(
         "jsonb",

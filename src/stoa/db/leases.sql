@@ -1,6 +1,15 @@
 -- name: insert_node
-INSERT INTO nodes (id, lock_key, expires_at) VALUES ($1, $2, now() + $3::float8 * interval '1 second')
-ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at;
+-- The node holds its lock on this server. Gives when the server was started: another moment is another server.
+INSERT INTO nodes (id, lock_key, expires_at, server_started)
+VALUES ($1, $2, now() + $3::float8 * interval '1 second', pg_postmaster_start_time())
+ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at,
+    server_started = excluded.server_started
+RETURNING server_started;
+
+-- name: see_server
+-- The first node that comes to a server begins the time in which the others may follow (view living_nodes).
+WITH gone AS (DELETE FROM database_servers WHERE started_at <> pg_postmaster_start_time())
+INSERT INTO database_servers (started_at) VALUES (pg_postmaster_start_time()) ON CONFLICT DO NOTHING;
 
 -- name: renew_node
 -- One statement per node and second; gives how many other nodes live.

@@ -5,17 +5,19 @@ A notification only says that a table has changed. It may be lost or arrive twic
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
 from stoa.db.engine import FAILURES, connect
+from stoa.db.servers import Connection, Moved
 from stoa.kernel.supervise import Heartbeat, Supervisor
 
 RECONNECT_SECONDS: Final = 0.5
-ALIVE_SECONDS: Final = 5.0
+ALIVE_SECONDS: Final = 2.0
 """How often an idle connection is asked whether it still lives."""
-ANSWER_SECONDS_MAX: Final = 5.0
+ANSWER_SECONDS_MAX: Final = 2.0
 """A connection that does not answer for so long is replaced: a network that drops packets reports no error."""
 _log = structlog.get_logger("stoa.db.listen")
 
@@ -34,6 +36,7 @@ class Listener:
         self._on_gap = on_gap
         self._supervisor = Supervisor()
         self._ready = asyncio.Event()
+        self._connection: Connection | None = None
         self.heartbeat = Heartbeat("db.listen")
 
     async def start(self) -> None:
@@ -43,6 +46,11 @@ class Listener:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
+
+    def reconnect(self, moved: Moved | None) -> None:
+        """Listens over a new connection, unless this one leads to where the primary is now."""
+        if self._connection is not None and (moved is None or moved.leaves(self._connection)):
+            self._connection.abort()
 
     async def _forever(self) -> None:
         while True:
@@ -54,19 +62,26 @@ class Listener:
 
     async def _listen(self) -> None:
         self.heartbeat.begin()
-        connection = await connect(self._dsn)
+        connection = self._connection = await connect(self._dsn)
+        lost = asyncio.Event()
+
+        def on_terminated(_: object) -> None:
+            lost.set()
+
+        connection.add_termination_listener(on_terminated)
         try:
             for channel in self._handlers:
                 await connection.add_listener(channel, self._on_notify)
             if self._ready.is_set():
                 self._on_gap()
             self._ready.set()
-            while not connection.is_closed():
+            while not lost.is_set():
                 self.heartbeat.done()
-                await asyncio.sleep(ALIVE_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ALIVE_SECONDS):
+                        await lost.wait()
                 self.heartbeat.begin()
-                async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                    await connection.execute("SELECT 1")
+                await connection.execute("SELECT 1", timeout=ANSWER_SECONDS_MAX)
         finally:
             connection.terminate()
 

@@ -17,14 +17,19 @@ from typing import Final
 
 import asyncpg
 
-from stoa.db.engine import TENANT_ROLE
-from stoa.db.reaching import UnreachableError, connect
+from stoa.db.engine import SESSION, TENANT_ROLE
+from stoa.db.poolers import PoolerError, check_same_database, check_session
+from stoa.db.reaching import SESSION_URL, URL, UnreachableError, first
 
 LOCK: Final = 0x53746F61  # "Stoa"
 LOCK_POLL_SECONDS: Final = 0.05
 INDEX_SECONDS_MAX: Final = 24 * 3600.0
 """Of one index of a large table. Nobody waits for it but this node's start."""
 OUTSIDE_A_TRANSACTION: Final = "-- outside a transaction\n"
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS stoa_migrations (
+    number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+"""
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _BUILT: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 POSTGRES_VERSION_MIN: Final = 160_000
@@ -65,35 +70,91 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-async def migrate(dsn: str, *, lock_seconds_max: float = 600.0) -> list[str]:
-    """Applies what is missing and gives the names of what was applied. Raises SchemaError."""
+async def migrate(dsn: str, *, session_dsn: str | None = None, lock_seconds_max: float = 600.0) -> list[str]:
+    """Applies what is missing and gives the names of what was applied. Raises SchemaError.
+
+    `session_dsn` leads past the pooler that `dsn` leads to.
+    """
+    setting = URL if session_dsn is None else SESSION_URL
     try:
-        connection = await connect(dsn, command_seconds_max=600)
-    except UnreachableError as error:
+        connection = await first(session_dsn or dsn, command_seconds_max=600, setting=setting)
+        try:
+            await check_session(connection, session_dsn or dsn, setting)
+            if session_dsn is not None:
+                await check_same_database(dsn, connection)
+            await connection.execute(SESSION)
+            return await _migrate(connection, lock_seconds_max)
+        finally:
+            await connection.close()
+    except (UnreachableError, PoolerError) as error:
         raise SchemaError(str(error)) from error
+
+
+async def _migrate(connection: asyncpg.Connection, lock_seconds_max: float) -> list[str]:
+    await _check_server(connection)
     try:
-        await _check_server(connection)
-        await _lock(connection, lock_seconds_max)
+        if not await _missing(connection):  # Without the lock: a start need not wait for a backup that holds it.
+            await _ensure_tenant_role(connection)
+            await _check_owner(connection)
+            return []
+        await lock(connection, lock_seconds_max)
         await _ensure_tenant_role(connection)
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS stoa_migrations"
-            " (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL"
-            " DEFAULT now())"
-        )
-        applied = {
-            row["number"]: row["sha256"] for row in await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
-        }
-        known = migrations()
-        _check_applied(applied, known)
-        missing = [migration for migration in known if migration.number not in applied]
+        applied, missing = await applied_to(connection), await _missing(connection)
+        await connection.execute(_TABLE)
         for migration in missing:
             await _apply(connection, migration, fresh=not applied)
-        return [migration.name for migration in missing]
-    finally:
-        await connection.close()
+        await _check_owner(connection)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaError(await _owning(connection, str(error))) from error
+    return [migration.name for migration in missing]
 
 
-async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
+async def _check_owner(connection: asyncpg.Connection) -> None:
+    """Row-level security is for the tenants' role. Of whoever does not own the tables it would hide every row. Raises
+    SchemaError."""
+    if await connection.fetchval("SELECT row_security_active('orgs')"):
+        raise SchemaError(await _owning(connection, "row-level security hides every row from it"))
+
+
+async def _owning(connection: asyncpg.Connection, reason: str) -> str:
+    row = await connection.fetchrow("SELECT quote_ident(current_user) AS me, quote_ident(current_database()) AS here")
+    assert row is not None
+    return (
+        f"Stoa's database user {row['me']} must own its tables and may create more: {reason.rstrip('.')}. As the owner"
+        f" of the database run: ALTER DATABASE {row['here']} OWNER TO {row['me']}; and where tables are there already:"
+        f" REASSIGN OWNED BY <who owns them> TO {row['me']};"
+    )
+
+
+async def prepare(connection: asyncpg.Connection) -> None:
+    """What an empty database needs before its first table. Call with the lock. Raises SchemaError."""
+    await _check_server(connection)
+    await _ensure_tenant_role(connection)
+
+
+async def build(connection: asyncpg.Connection, wanted: Sequence[Migration]) -> None:
+    """Makes the schema that these migrations make together, in an empty database and in the caller's transaction."""
+    await connection.execute(_TABLE)
+    for migration in wanted:
+        await _apply(connection, migration, fresh=True)
+
+
+async def applied_to(connection: asyncpg.Connection) -> Mapping[int, str]:
+    """The SHA-256 of each migration that the database has seen, by number; none where it is empty."""
+    if not await connection.fetchval("SELECT to_regclass('stoa_migrations') IS NOT NULL"):
+        return {}
+    rows = await connection.fetch("SELECT number, sha256 FROM stoa_migrations")
+    return {row["number"]: row["sha256"] for row in rows}
+
+
+async def _missing(connection: asyncpg.Connection) -> Sequence[Migration]:
+    """Raises SchemaError for a database that this version cannot use."""
+    applied, known = await applied_to(connection), migrations()
+    _check_applied(applied, known)
+    return [migration for migration in known if migration.number not in applied]
+
+
+async def lock(connection: asyncpg.Connection, seconds_max: float) -> None:
     """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for
     that in turn."""
     try:
@@ -102,8 +163,8 @@ async def _lock(connection: asyncpg.Connection, seconds_max: float) -> None:
                 await asyncio.sleep(LOCK_POLL_SECONDS)
     except TimeoutError:
         raise SchemaError(
-            f"Another node has been migrating this database for {seconds_max:.0f} seconds. Let it finish, then start"
-            " this one."
+            f"For {seconds_max:.0f} seconds another node has been migrating this database, or a backup of it has been"
+            " under way. Let that finish, then start this one."
         ) from None
 
 
@@ -171,7 +232,8 @@ async def _check_server(connection: asyncpg.Connection) -> None:
         await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     except asyncpg.InsufficientPrivilegeError as error:
         raise SchemaError(
-            "Stoa's database user may not create the extension 'vector'. As a superuser run: CREATE EXTENSION vector;"
+            "Stoa's database user may not create the extension 'vector'. As an administrator of the server run in this"
+            " database: CREATE EXTENSION vector;"
         ) from error
     except asyncpg.UniqueViolationError:
         pass  # Another node was faster by a moment.
@@ -186,9 +248,8 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
     )
     try:
         if row is None:
-            await connection.execute(
-                f"CREATE ROLE {TENANT_ROLE} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
-            )
+            # Attributes are left at their defaults: some managed services refuse to hear of SUPERUSER or BYPASSRLS.
+            await connection.execute(f"CREATE ROLE {TENANT_ROLE} NOLOGIN")
         elif row["bypasses"]:
             raise SchemaError(
                 f"The role {TENANT_ROLE} can bypass row-level security. Run: ALTER ROLE {TENANT_ROLE} NOSUPERUSER"
@@ -199,7 +260,10 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
     except asyncpg.DuplicateObjectError:
         pass  # Made by a node on another database of the same server at this moment.
     except asyncpg.InsufficientPrivilegeError as error:
+        me = await connection.fetchval("SELECT quote_ident(current_user)")
+        made = f"CREATE ROLE {TENANT_ROLE} NOLOGIN; " if row is None else ""
+        verb = "create" if row is None else "become"
         raise SchemaError(
-            f"Stoa's database user may not create the role {TENANT_ROLE}. As a superuser run:"
-            f" CREATE ROLE {TENANT_ROLE} NOLOGIN; GRANT {TENANT_ROLE} TO <stoa's user>;"
+            f"Stoa's database user may not {verb} the role {TENANT_ROLE}. As an administrator of the server run:"
+            f" {made}GRANT {TENANT_ROLE} TO {me};"
         ) from error

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from stoa.db.checks import Check, Scope
 from stoa.db.engine import FAILURES, Tx, connect
+from stoa.db.servers import Connection, Moved
 from stoa.db.sql import load
 from stoa.kernel.clock import Clock
 from stoa.kernel.findings import Finding
@@ -28,6 +28,8 @@ LOCK_CLASS: Final = 21366
 RENEW_SECONDS: Final = RUN.renew_seconds
 ANSWER_SECONDS_MAX: Final = 1.5
 """A database that does not answer a renewal for so long is asked again over a new connection."""
+JOIN_SECONDS_MAX: Final = 2.5
+"""To connect; and as long again for the lock and the row."""
 SQL: Final = load("stoa.db", "leases.sql")
 _log = structlog.get_logger("stoa.db.node")
 
@@ -37,10 +39,12 @@ class Node:
         self._dsn = dsn
         self._clock = clock
         self.id: UUID = ids.new()
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Connection | None = None
         self._supervisor = Supervisor()
         self._woken = asyncio.Event()
         self._renewed_at = clock.monotonic()
+        self._server: object = None
+        """When the server of the connection was started, which tells servers apart."""
         self._lapse_reported = False
         self.lapses: int = 0
         """How often the lease had run out when it was renewed."""
@@ -48,6 +52,9 @@ class Node:
         """Other live nodes, as of the last renewal."""
         self.on_lapsed: Callable[[], None] = lambda: None
         """Called once whenever this node finds that its lease has run out: others may have its runs."""
+        self.reconnect: list[Callable[[Moved | None], None]] = []
+        """Called when connections are lost, whether they say so or not: with where the primary is now, when this node
+        finds another one than before; with None when its lease has run out without an answer."""
         self.stuck_loops: Callable[[], Sequence[str]] = lambda: ()
         """Written into the node's row at each renewal, for the doctor."""
 
@@ -72,9 +79,13 @@ class Node:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.execute(SQL.remove_node, self.id)
-            await self._connection.close()
+        if self._connection is None or self._connection.is_closed():
+            return
+        try:  # Its lease runs out without this too.
+            await self._connection.execute(SQL.remove_node, self.id, timeout=ANSWER_SECONDS_MAX)
+            await self._connection.close(timeout=ANSWER_SECONDS_MAX)
+        except FAILURES:
+            self._connection.terminate()
 
     def wake(self) -> None:
         """Renews now: another node has joined, so this one must begin to send notifications."""
@@ -82,19 +93,32 @@ class Node:
 
     async def _join(self) -> None:
         """Takes a new lock each time: a dead connection may keep the old one for hours."""
-        connection = await connect(self._dsn)
+        connection = await connect(self._dsn, seconds_max=JOIN_SECONDS_MAX)
         try:
-            lock_key = secrets.randbelow(2**31 - 1) + 1
-            await connection.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, lock_key)
-            await connection.execute(SQL.insert_node, self.id, lock_key, RUN.seconds)
-            await connection.execute(SQL.remove_old_nodes)
-            await connection.execute("SELECT pg_notify('stoa_runs', 'joined')")
+            async with asyncio.timeout(JOIN_SECONDS_MAX):
+                await self._enter(connection)
         except BaseException:
             connection.terminate()
             raise
+
+    async def _enter(self, connection: Connection) -> None:
+        lock_key = secrets.randbelow(2**31 - 1) + 1
+        await connection.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, lock_key)
+        server = await connection.fetchval(SQL.insert_node, self.id, lock_key, RUN.seconds)
+        await connection.execute(SQL.see_server)
+        await connection.execute(SQL.remove_old_nodes)
+        await connection.execute("SELECT pg_notify('stoa_runs', 'joined')")
         connection.add_termination_listener(self._on_terminated)
         self._connection = connection
+        before, self._server = self._server, server
+        if before not in (None, server):
+            _log.warning("database server changed", before=str(before), now=str(server), address=connection.address)
+            self._drop_connections(Moved(connection.address, self._renewed_at))
         await self._renew()
+
+    def _drop_connections(self, moved: Moved | None) -> None:
+        for call in self.reconnect:
+            call(moved)
 
     def _on_terminated(self, _: object) -> None:
         self._woken.set()
@@ -110,10 +134,11 @@ class Node:
         while True:
             await self._pause()
             try:
-                async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                    if self._connection is None or self._connection.is_closed():
-                        await self._join()
-                    await self._renew()
+                if self._connection is None or self._connection.is_closed():
+                    await self._join()
+                else:
+                    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                        await self._renew()
             except FAILURES as error:
                 _log.warning("lease not renewed", error=str(error) or type(error).__name__)
                 if self._connection is not None:
@@ -121,6 +146,7 @@ class Node:
                 self._connection = None
                 if self.lapsed and not self._lapse_reported:
                     self._lapse_reported = True
+                    self._drop_connections(None)
                     self.on_lapsed()
 
     async def _pause(self) -> None:

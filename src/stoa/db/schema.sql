@@ -22,7 +22,8 @@ CREATE TABLE public.model_calls (
     at timestamp with time zone DEFAULT now() NOT NULL,
     kind text DEFAULT 'run'::text NOT NULL,
     knowledgebase_id uuid
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.model_calls ALTER COLUMN user_id SET STATISTICS 0;
 
 CREATE FUNCTION public.add_usage(p_line public.model_calls, p_sign integer) RETURNS void
@@ -43,7 +44,23 @@ CREATE FUNCTION public.add_usage(p_line public.model_calls, p_sign integer) RETU
         reasoning_tokens = s.reasoning_tokens + excluded.reasoning_tokens, cost_usd = s.cost_usd + excluded.cost_usd,
         estimated_calls = s.estimated_calls + excluded.estimated_calls,
             unpriced_calls = s.unpriced_calls + excluded.unpriced_calls,
-        first_id = least(s.first_id, excluded.first_id)
+        first_id = least(s.first_id, excluded.first_id);
+    INSERT INTO usage_totals AS t
+    SELECT p_line.org_id, width, date_trunc(width, p_line.at, 'UTC'), keyed, CASE WHEN keyed THEN p_line.key_id END,
+        p_line.model, p_line.kind,
+        p_sign, p_sign * p_line.prompt_tokens, p_sign * p_line.cached_tokens, p_sign * p_line.completion_tokens,
+        p_sign * p_line.reasoning_tokens, p_sign * coalesce(p_line.cost_usd, 0), p_sign * p_line.estimated::int,
+        p_sign * (p_line.cost_usd IS NULL)::int, p_line.id
+    FROM unnest(ARRAY['hour', 'day']) AS width CROSS JOIN unnest(ARRAY[false, true]) AS keyed
+    WHERE p_line.at < (SELECT totals_until FROM usage_progress)
+    ON CONFLICT (org_id, keyed, width, starts_at, key_id, model, kind) DO UPDATE SET
+        calls = t.calls + excluded.calls, prompt_tokens = t.prompt_tokens + excluded.prompt_tokens,
+        cached_tokens = t.cached_tokens + excluded.cached_tokens,
+        completion_tokens = t.completion_tokens + excluded.completion_tokens,
+        reasoning_tokens = t.reasoning_tokens + excluded.reasoning_tokens, cost_usd = t.cost_usd + excluded.cost_usd,
+        estimated_calls = t.estimated_calls + excluded.estimated_calls,
+        unpriced_calls = t.unpriced_calls + excluded.unpriced_calls,
+        first_id = least(t.first_id, excluded.first_id)
 $$;
 
 CREATE FUNCTION public.append_events(p_org uuid, p_run uuid, p_epoch bigint, p_base integer, p_seal boolean, p_sequences integer[], p_kinds smallint[], p_payloads bytea[], p_told text[]) RETURNS boolean
@@ -120,7 +137,8 @@ CREATE TABLE public.runs (
     deployment_id uuid,
     result jsonb,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.runs ALTER COLUMN user_id SET STATISTICS 0;
 ALTER TABLE ONLY public.runs ALTER COLUMN options SET STATISTICS 0;
 ALTER TABLE ONLY public.runs ALTER COLUMN input SET STATISTICS 0;
@@ -359,6 +377,10 @@ BEGIN
     RETURN NULL;
 END $_$;
 
+CREATE FUNCTION public.dated_words(p_search tsvector, p_org uuid, p_at timestamp with time zone) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_search || array_to_tsvector(ARRAY[(chr(1) || (p_org)::text), ((chr(2) || (p_org)::text) || ((((p_at AT TIME ZONE 'UTC'::text))::date - '2000-01-01'::date))::text)]));
+
 CREATE FUNCTION public.end_run(p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb, p_uses jsonb, p_alone boolean, p_epoch bigint, p_base integer, p_sequences integer[], p_kinds smallint[], p_payloads bytea[], p_told text[]) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -415,6 +437,39 @@ BEGIN
     RETURN queue;
 END $$;
 
+CREATE FUNCTION public.follow_changed_items() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    counted_until timestamptz;
+BEGIN
+    SELECT until INTO counted_until FROM list_progress FOR SHARE;
+    IF TG_OP = 'UPDATE' AND OLD.owner_id IS NULL AND OLD.created_at < counted_until THEN
+        INSERT INTO list_changes
+        VALUES (OLD.org_id, OLD.project_id, TG_TABLE_NAME, date_trunc('hour', OLD.created_at, 'UTC'), -1);
+    END IF;
+    IF NEW.owner_id IS NULL AND NEW.created_at < counted_until THEN
+        INSERT INTO list_changes
+        VALUES (NEW.org_id, NEW.project_id, TG_TABLE_NAME, date_trunc('hour', NEW.created_at, 'UTC'), 1);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION public.follow_deleted_items() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    counted_until timestamptz;
+BEGIN
+    SELECT until INTO counted_until FROM list_progress FOR SHARE;
+    INSERT INTO list_changes (org_id, project_id, list, starts_at, items)
+    SELECT org_id, project_id, TG_TABLE_NAME, date_trunc('hour', created_at, 'UTC'), -count(*)
+    FROM gone WHERE owner_id IS NULL AND created_at < counted_until GROUP BY 1, 2, 3, 4;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION public.follow_usage() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -440,6 +495,19 @@ BEGIN
     RETURN NEW;
 END $$;
 
+CREATE FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $_$
+DECLARE
+    found uuid[];
+BEGIN
+    EXECUTE format(
+        'SELECT array_agg(t.id) FROM (SELECT id FROM orgs WHERE id <> $1) o CROSS JOIN unnest($2) AS asked (id)'
+        ' JOIN %s t ON t.org_id = o.id AND t.id = asked.id', p_table) INTO found USING p_org, p_ids;
+    RETURN found;
+END $_$;
+
 CREATE FUNCTION public.keep_audit() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -451,39 +519,55 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, OUT ids uuid[], OUT complete boolean) RETURNS record
+CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT ids uuid[], OUT complete boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
     AS $_$
 DECLARE
     org     uuid := public.stoa_org();
     seen    text := public.scope_of_lists();
-    words   tsquery := to_tsquery('simple', p_query) && format('''%s%s''', chr(1), org)::tsquery;
+    forks   text := '';
+    words   tsquery := to_tsquery('simple', p_query);
 BEGIN
     IF org IS NULL THEN
         ids := '{}';
         complete := true;
         RETURN;
     END IF;
+    IF p_since IS NULL THEN
+        words := words && format('''%s%s''', chr(1), org)::tsquery;
+    ELSE
+        words := words && (SELECT string_agg(format('''%s''', public.word_of_day(org, day)), '|')::tsquery
+            FROM generate_series(date_trunc('day', p_since, 'UTC'), now() + interval '1 day', interval '1 day') AS day);
+        forks := format(' UNION SELECT id FROM forks WHERE EXISTS ('
+            'SELECT FROM conversation_segments s JOIN messages m ON m.org_id = s.org_id AND m.conversation_id = s.source_id'
+            ' AND m.position BETWEEN s.first_position AND s.last_position'
+            ' WHERE s.org_id = $2 AND s.conversation_id = forks.id AND m.search @@ %L)', to_tsquery('simple', p_query));
+    END IF;
     -- EXECUTE: a plan of its own for each query. The statement of a function would soon be planned for any query, and
     -- then read whole tables.
     EXECUTE format($query$
         WITH hits AS MATERIALIZED (
             SELECT conversation_id, position FROM messages
-            WHERE search_words(search, org_id) @@ $1 AND %1$s LIMIT $3
+            WHERE dated_words(search, org_id, created_at) @@ $1 AND %1$s LIMIT $3
         ), titles AS MATERIALIZED (
             SELECT id FROM conversations
-            WHERE search_words(search, org_id) @@ $1 AND %2$s LIMIT $3
+            WHERE dated_words(search, org_id, created_at) @@ $1 AND %2$s LIMIT $3
+        ), forks AS MATERIALIZED (
+            SELECT id FROM conversations WHERE %2$s AND created_at >= $4 AND forked_from IS NOT NULL LIMIT $3
         )
         SELECT coalesce(array_agg(id), '{}'), (SELECT count(*) FROM hits) < $3 AND (SELECT count(*) FROM titles) < $3
+            AND (SELECT count(*) FROM forks) < $3
         FROM (
             SELECT conversation_id AS id FROM hits
             UNION SELECT s.conversation_id FROM hits h
             JOIN conversation_segments s ON s.org_id = $2 AND s.source_id = h.conversation_id
                 AND h.position BETWEEN s.first_position AND s.last_position
             UNION SELECT id FROM titles
+            %3$s
         ) found
-    $query$, seen, seen || public.owner_of_lists()) INTO ids, complete USING words, org, p_hits_max;
+    $query$, seen, seen || public.owner_of_lists(), forks) INTO ids, complete USING words, org, p_hits_max, p_since;
 END $_$;
 
 CREATE FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) RETURNS record
@@ -514,6 +598,64 @@ BEGIN
     complete := false;
 END $_$;
 
+CREATE FUNCTION public.newest_with_words(p_query text, p_scope text, p_wanted bigint, p_all bigint, OUT ids uuid[], OUT total bigint, OUT shown boolean, OUT complete boolean) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    SAMPLE   CONSTANT int := 20;
+    READ_MAX CONSTANT int := 500;
+    HITS_MAX CONSTANT int := 5000;
+    DAYS_MAX CONSTANT interval := interval '60 days';
+    found    record;
+    within   bigint;
+    since    timestamptz;
+BEGIN
+    shown := false;
+    complete := false;
+    SELECT * INTO found FROM public.newest_matching_conversations(p_query, p_scope, SAMPLE, p_all, SAMPLE);
+    within := cardinality(found.ids);
+    IF within > 0 AND p_wanted * SAMPLE / within <= READ_MAX / 2 THEN
+        SELECT * INTO found FROM public.newest_matching_conversations(p_query, p_scope, p_wanted, p_all, READ_MAX);
+        IF cardinality(found.ids) = p_wanted THEN
+            ids := found.ids;
+            total := found.total;
+            shown := true;
+            RETURN;
+        END IF;
+    END IF;
+    FOREACH within IN ARRAY ARRAY[2000, p_all, 20000] LOOP
+        IF within = p_all THEN
+            SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX);
+            IF found.complete THEN
+                ids := found.ids;
+                complete := true;
+                RETURN;
+            END IF;
+            CONTINUE;
+        END IF;
+        EXECUTE format('SELECT created_at FROM conversations WHERE %s ORDER BY created_at DESC OFFSET %s LIMIT 1',
+            p_scope, within - 1) INTO since;
+        CONTINUE WHEN since IS NULL OR since < now() - DAYS_MAX;
+        SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX, since);
+        CONTINUE WHEN NOT found.complete;
+        EXECUTE format('SELECT ARRAY(SELECT id FROM conversations WHERE %s AND created_at >= %L AND id = ANY (%L)'
+            ' ORDER BY created_at DESC, id)', p_scope, since, found.ids) INTO ids;
+        IF cardinality(ids) >= p_wanted THEN
+            total := cardinality(ids) * p_all / within;
+            ids := ids[:p_wanted];
+            shown := true;
+            RETURN;
+        END IF;
+    END LOOP;
+    SELECT * INTO found FROM public.newest_matching_conversations(p_query, p_scope, p_wanted, p_all, READ_MAX);
+    IF cardinality(found.ids) = p_wanted THEN
+        ids := found.ids;
+        total := found.total;
+        shown := true;
+    END IF;
+END $$;
+
 CREATE FUNCTION public.owner_of_lists() RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -525,9 +667,8 @@ CREATE FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total big
     AS $_$
 DECLARE
     HITS_MAX CONSTANT int := 5000;
-    READ_MAX CONSTANT int := 500;
+    SKIP_MAX CONSTANT int := 1000;
     newest    boolean;
-    shown     boolean := false;
     list      text := p_asked ->> 'list';
     allowed   text[] := CASE list WHEN 'conversations' THEN '{model_id,app_id,user_id}'
                                   WHEN 'runs' THEN '{status,conversation_id,user_id,app_id,session_id}' END;
@@ -540,9 +681,11 @@ DECLARE
     after     jsonb := nullif(p_asked -> 'after', 'null');
     first     text := p_asked #>> '{order,0,0}';
     scope     text := public.scope_of_lists() || public.owner_of_lists();
+    whole     text := scope;
     tail      text := '';
     sorting   text := '';
     hits      record;
+    place     record;                                   -- as place_in_list gives it
     plan      json;
     counted   bigint;
     term      record;
@@ -572,40 +715,42 @@ BEGIN
                            ELSE '>' END, after ->> 'value', after ->> 'id');
     END IF;
 
+    SELECT NULL::timestamptz AS before, NULL::bigint AS skipped, NULL::bigint AS total INTO place;
     EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %I WHERE %s', list, scope) INTO plan;
     total := (plan #>> '{0,Plan,Plan Rows}')::float8::bigint;
+    newest := p_asked -> 'order' = '[["created_at", true]]';
     IF words IS NOT NULL THEN
-        newest := p_asked -> 'order' = '[["created_at", true]]' AND total > count_max;
-        -- The beginning of a word of three letters or less stands for thousands of words: the index would collect all
-        -- of them before it gave one.
-        IF newest AND words ~ '(^| )\w{1,3}:\*$' THEN
-            SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted, total,
-                4 * wanted);
-            shown := cardinality(hits.ids) = skipped + wanted;
-        END IF;
-        IF NOT shown THEN
-            SELECT * INTO hits FROM public.matching_conversations(words, HITS_MAX);
-            IF newest AND NOT hits.complete THEN
-                SELECT * INTO hits FROM public.newest_matching_conversations(words, scope || tail, skipped + wanted,
-                    total, READ_MAX);
-                shown := cardinality(hits.ids) = skipped + wanted;
+        IF newest AND total > count_max THEN
+            SELECT * INTO hits FROM public.newest_with_words(words, scope || tail, skipped + wanted, total);
+            IF hits.shown THEN
+                ids := hits.ids[skipped + 1:];
+                total := greatest(hits.total, skipped + wanted);
+                estimated := true;
+                RETURN;
             END IF;
-        END IF;
-        IF shown THEN
-            ids := hits.ids[skipped + 1:];
-            total := greatest(hits.total, skipped + wanted);
-            estimated := true;
-            RETURN;
+        ELSE
+            SELECT * INTO hits FROM public.matching_conversations(words, HITS_MAX);
         END IF;
         IF NOT hits.complete THEN
             SELECT * INTO hits FROM public.matching_conversations(words, 2147483647);
         END IF;
         scope := scope || format(' AND id = ANY (%L)', hits.ids);
         total := cardinality(hits.ids);
+    ELSIF scope = whole AND public.stoa_user() IS NULL AND (total > count_max OR skipped > SKIP_MAX) THEN
+        SELECT * INTO place FROM public.place_in_list(list, whole, skipped, count_max);
+        IF newest AND after IS NULL AND skipped > SKIP_MAX AND place.before IS NOT NULL THEN
+            tail := format(' AND created_at < %L', place.before);
+            skipped := place.skipped;
+        END IF;
     END IF;
 
     EXECUTE format('SELECT ARRAY(SELECT id FROM %I WHERE %s%s ORDER BY %s OFFSET %s LIMIT %s)', list, scope, tail,
         sorting, skipped, wanted) INTO ids;
+    IF place.total IS NOT NULL THEN
+        total := place.total;
+        estimated := false;
+        RETURN;
+    END IF;
     estimated := words IS NULL AND total > 10 * count_max;
     IF NOT estimated THEN
         EXECUTE format('SELECT count(*), count(*) > %s FROM (SELECT FROM %I WHERE %s LIMIT %s) shown', count_max, list,
@@ -613,6 +758,68 @@ BEGIN
             INTO counted, estimated;
         total := CASE WHEN estimated THEN greatest(total, counted) ELSE counted END;
     END IF;
+END $_$;
+
+CREATE FUNCTION public.place_in_list(p_list text, p_scope text, p_skipped bigint, p_young_max bigint, OUT before timestamp with time zone, OUT skipped bigint, OUT total bigint) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $_$
+DECLARE
+    counted_until timestamptz;
+    counted       text := format('org_id = %L AND list = %L', public.stoa_org(), p_list);
+    changed       text := counted;
+    young         bigint;
+    width         text;
+    found         record;
+BEGIN
+    SELECT NULL::timestamptz AS starts_at, 0::bigint AS items INTO found;
+    SELECT until INTO counted_until FROM public.list_progress;
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM %I WHERE %s AND created_at >= %L LIMIT %s) young',
+        p_list, p_scope, counted_until, p_young_max + 1) INTO young;
+    IF young > p_young_max THEN
+        RETURN;
+    END IF;
+    IF public.stoa_project() IS NULL THEN
+        counted := counted || ' AND project_id IS NULL';
+    ELSE
+        counted := counted || format(' AND project_id = ANY (%L)',
+            coalesce(public.stoa_projects(), '{}') || public.stoa_project());
+        changed := changed || format(' AND project_id = ANY (%L)',
+            coalesce(public.stoa_projects(), '{}') || public.stoa_project());
+    END IF;
+    EXECUTE format('SELECT %s + coalesce((SELECT sum(items) FROM list_counts WHERE %s AND width = ''day''), 0)'
+        ' + coalesce((SELECT sum(items) FROM list_changes WHERE %s), 0)', young, counted, changed) INTO total;
+    IF p_skipped < young THEN
+        RETURN;
+    END IF;
+    skipped := p_skipped - young;
+    before := 'infinity';
+    FOREACH width IN ARRAY ARRAY['day', 'hour'] LOOP
+        EXECUTE format($query$
+            SELECT starts_at, items::bigint AS items, passed, complete FROM (
+                SELECT starts_at, items, sum(items) OVER (ORDER BY starts_at DESC) - items AS passed,
+                    sum(items) OVER () = %6$s AS complete
+                FROM (
+                    SELECT starts_at, sum(items) AS items FROM (
+                        SELECT starts_at, items FROM list_counts
+                        WHERE %1$s AND width = %3$L AND starts_at >= %4$L AND starts_at < %5$L
+                        UNION ALL
+                        SELECT date_trunc(%3$L, starts_at, 'UTC'), items FROM list_changes
+                        WHERE %2$s AND starts_at >= %4$L AND starts_at < %5$L
+                    ) both_kinds GROUP BY 1
+                ) sums
+            ) places WHERE passed + items > %7$s ORDER BY starts_at DESC LIMIT 1
+        $query$, counted, changed, width, CASE width WHEN 'day' THEN '-infinity' ELSE before - interval '1 day' END,
+            before, CASE width WHEN 'day' THEN total - young ELSE found.items END, skipped) INTO found;
+        IF found.starts_at IS NULL AND width = 'day' THEN
+            before := '-infinity';                      -- behind the end
+            RETURN;
+        END IF;
+        EXIT WHEN found.complete IS NOT TRUE;           -- small days keep no hours
+        before := found.starts_at + ('1 ' || width)::interval;
+        skipped := skipped - found.passed;
+    END LOOP;
+    before := least(before, counted_until);
 END $_$;
 
 CREATE FUNCTION public.record_audit(p_org uuid, p_project uuid, p_key uuid, p_user uuid, p_action text, p_subject uuid, p_request text, p_method text, p_path text, p_address text, p_client text) RETURNS void
@@ -716,6 +923,10 @@ END $$;
 CREATE FUNCTION public.widened(p_condition text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN regexp_replace(regexp_replace(p_condition, '\((\w+) = stoa_project\(\)\)'::text, '((\1 = stoa_project()) OR (\1 = ANY (stoa_projects())))'::text, 'g'::text), '\((\w+) = \( SELECT stoa_project\(\) AS stoa_project\)\)'::text, '((\1 = (SELECT stoa_project())) OR (\1 = ANY (coalesce((SELECT stoa_projects()), ''{}''))))'::text, 'g'::text);
+
+CREATE FUNCTION public.word_of_day(p_org uuid, p_at timestamp with time zone) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((chr(2) || (p_org)::text) || ((((p_at AT TIME ZONE 'UTC'::text))::date - '2000-01-01'::date))::text);
 
 CREATE TABLE public.access_keys (
     org_id uuid NOT NULL,
@@ -961,19 +1172,26 @@ CREATE TABLE public.conversations (
     owner_id uuid DEFAULT public.stoa_user(),
     session_id uuid,
     CONSTRAINT conversations_check CHECK ((num_nonnulls(model_id, app_id) = 1))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.conversations ALTER COLUMN title SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN user_id SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN metadata SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN search SET STATISTICS 0;
 ALTER TABLE ONLY public.conversations ALTER COLUMN agent SET STATISTICS 0;
 
+CREATE TABLE public.database_servers (
+    started_at timestamp with time zone NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.nodes (
     id uuid NOT NULL,
     lock_key bigint NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    stuck text[] DEFAULT '{}'::text[] NOT NULL
+    stuck text[] DEFAULT '{}'::text[] NOT NULL,
+    server_started timestamp with time zone
 );
 
 CREATE VIEW public.living_nodes AS
@@ -983,12 +1201,20 @@ CREATE VIEW public.living_nodes AS
           WHERE ((pg_locks.locktype = 'advisory'::text) AND (pg_locks.database = ( SELECT pg_database.oid
                    FROM pg_database
                   WHERE (pg_database.datname = current_database()))) AND (pg_locks.classid = (21366)::oid) AND pg_locks.granted)
+        ), server AS (
+         SELECT database_servers.started_at,
+            database_servers.first_seen_at
+           FROM public.database_servers
+          WHERE (database_servers.started_at = pg_postmaster_start_time())
         )
  SELECT id
    FROM public.nodes n
   WHERE ((pg_postmaster_start_time() > (now() - '00:00:02.5'::interval)) OR ((expires_at >= now()) AND (EXISTS ( SELECT 1
            FROM held
-          WHERE (held.key = n.lock_key)))));
+          WHERE (held.key = n.lock_key)))) OR ((server_started <> pg_postmaster_start_time()) AND (expires_at > (now() - '00:10:00'::interval)) AND (NOT (EXISTS ( SELECT 1
+           FROM server)))) OR (EXISTS ( SELECT 1
+           FROM server s
+          WHERE ((s.first_seen_at > (now() - '00:00:02.5'::interval)) AND (s.first_seen_at > (s.started_at + '00:00:02.5'::interval))))));
 
 CREATE VIEW public.dead_nodes AS
  SELECT id
@@ -1032,7 +1258,7 @@ CREATE TABLE public.events (
     kind smallint NOT NULL,
     payload bytea NOT NULL
 )
-WITH (autovacuum_vacuum_insert_scale_factor='0.2');
+WITH (autovacuum_vacuum_insert_scale_factor='0.2', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.events ALTER COLUMN payload SET STATISTICS 0;
 
 CREATE TABLE public.file_passages (
@@ -1086,6 +1312,32 @@ CREATE TABLE public.idempotency_keys (
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN key SET STATISTICS 0;
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN body_sha256 SET STATISTICS 0;
 ALTER TABLE ONLY public.idempotency_keys ALTER COLUMN answer SET STATISTICS 0;
+
+CREATE TABLE public.import_parts (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    import_id uuid NOT NULL,
+    number integer NOT NULL,
+    content bytea NOT NULL
+);
+ALTER TABLE ONLY public.import_parts ALTER COLUMN content SET STATISTICS 0;
+ALTER TABLE ONLY public.import_parts ALTER COLUMN content SET STORAGE EXTERNAL;
+
+CREATE TABLE public.imports (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    status text DEFAULT 'receiving'::text NOT NULL,
+    manifest jsonb NOT NULL,
+    manifest_sha256 bytea NOT NULL,
+    report jsonb,
+    created_by uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    applied_at timestamp with time zone,
+    CONSTRAINT imports_status_check CHECK ((status = ANY (ARRAY['receiving'::text, 'applied'::text])))
+);
+ALTER TABLE ONLY public.imports ALTER COLUMN manifest SET STATISTICS 0;
 
 CREATE TABLE public.input_requests (
     org_id uuid NOT NULL,
@@ -1443,6 +1695,31 @@ CREATE TABLE public.ledger_batches (
     entered_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.list_changes (
+    org_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    list text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    items bigint NOT NULL
+);
+
+CREATE TABLE public.list_counts (
+    org_id uuid NOT NULL,
+    project_id uuid,
+    list text NOT NULL,
+    width text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    items bigint NOT NULL,
+    CONSTRAINT list_counts_list_check CHECK ((list = ANY (ARRAY['conversations'::text, 'runs'::text]))),
+    CONSTRAINT list_counts_width_check CHECK ((width = ANY (ARRAY['hour'::text, 'day'::text])))
+);
+
+CREATE TABLE public.list_progress (
+    one boolean DEFAULT true NOT NULL,
+    until timestamp with time zone NOT NULL,
+    CONSTRAINT list_progress_one_check CHECK (one)
+);
+
 CREATE TABLE public.org_members (
     org_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -1468,6 +1745,8 @@ CREATE TABLE public.projects (
     visibility text DEFAULT 'internal'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    retention_days double precision,
+    CONSTRAINT projects_retention_days_check CHECK ((retention_days > (0)::double precision)),
     CONSTRAINT projects_visibility_check CHECK ((visibility = ANY (ARRAY['internal'::text, 'private'::text])))
 );
 
@@ -1558,7 +1837,8 @@ CREATE TABLE public.messages (
     turns jsonb,
     CONSTRAINT messages_role_check CHECK ((role = ANY (ARRAY['user'::text, 'assistant'::text]))),
     CONSTRAINT messages_status_check CHECK ((status = ANY (ARRAY['completed'::text, 'failed'::text, 'canceled'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.messages ALTER COLUMN content SET STATISTICS 0;
 ALTER TABLE ONLY public.messages ALTER COLUMN text SET STATISTICS 0;
 ALTER TABLE ONLY public.messages ALTER COLUMN usage SET STATISTICS 0;
@@ -1747,7 +2027,8 @@ CREATE TABLE public.spans (
     body jsonb NOT NULL,
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT spans_wire_check CHECK ((wire = ANY (ARRAY['sdk'::text, 'otlp'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 
 CREATE TABLE public.tool_calls (
     org_id uuid NOT NULL,
@@ -1766,7 +2047,8 @@ CREATE TABLE public.tool_calls (
     begun_at timestamp with time zone DEFAULT now() NOT NULL,
     settled_at timestamp with time zone,
     CONSTRAINT tool_calls_status_check CHECK ((status = ANY (ARRAY['begun'::text, 'completed'::text, 'failed'::text, 'unknown'::text])))
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN name SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN input SET STATISTICS 0;
 ALTER TABLE ONLY public.tool_calls ALTER COLUMN result SET STATISTICS 0;
@@ -1853,7 +2135,8 @@ CREATE TABLE public.traces (
     head_started_at timestamp with time zone,
     head_status text,
     last_ended_at timestamp with time zone
-);
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
 
 CREATE TABLE public.trigger_events (
     org_id uuid NOT NULL,
@@ -1909,6 +2192,7 @@ CREATE TABLE public.triggers (
 CREATE TABLE public.usage_progress (
     one boolean DEFAULT true NOT NULL,
     until timestamp with time zone NOT NULL,
+    totals_until timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
     CONSTRAINT usage_progress_one_check CHECK (one)
 );
 
@@ -1932,6 +2216,27 @@ CREATE TABLE public.usage_sums (
     CONSTRAINT usage_sums_width_check CHECK ((width = ANY (ARRAY['hour'::text, 'day'::text])))
 );
 ALTER TABLE ONLY public.usage_sums ALTER COLUMN model SET STATISTICS 0;
+
+CREATE TABLE public.usage_totals (
+    org_id uuid NOT NULL,
+    width text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    keyed boolean NOT NULL,
+    key_id uuid,
+    model text NOT NULL,
+    kind text NOT NULL,
+    calls bigint NOT NULL,
+    prompt_tokens bigint NOT NULL,
+    cached_tokens bigint NOT NULL,
+    completion_tokens bigint NOT NULL,
+    reasoning_tokens bigint NOT NULL,
+    cost_usd numeric NOT NULL,
+    estimated_calls bigint NOT NULL,
+    unpriced_calls bigint NOT NULL,
+    first_id bigint NOT NULL,
+    CONSTRAINT usage_totals_width_check CHECK ((width = ANY (ARRAY['hour'::text, 'day'::text])))
+);
+ALTER TABLE ONLY public.usage_totals ALTER COLUMN model SET STATISTICS 0;
 
 CREATE TABLE public.user_connections (
     org_id uuid NOT NULL,
@@ -2082,6 +2387,9 @@ ALTER TABLE ONLY public.conversation_segments
 ALTER TABLE ONLY public.conversations
     ADD CONSTRAINT conversations_pkey PRIMARY KEY (org_id, id);
 
+ALTER TABLE ONLY public.database_servers
+    ADD CONSTRAINT database_servers_pkey PRIMARY KEY (started_at);
+
 ALTER TABLE ONLY public.deletions
     ADD CONSTRAINT deletions_pkey PRIMARY KEY (org_id, id);
 
@@ -2099,6 +2407,12 @@ ALTER TABLE ONLY public.files
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (org_id, scope, key);
+
+ALTER TABLE ONLY public.import_parts
+    ADD CONSTRAINT import_parts_pkey PRIMARY KEY (org_id, import_id, number);
+
+ALTER TABLE ONLY public.imports
+    ADD CONSTRAINT imports_pkey PRIMARY KEY (org_id, id);
 
 ALTER TABLE ONLY public.input_requests
     ADD CONSTRAINT input_requests_pkey PRIMARY KEY (org_id, run_id, id);
@@ -2162,6 +2476,12 @@ ALTER TABLE ONLY public.knowledgebases
 
 ALTER TABLE ONLY public.ledger_batches
     ADD CONSTRAINT ledger_batches_pkey PRIMARY KEY (node_id);
+
+ALTER TABLE ONLY public.list_counts
+    ADD CONSTRAINT list_counts_org_id_list_width_project_id_starts_at_key UNIQUE NULLS NOT DISTINCT (org_id, list, width, project_id, starts_at);
+
+ALTER TABLE ONLY public.list_progress
+    ADD CONSTRAINT list_progress_pkey PRIMARY KEY (one);
 
 ALTER TABLE ONLY public.memories
     ADD CONSTRAINT memories_pkey PRIMARY KEY (org_id, id);
@@ -2274,6 +2594,9 @@ ALTER TABLE ONLY public.usage_progress
 ALTER TABLE ONLY public.usage_sums
     ADD CONSTRAINT usage_sums_org_id_width_starts_at_project_id_key_id_model_k_key UNIQUE NULLS NOT DISTINCT (org_id, width, starts_at, project_id, key_id, model, kind);
 
+ALTER TABLE ONLY public.usage_totals
+    ADD CONSTRAINT usage_totals_org_id_keyed_width_starts_at_key_id_model_kind_key UNIQUE NULLS NOT DISTINCT (org_id, keyed, width, starts_at, key_id, model, kind);
+
 ALTER TABLE ONLY public.user_connections
     ADD CONSTRAINT user_connections_org_id_app_id_requirement_id_user_id_key UNIQUE (org_id, app_id, requirement_id, user_id);
 
@@ -2366,16 +2689,20 @@ CREATE INDEX conversations_by_time ON public.conversations USING btree (org_id, 
 
 CREATE INDEX conversations_by_user ON public.conversations USING btree (org_id, user_id, created_at DESC, id) WHERE (user_id IS NOT NULL);
 
+CREATE INDEX conversations_dated_words ON public.conversations USING gin (public.dated_words(search, org_id, created_at));
+ALTER INDEX public.conversations_dated_words ALTER COLUMN 1 SET STATISTICS 0;
+
+CREATE INDEX conversations_forked ON public.conversations USING btree (org_id, created_at DESC, id) WHERE (forked_from IS NOT NULL);
+
 CREATE INDEX conversations_newest ON public.conversations USING btree (org_id, project_id, created_at DESC, id);
 
 CREATE INDEX conversations_of_app ON public.conversations USING btree (org_id, app_id, created_at DESC, id) WHERE (app_id IS NOT NULL);
 
+CREATE INDEX conversations_of_day ON public.conversations USING brin (created_at);
+
 CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
 CREATE UNIQUE INDEX conversations_of_session ON public.conversations USING btree (org_id, app_id, session_id, COALESCE(user_id, ''::text)) WHERE (session_id IS NOT NULL);
-
-CREATE INDEX conversations_words ON public.conversations USING gin (public.search_words(search, org_id));
-ALTER INDEX public.conversations_words ALTER COLUMN 1 SET STATISTICS 0;
 
 CREATE INDEX deletions_unscrubbed ON public.deletions USING btree (created_at) WHERE (scrubbed_at IS NULL);
 
@@ -2392,6 +2719,16 @@ CREATE INDEX files_unread ON public.files USING btree (created_at) WHERE (status
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at);
 
 CREATE INDEX idempotency_keys_by_subject ON public.idempotency_keys USING btree (org_id, subject_id);
+
+CREATE INDEX import_parts_of_project ON public.import_parts USING btree (org_id, project_id);
+
+CREATE INDEX imports_by_end ON public.imports USING btree (expires_at) WHERE (status = 'receiving'::text);
+
+CREATE INDEX imports_newest ON public.imports USING btree (org_id, created_at DESC, id);
+
+CREATE UNIQUE INDEX imports_of_manifest ON public.imports USING btree (org_id, manifest_sha256) WHERE (status = 'receiving'::text);
+
+CREATE INDEX imports_of_project ON public.imports USING btree (org_id, project_id);
 
 CREATE INDEX input_requests_of_conversation ON public.input_requests USING btree (org_id, conversation_id);
 
@@ -2441,6 +2778,8 @@ CREATE INDEX knowledgebases_building ON public.knowledgebases USING btree (id) W
 
 CREATE INDEX knowledgebases_newest ON public.knowledgebases USING btree (org_id, project_id, created_at DESC, id);
 
+CREATE INDEX list_changes_of_org ON public.list_changes USING btree (org_id, list);
+
 CREATE INDEX memories_of_project ON public.memories USING btree (org_id, project_id, created_at DESC, id);
 
 CREATE UNIQUE INDEX memory_files_by_path ON public.memory_files USING btree (org_id, store_id, user_id, path);
@@ -2457,12 +2796,12 @@ CREATE UNIQUE INDEX messages_by_id ON public.messages USING btree (org_id, id);
 
 CREATE INDEX messages_by_run ON public.messages USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
 
+CREATE INDEX messages_dated_words ON public.messages USING gin (public.dated_words(search, org_id, created_at));
+ALTER INDEX public.messages_dated_words ALTER COLUMN 1 SET STATISTICS 0;
+
 CREATE INDEX messages_of_day ON public.messages USING brin (created_at);
 
 CREATE INDEX messages_with_files ON public.messages USING btree (org_id, conversation_id, "position") WHERE (content @> '[{"type": "file"}]'::jsonb);
-
-CREATE INDEX messages_words ON public.messages USING gin (public.search_words(search, org_id));
-ALTER INDEX public.messages_words ALTER COLUMN 1 SET STATISTICS 0;
 
 CREATE INDEX model_calls_by_time ON public.model_calls USING btree (org_id, at);
 
@@ -2614,7 +2953,7 @@ CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.personal_tokens FOR EAC
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
-CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility,retention_days', '');
 
 CREATE TRIGGER captured AFTER INSERT OR DELETE ON public.skill_versions FOR EACH ROW EXECUTE FUNCTION public.capture_change('skill_id', 'id,version', '');
 
@@ -2650,13 +2989,25 @@ CREATE TRIGGER captured_update AFTER UPDATE OF user_id, name, expires_at ON publ
 
 CREATE TRIGGER captured_update AFTER UPDATE OF user_id, project_id, role ON public.project_members FOR EACH ROW EXECUTE FUNCTION public.capture_change('user_id', 'user_id,project_id,role', '');
 
-CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility', '');
+CREATE TRIGGER captured_update AFTER UPDATE OF name, description, visibility, retention_days ON public.projects FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,description,visibility,retention_days', '');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, description ON public.skills FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name', 'description');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, type, idempotent, approval, secret_names, description, config, secrets ON public.tools FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,type,idempotent,approval,secret_names', 'description,config,secrets');
 
 CREATE TRIGGER captured_update AFTER UPDATE OF name, provider, status, config, actor_id, input_transformer, signing_secret, hook_hash ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.capture_change('id', 'name,provider,status,config,actor_id', 'input_transformer,signing_secret,hook_hash');
+
+CREATE TRIGGER counts_of_deleted_items AFTER DELETE ON public.conversations REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.follow_deleted_items();
+
+CREATE TRIGGER counts_of_deleted_items AFTER DELETE ON public.runs REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.follow_deleted_items();
+
+CREATE TRIGGER counts_of_moved_items AFTER UPDATE OF org_id, project_id, owner_id, created_at ON public.conversations FOR EACH ROW EXECUTE FUNCTION public.follow_changed_items();
+
+CREATE TRIGGER counts_of_moved_items AFTER UPDATE OF org_id, project_id, owner_id, created_at ON public.runs FOR EACH ROW EXECUTE FUNCTION public.follow_changed_items();
+
+CREATE TRIGGER counts_of_old_items AFTER INSERT ON public.conversations FOR EACH ROW WHEN ((new.created_at < transaction_timestamp())) EXECUTE FUNCTION public.follow_changed_items();
+
+CREATE TRIGGER counts_of_old_items AFTER INSERT ON public.runs FOR EACH ROW WHEN ((new.created_at < transaction_timestamp())) EXECUTE FUNCTION public.follow_changed_items();
 
 CREATE TRIGGER kept BEFORE DELETE OR UPDATE ON public.audit FOR EACH ROW EXECUTE FUNCTION public.keep_audit();
 
@@ -2743,6 +3094,12 @@ ALTER TABLE ONLY public.file_passages
 
 ALTER TABLE ONLY public.files
     ADD CONSTRAINT files_org_id_conversation_id_fkey FOREIGN KEY (org_id, conversation_id) REFERENCES public.conversations(org_id, id);
+
+ALTER TABLE ONLY public.import_parts
+    ADD CONSTRAINT import_parts_org_id_import_id_fkey FOREIGN KEY (org_id, import_id) REFERENCES public.imports(org_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.imports
+    ADD CONSTRAINT imports_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.orgs(id) ON DELETE CASCADE;
@@ -2927,6 +3284,10 @@ ALTER TABLE public.files ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.import_parts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.imports ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.input_requests ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
@@ -2962,6 +3323,10 @@ ALTER TABLE public.knowledge_transcripts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.knowledge_vectors ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.knowledgebases ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.list_changes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.list_counts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.memories ENABLE ROW LEVEL SECURITY;
 
@@ -3051,6 +3416,10 @@ CREATE POLICY tenant ON public.files TO stoa_tenant USING (((org_id = public.sto
 
 CREATE POLICY tenant ON public.idempotency_keys TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
+CREATE POLICY tenant ON public.import_parts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.imports TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
 CREATE POLICY tenant ON public.input_requests TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.invitations TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
@@ -3086,6 +3455,10 @@ CREATE POLICY tenant ON public.knowledge_transcripts TO stoa_tenant USING (((org
 CREATE POLICY tenant ON public.knowledge_vectors TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
 CREATE POLICY tenant ON public.knowledgebases TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.list_changes TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
+
+CREATE POLICY tenant ON public.list_counts TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.memories TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
@@ -3145,6 +3518,8 @@ CREATE POLICY tenant ON public.triggers TO stoa_tenant USING (((org_id = public.
 
 CREATE POLICY tenant ON public.usage_sums TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND ((( SELECT public.stoa_project() AS stoa_project) IS NULL) OR ((project_id = ( SELECT public.stoa_project() AS stoa_project)) OR (project_id = ANY (COALESCE(( SELECT public.stoa_projects() AS stoa_projects), '{}'::uuid[])))))));
 
+CREATE POLICY tenant ON public.usage_totals TO stoa_tenant USING (((org_id = ( SELECT public.stoa_org() AS stoa_org)) AND (( SELECT public.stoa_project() AS stoa_project) IS NULL) AND (( SELECT public.stoa_projects() AS stoa_projects) IS NULL)));
+
 CREATE POLICY tenant ON public.user_connections TO stoa_tenant USING (((org_id = public.stoa_org()) AND ((public.stoa_project() IS NULL) OR ((project_id = public.stoa_project()) OR (project_id = ANY (public.stoa_projects()))))));
 
 CREATE POLICY tenant ON public.user_sessions TO stoa_tenant USING (((org_id = public.stoa_org()) AND (user_id = public.stoa_user())));
@@ -3173,6 +3548,8 @@ ALTER TABLE public.triggers ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.usage_sums ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.usage_totals ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.user_connections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.user_identities ENABLE ROW LEVEL SECURITY;
@@ -3191,14 +3568,25 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.model_calls TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.runs TO stoa_tenant;
 
-REVOKE ALL ON FUNCTION public.matching_conversations(p_query text, p_hits_max integer, OUT ids uuid[], OUT complete boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.follow_changed_items() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.follow_deleted_items() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) TO stoa_tenant;
+
+REVOKE ALL ON FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone, OUT ids uuid[], OUT complete boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.newest_with_words(p_query text, p_scope text, p_wanted bigint, p_all bigint, OUT ids uuid[], OUT total bigint, OUT shown boolean, OUT complete boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.owner_of_lists() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) TO stoa_tenant;
+
+REVOKE ALL ON FUNCTION public.place_in_list(p_list text, p_scope text, p_skipped bigint, p_young_max bigint, OUT before timestamp with time zone, OUT skipped bigint, OUT total bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.scope_of_lists() FROM PUBLIC;
 
@@ -3254,6 +3642,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.files TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.idempotency_keys TO stoa_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.import_parts TO stoa_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.imports TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.input_requests TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.invitations TO stoa_tenant;
@@ -3273,6 +3665,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_chunks TO stoa_tenan
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_index_items TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_indexes TO stoa_tenant;
+
+GRANT USAGE ON SEQUENCE public.knowledge_indexes_index_id_seq TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.knowledge_items TO stoa_tenant;
 
@@ -3306,6 +3700,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.memory_stores TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.messages TO stoa_tenant;
 
+GRANT USAGE ON SEQUENCE public.model_calls_id_seq TO stoa_tenant;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.models TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.oauth_attempts TO stoa_tenant;
@@ -3318,7 +3714,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.requirements TO stoa_tenant;
 
 GRANT SELECT,INSERT ON TABLE public.revoked_keys TO stoa_tenant;
 
-GRANT SELECT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
+GRANT SELECT,INSERT,DELETE ON TABLE public.run_nodes TO stoa_tenant;
 
 GRANT SELECT,DELETE ON TABLE public.sessions TO stoa_tenant;
 
@@ -3347,6 +3743,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.triggers TO stoa_tenant;
 GRANT SELECT ON TABLE public.usage_progress TO stoa_tenant;
 
 GRANT SELECT ON TABLE public.usage_sums TO stoa_tenant;
+
+GRANT SELECT ON TABLE public.usage_totals TO stoa_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.user_connections TO stoa_tenant;
 

@@ -17,6 +17,7 @@ from typing import Final, cast
 import asyncpg
 
 from stoa.db.engine import Tx
+from stoa.db.reaching import UnreachableError, connect
 from stoa.db.rescan import rescan
 from stoa.db.sql import load
 
@@ -51,12 +52,11 @@ class Scrubbed:
 async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
     """May run beside servers: each table is locked while it is rewritten, and they wait. Raises ScrubError."""
     try:
-        connection = await asyncpg.connect(dsn, command_timeout=REWRITE_SECONDS_MAX)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise ScrubError(f"The database cannot be reached: {error}") from error
+        connection = await connect(dsn, command_seconds_max=REWRITE_SECONDS_MAX)
+    except UnreachableError as error:
+        raise ScrubError(str(error)) from error
     tx = cast("Tx", connection)
     try:
-        await tx.execute("SET statement_timeout = 0")
         await tx.execute(f"SET lock_timeout = '{LOCK_SECONDS_MAX}s'")
         begun: datetime = await tx.fetchval("SELECT clock_timestamp()")
         await _outwait_snapshots(tx)

@@ -11,6 +11,7 @@ from stoa.db.receipts import Receipts
 from stoa.gateway.api import routes
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import Connections, Projects
+from stoa.gateway.exported import EXPORTED
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ocr.api import ocr_routes
 from stoa.gateway.ocr.asking import Asking
@@ -97,14 +98,14 @@ async def open_component(
         cache = Cache(kit.database, calls, Receipts(kit.database, kit.ids, [KIND]))
         embeddings = Embeddings(calls, routing, catalogue, embedders)
         repeats = Repeats(kit.database, kit.ids, kit.clock)
-        routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
-        router = router_api.routes(routed, kit.gate)
+        router = router_api.routes(router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache), kit.gate)
         shown = routes(catalogue, connections, routing, breakers, cache, kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
+            exported=EXPORTED,
             routers={
                 HostKind.API: [shown, ocr_routes(ocr, kit.gate)],
                 HostKind.ROUTER: [

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from stoa.db import Database
 from stoa.db.checks import Check
+from stoa.db.exported import Exported
 from stoa.db.polls import Poll
 from stoa.http.authentication import Gate
 from stoa.http.hosts import HostKind, RenderError
@@ -31,6 +32,7 @@ class Kit:
 
     database: Database
     dsn: str
+    """For connections outside of the pool: each has a session of its own."""
     clock: Clock
     ids: Ids
     gate: Gate
@@ -74,6 +76,8 @@ class Component:
     """How a host of this slice's own renders refusals, where it speaks another dialect."""
     checks: Sequence[Check] = ()
     """Checks that the doctor runs."""
+    exported: Sequence[Exported] = ()
+    """Tables that an export of a project holds."""
     metrics: Sequence[Metric] = ()
     polls: Sequence[Poll] = ()
     """Gauges that are read from the database at a scrape."""

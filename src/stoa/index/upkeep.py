@@ -97,7 +97,7 @@ class Upkeep:
             strays = self._ripe([row["relname"] for row in await tx.fetch(SQL.stray_tables)])
         if not due and not strays:
             return
-        connection = await connect(self._database.dsn)
+        connection = await connect(self._database.session_dsn)
         try:
             for index_id in due:
                 if await connection.fetchval(SQL.try_lock_index, index_id):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stoa.http.component import Component, Kit
 from stoa.journal.checks import checks
+from stoa.journal.exported import EXPORTED
 from stoa.journal.live_buffer import LiveBuffer
 from stoa.journal.service import Journal
 from stoa.journal.writer import JournalWriter
@@ -26,6 +27,7 @@ async def open_component(kit: Kit) -> AsyncGenerator[JournalComponent]:
         journal=journal,
         writer=writer,
         checks=checks(kit.database),
+        exported=EXPORTED,
         metrics=writer.metrics(),
         channels={"stoa_journal": journal.on_notification},
         background=[writer],

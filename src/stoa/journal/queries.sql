@@ -2,6 +2,10 @@
 -- Where a journal stands.
 SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2;
 
+-- name: head_in_doubt
+-- The same, by a transaction that is durable wherever the one before it had to be: a lock is written to the log.
+SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2 FOR NO KEY UPDATE;
+
 -- name: fence
 -- Ends the present writer's right to write and gives the next one its epoch. Waits for a tick that is under way.
 UPDATE journals SET epoch = epoch + 1 WHERE org_id = $1 AND run_id = $2 AND NOT sealed

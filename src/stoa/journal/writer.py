@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from stoa.db import FAILURES, Tx, connect, load
+from stoa.db import FAILURES, CommitWatch, Connection, Moved, Tx, connect, load
 from stoa.journal.live_buffer import LiveBuffer
 from stoa.journal.run_writer import Batch, Digest, RunWriter
 from stoa.journal.types import Fenced, Head, JournalKey
@@ -47,7 +47,8 @@ class JournalWriter:
         self._dirty: dict[RunWriter, None] = {}
         self._writers: set[RunWriter] = set()
         self._awake = asyncio.Event()
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Connection | None = None
+        self._replicated = CommitWatch()
         self.heartbeat = Heartbeat("journal.writer", monotonic_seconds=clock.monotonic)
         self.server_pid = 0
         """Of the connection that writes: notifications with this origin are our own."""
@@ -89,10 +90,11 @@ class JournalWriter:
         self._dirty.pop(writer, None)
         self._live.forget(writer.key.run_id)
 
-    def reconnect(self) -> None:
-        """Drops the connection, which may be dead. A statement under way on it is checked over a new one."""
-        if self._connection is not None:
-            self._connection.terminate()
+    def reconnect(self, moved: Moved | None) -> None:
+        """Drops the connection unless it leads to where the primary is now. A statement under way on it is checked over
+        a new one."""
+        if self._connection is not None and (moved is None or moved.leaves(self._connection)):
+            self._connection.abort()
 
     @property
     def pace_seconds(self) -> float:
@@ -197,6 +199,7 @@ class JournalWriter:
                     unclear = False
                     continue
                 rows = await self._connection.fetch(SQL.append, *self._arguments(waiting))
+                self._replicated.check()
                 return stored | {row["run_id"] for row in rows}
             except REFUSALS as error:
                 _log.error("journal refused events", error=str(error), runs=len(waiting))
@@ -220,17 +223,24 @@ class JournalWriter:
         return stored
 
     async def _landed(self, batches: Sequence[Batch]) -> set[object]:
-        """Which of these batches were committed before the connection was lost."""
+        """Which of these batches were committed before the connection was lost.
+
+        What the primary shows may still be missing on its synchronous standby. The row locks make this transaction one
+        that waits for the standby too, and with it for everything before.
+        """
         assert self._connection is not None
         landed: set[object] = set()
-        for batch in batches:
-            head = await self._connection.fetchrow(SQL.head, batch.writer.key.org_id, batch.writer.key.run_id)
-            if (
-                head
-                and head["epoch"] == batch.writer.epoch
-                and head["last_sequence"] == batch.base + len(batch.records)
-            ):
-                landed.add(batch.writer.key.run_id)
+        async with self._connection.transaction():
+            for batch in sorted(batches, key=lambda batch: batch.writer.key.run_id):
+                key = batch.writer.key
+                head = await self._connection.fetchrow(SQL.head_in_doubt, key.org_id, key.run_id)
+                if (
+                    head
+                    and head["epoch"] == batch.writer.epoch
+                    and head["last_sequence"] == batch.base + len(batch.records)
+                ):
+                    landed.add(key.run_id)
+        self._replicated.check()
         return landed
 
     def _arguments(self, batches: Sequence[Batch]) -> tuple[object, ...]:
@@ -256,10 +266,13 @@ class JournalWriter:
 
     async def _reconnect(self) -> None:
         self._connection = await connect(self._dsn)
+        self._replicated = CommitWatch()
+        self._connection.add_log_listener(self._replicated.on_message)
         # Journals are found by their key. A plan made while they were few, or all sealed, would scan all of them in
         # each tick.
         await self._connection.execute("SET enable_seqscan = off")
-        self.server_pid = self._connection.get_server_pid()
+        # Not the one that the connection was given: a pooler gives another one.
+        self.server_pid = await self._connection.fetchval("SELECT pg_backend_pid()")
 
 
 def _newest(writers: Sequence[RunWriter]) -> Sequence[RunWriter]:

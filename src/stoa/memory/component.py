@@ -8,6 +8,7 @@ from stoa.db.receipts import Receipts
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.memory.api import routes, store_routes
+from stoa.memory.exported import EXPORTED
 from stoa.memory.ports import Projects
 from stoa.memory.recalling import Recalling
 from stoa.memory.service import KINDS, Memories
@@ -31,6 +32,7 @@ async def open_component(kit: Kit, projects: Projects) -> AsyncGenerator[MemoryC
         memories=memories,
         recalling=Recalling(kit.database),
         stores=stores,
+        exported=EXPORTED,
         routers={HostKind.API: [routes(memories, kit.gate), store_routes(stores, kit.gate)]},
         background=[Housekeeping(receipts)],
     )

@@ -9,6 +9,7 @@ from stoa.http.hosts import HostKind
 from stoa.outbound import Outbound
 from stoa.requirements.api import connect_routes, owner_routes
 from stoa.requirements.exchanging import Exchanger
+from stoa.requirements.exported import EXPORTED
 from stoa.requirements.host import AppGate, host_routes
 from stoa.requirements.lending import Lending
 from stoa.requirements.page import page_routes
@@ -35,6 +36,7 @@ async def open_component(
         tokens = ConnectTokens(kit.secret, kit.clock)
         yield RequirementsComponent(
             lending=Lending(kit.database, vault, exchange, requirements, kit.clock),
+            exported=EXPORTED,
             routers={
                 HostKind.API: [
                     owner_routes(requirements, kit.gate),

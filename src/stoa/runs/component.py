@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stoa.apps import AppGate
 from stoa.callbacks import Callbacks
+from stoa.db import Moved
 from stoa.db.node import Node
 from stoa.db.node import checks as node_checks
 from stoa.http.component import Component, Kit, Started
@@ -21,6 +22,7 @@ from stoa.runs.api import OpenStream, routes
 from stoa.runs.checks import checks
 from stoa.runs.context import Context
 from stoa.runs.driving import OpenTools
+from stoa.runs.exported import EXPORTED
 from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
@@ -41,18 +43,16 @@ class NodeComponent(Component):
 
 
 @asynccontextmanager
-async def open_node(kit: Kit, on_lapsed: Sequence[Callable[[], None]]) -> AsyncGenerator[NodeComponent]:
+async def open_node(
+    kit: Kit, reconnect: Sequence[Callable[[Moved | None], None]], interrupt: Callable[[], None]
+) -> AsyncGenerator[NodeComponent]:
     """Started before everything that takes work: whoever claims something names the node that holds the lease.
 
-    `on_lapsed` is called when this node finds that its lease has run out, so that others may have its runs.
+    `reconnect` is called when connections to the database may be dead and not say so, `interrupt` when this node's
+    lease has run out, so that others may have its runs.
     """
     node = Node(kit.dsn, kit.ids, kit.clock)
-
-    def lapsed() -> None:
-        for call in on_lapsed:
-            call()
-
-    node.on_lapsed = lapsed
+    node.reconnect, node.on_lapsed = list(reconnect), interrupt
     yield NodeComponent(node=node, checks=node_checks(), metrics=node.metrics(), background=[node])
 
 
@@ -120,6 +120,7 @@ async def open_component(
     app_runs = AppRuns(service, uploads, reading, app_projects, callbacks, check_requirements, lambda: worker.draining)
     yield RunsComponent(
         runs=service,
+        exported=EXPORTED,
         worker=worker,
         routers={
             HostKind.API: [

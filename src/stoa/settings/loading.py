@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from stoa.settings.tables import Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
+from stoa.settings.tables import Backup, Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 from stoa.settings.values import Settings
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ _TABLES: Final[Mapping[str, type[BaseModel]]] = {
     "reranker": Rerank,
     "oidc": Oidc,
     "smtp": Smtp,
+    "backup": Backup,
 }
-_FROM_VARIABLES: Final = ("embeddings", "reranker", "oidc", "smtp")
+_FROM_VARIABLES: Final = ("embeddings", "reranker", "oidc", "smtp", "backup")
 """Tables that stand alone, so that a variable can name each of their keys."""
 _PREFIX: Final = "STOA_"
 _OF_CLIENTS: Final = (

@@ -175,6 +175,45 @@ class Oidc(BaseModel):
         return tuple(value.lower().lstrip("@") for value in values)
 
 
+class Backup(BaseModel):
+    """A `[backup]` table: the backups that the server takes by itself, and that `stoa backup` takes without being told
+    where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: Path | None = None
+    """None: the server takes none. Its last part is made where it is missing."""
+    schedule: str = "0 3 * * *"
+    """The five fields of cron, in UTC."""
+    keep: Annotated[int, Field(ge=0)] = 7
+    """The last backups stay, so many of them; and the newest of each of so many days, weeks and months."""
+    keep_daily: Annotated[int, Field(ge=0)] = 7
+    keep_weekly: Annotated[int, Field(ge=0)] = 4
+    keep_monthly: Annotated[int, Field(ge=0)] = 6
+    passphrase: Annotated[SecretStr, Field(min_length=8)] | None = None
+    """Encrypts; or `key_file`, whose content does."""
+    key_file: Path | None = None
+    include_secret_key: bool = False
+    """Puts `secret.key` into encrypted backups."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Backup":
+        if self.passphrase is not None and self.key_file is not None:
+            raise ValueError("takes a passphrase or a key_file, not both")
+        if self.include_secret_key and self.passphrase is None and self.key_file is None:
+            raise ValueError("include_secret_key needs a passphrase or key_file: the key is never stored in the clear")
+        return self
+
+    @field_validator("schedule")
+    @classmethod
+    def _comes_due(cls, value: str) -> str:
+        from stoa.db.backup.rules import schedule_problem  # noqa: PLC0415 — for those who take backups
+
+        if problem := schedule_problem(value):
+            raise ValueError(problem)
+        return value
+
+
 class Smtp(BaseModel):
     """An `[smtp]` table: the mail server for invitations and forgotten passwords. It needs `public_url`."""
 

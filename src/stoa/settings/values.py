@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
-from stoa.settings.tables import Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
+from stoa.settings.tables import Backup, Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 
 
 class Settings(BaseModel):
@@ -20,6 +20,11 @@ class Settings(BaseModel):
     """Scheme, name and port by which the outside reaches this server; links and `url` fields are made from it."""
     data_dir: Path = Path(".stoa")
     database_url: SecretStr | None = None
+    """The operator's PostgreSQL; None: the embedded one. It may name several servers, and a pooler in transaction mode
+    when `database_session_url` leads past it."""
+    database_session_url: SecretStr | None = None
+    """The same database for the few connections that need a session of their own: LISTEN, advisory locks, the journal
+    writer, migrations."""
     bootstrap_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of
@@ -43,6 +48,7 @@ class Settings(BaseModel):
     mcp_servers: tuple[McpServer, ...] = ()
     oidc: Oidc | None = None
     smtp: Smtp | None = None
+    backup: Backup | None = None
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
     """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
@@ -113,6 +119,12 @@ class Settings(BaseModel):
             if sum(other.slug == route.slug for other in routes) > 1:
                 raise ValueError(f"{route.slug} is routed twice")
         return routes
+
+    @model_validator(mode="after")
+    def _sessions_of_a_database(self) -> "Settings":
+        if self.database_session_url is not None and self.database_url is None:
+            raise ValueError("database_session_url goes with database_url, which is not set")
+        return self
 
     @model_validator(mode="after")
     def _reached_from_outside(self) -> "Settings":

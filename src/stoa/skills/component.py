@@ -8,6 +8,7 @@ from stoa.db.receipts import Receipts
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.skills.api import routes
+from stoa.skills.exported import EXPORTED
 from stoa.skills.ports import Projects
 from stoa.skills.service import KINDS, Skills
 from stoa.skills.worker import Housekeeping
@@ -24,6 +25,7 @@ async def open_component(kit: Kit, projects: Projects) -> AsyncGenerator[SkillsC
     skills = Skills(kit.database, projects, receipts, kit.ids)
     yield SkillsComponent(
         skills=skills,
+        exported=EXPORTED,
         routers={HostKind.API: [routes(skills, kit.gate)]},
         background=[Housekeeping(receipts)],
     )

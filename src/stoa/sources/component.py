@@ -9,6 +9,7 @@ from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.outbound import Outbound
 from stoa.sources.api import routes
+from stoa.sources.exported import EXPORTED
 from stoa.sources.factory import SourceFactory
 from stoa.sources.ports import Deletions, Items, Vault
 from stoa.sources.service import Sources
@@ -45,6 +46,7 @@ async def open_component(
             per_project_max=syncs_per_project_max,
         )
         yield Component(
+            exported=EXPORTED,
             routers={HostKind.API: [routes(sources, kit.gate)]},
             metrics=worker.metrics(),
             polls=polls(),

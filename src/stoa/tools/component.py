@@ -8,6 +8,7 @@ from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.outbound import Outbound
 from stoa.tools.api import routes
+from stoa.tools.exported import EXPORTED
 from stoa.tools.factory import ToolFactory
 from stoa.tools.service import Projects, Tools, Vault
 from stoa.tools.types import Program
@@ -28,4 +29,4 @@ async def open_component(
         stack.push_async_callback(factory.close)
         tools = Tools(kit.database, vault, projects, factory, kit.ids, kit.schemas)
         stack.push_async_callback(tools.stop)
-        yield ToolsComponent(tools=tools, routers={HostKind.API: [routes(tools, kit.gate)]})
+        yield ToolsComponent(tools=tools, exported=EXPORTED, routers={HostKind.API: [routes(tools, kit.gate)]})

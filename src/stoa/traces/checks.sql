@@ -1,4 +1,5 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL.
+-- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 the time before
+-- which. A trace that something is added to moves to the day on which that came.
 
 -- name: sums
 -- Traces whose row does not count their spans right.
@@ -10,6 +11,7 @@ LEFT JOIN LATERAL (
     FROM spans s WHERE s.org_id = t.org_id AND s.project_id = t.project_id AND s.trace_id = t.id
 ) s ON true
 WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.received_at >= $2)
+  AND ($3::timestamptz IS NULL OR t.received_at < $3)
   AND (t.span_count <> coalesce(s.spans, 0) OR t.prompt_tokens <> coalesce(s.prompt_tokens, 0)
        OR t.completion_tokens <> coalesce(s.completion_tokens, 0)
        OR t.head_id IS NOT NULL AND t.open_count <> coalesce(s.open_spans, 0));
@@ -19,5 +21,6 @@ WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.rece
 SELECT s.org_id, s.id AS subject, format('is a span of the trace %s, which has no row', s.trace_id) AS detail
 FROM spans s
 WHERE ($1::uuid IS NULL OR s.org_id = $1) AND ($2::timestamptz IS NULL OR s.received_at >= $2)
+  AND ($3::timestamptz IS NULL OR s.received_at < $3)
   AND NOT EXISTS (SELECT 1 FROM traces t
                   WHERE t.org_id = s.org_id AND t.project_id = s.project_id AND t.id = s.trace_id);

@@ -12,6 +12,7 @@ from stoa.traces.api import app_routes, routes, settings_routes, span_wire
 from stoa.traces.checks import checks
 from stoa.traces.collecting import collector_routes
 from stoa.traces.configuring import Settings
+from stoa.traces.exported import EXPORTED
 from stoa.traces.exporting import Endpoint, ExportWorker
 from stoa.traces.ports import Apps, Projects, Vault
 from stoa.traces.service import Collector, Retention, Traces
@@ -56,6 +57,7 @@ async def open_component(
                 HostKind.COLLECTOR: [collecting],
             },
             checks=checks(),
+            exported=EXPORTED,
             metrics=[*collector.metrics(), *exports.metrics()],
             background=[RetentionWorker(Retention(kit.database, kit.clock, retention_days)), exports],
             heartbeats=[exports.heartbeat],

@@ -7,6 +7,7 @@ from uuid import UUID
 from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 from stoa.triggers.api import hook_routes, routes
+from stoa.triggers.exported import EXPORTED
 from stoa.triggers.ports import Actors, Runner, Vault
 from stoa.triggers.service import Triggers
 from stoa.triggers.worker import TriggerWorker, polls
@@ -20,6 +21,7 @@ async def open_component(
     worker = TriggerWorker(kit.database, runner, actors, kit.ids, kit.clock, node_id)
     yield Component(
         routers={HostKind.API: [routes(triggers, kit.gate, public_url), hook_routes(triggers)]},
+        exported=EXPORTED,
         metrics=worker.metrics(),
         polls=polls(),
         channels={"stoa_triggers": worker.on_notification},

@@ -280,6 +280,8 @@ class Triggers:
         trigger = store.trigger_of(row)
         assert isinstance(trigger.config, Webhook), "only a webhook has a URL"
         if (signature := trigger.config.signature) is not None:
+            if row["signing_secret"] is None:
+                raise Conflict("This webhook was imported without its signing secret; set config.signature.secret.")
             key = self._vault.open(trigger.id, row["signing_secret"])
             problem = signatures.problem(signature, key, delivery.headers, delivery.body, self._clock.now())
             if problem is not None:

@@ -46,7 +46,7 @@ def routes(reports: UsageReports, gate: Gate, clock: Clock) -> Routes:
         ] = None,
         knowledgebase_id: UUID | None = None,
     ) -> DataList[wire.UsageWire]:
-        """What calls of models used and cost, helpers' included, within the caller's scope. Days are in UTC.
+        """What calls of models used and cost, subagents' included, within the caller's scope. Days are in UTC.
 
         What a deleted conversation or knowledge base cost stays in the sums; what it was for is gone.
         """

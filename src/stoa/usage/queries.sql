@@ -1,7 +1,7 @@
 -- name: report
 -- What sums can answer: $2 … $4 are spans of time with the width of what is read there, 'day' and 'hour' of the sums,
 -- 'line' of the bill itself. $5 … $8 say which lines, $9 by what. A field that is not grouped by is the same for all of
--- them.
+-- them. $10 says which sums: those of each project and key, or of all projects, by key or of all keys.
 SELECT *, count(*) OVER () AS total FROM (
     SELECT
         CASE WHEN 'day' = ANY ($9::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
@@ -20,7 +20,14 @@ SELECT *, count(*) OVER () AS total FROM (
             reasoning_tokens, cost_usd,
                estimated_calls, unpriced_calls, first_id
         FROM usage_sums s
-        WHERE s.org_id = $1 AND s.width = span.width AND s.starts_at >= span.starts_at AND s.starts_at < span.ends_at
+        WHERE $10::text = 'projects' AND s.org_id = $1 AND s.width = span.width AND s.starts_at >= span.starts_at
+          AND s.starts_at < span.ends_at
+        UNION ALL
+        SELECT starts_at, NULL, key_id, model, kind, calls, prompt_tokens, cached_tokens, completion_tokens,
+            reasoning_tokens, cost_usd, estimated_calls, unpriced_calls, first_id
+        FROM usage_totals t
+        WHERE $10::text <> 'projects' AND t.org_id = $1 AND t.keyed = ($10::text = 'keys') AND t.width = span.width
+          AND t.starts_at >= span.starts_at AND t.starts_at < span.ends_at
         UNION ALL
         SELECT at, project_id, key_id, model, kind, 1, prompt_tokens, cached_tokens, completion_tokens,
             reasoning_tokens, cost_usd,
@@ -33,7 +40,7 @@ SELECT *, count(*) OVER () AS total FROM (
       AND ($8::text IS NULL OR kind = $8)
     GROUP BY 1, 2, 3, 4, 5 HAVING sum(calls) <> 0
 ) sums
-ORDER BY {sums_order} LIMIT $10 OFFSET $11;
+ORDER BY {sums_order} LIMIT $11 OFFSET $12;
 
 -- name: report_of_lines
 -- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines, $12 by what.
@@ -65,12 +72,12 @@ SELECT *, count(*) OVER () AS total FROM (
 ORDER BY {sums_order} LIMIT $13 OFFSET $14;
 
 -- name: summed_until
--- Everything on the bill before this moment is in the sums.
-SELECT until FROM usage_progress;
+-- Everything on the bill before `until` is in the sums of projects, and before `totals_until` in those of all projects.
+SELECT until, totals_until FROM usage_progress;
 
 -- name: take_progress
 -- The same, locked against other nodes until the transaction ends; no row while another node has it.
-SELECT until FROM usage_progress FOR UPDATE SKIP LOCKED;
+SELECT until, totals_until FROM usage_progress FOR UPDATE SKIP LOCKED;
 
 -- name: settled_until
 -- A full hour before which no line can be entered any more: a line has the time of its transaction, and all
@@ -104,3 +111,30 @@ ON CONFLICT (org_id, width, starts_at, project_id, key_id, model, kind) DO UPDAT
 
 -- name: set_progress
 UPDATE usage_progress SET until = $1;
+
+-- name: first_sum
+-- The oldest hour that has a sum; asked once, before the first total.
+SELECT min(starts_at) FROM usage_sums WHERE width = 'hour';
+
+-- name: sum_projects
+-- Adds the sums of projects between two full hours to those of all projects, by key and of all keys.
+INSERT INTO usage_totals AS t (org_id, width, starts_at, keyed, key_id, model, kind, calls, prompt_tokens,
+    cached_tokens, completion_tokens, reasoning_tokens, cost_usd, estimated_calls, unpriced_calls, first_id)
+SELECT s.org_id, w.width, date_trunc(w.width, s.starts_at, 'UTC'), keyed, CASE WHEN keyed THEN s.key_id END, s.model,
+    s.kind, sum(s.calls), sum(s.prompt_tokens), sum(s.cached_tokens), sum(s.completion_tokens), sum(s.reasoning_tokens),
+    sum(s.cost_usd), sum(s.estimated_calls), sum(s.unpriced_calls), min(s.first_id)
+FROM orgs o CROSS JOIN LATERAL (
+    SELECT * FROM usage_sums s
+    WHERE s.org_id = o.id AND s.width = 'hour' AND s.starts_at >= $1 AND s.starts_at < $2
+) s CROSS JOIN unnest(ARRAY['hour', 'day']) AS w (width) CROSS JOIN unnest(ARRAY[false, true]) AS keyed
+GROUP BY 1, 2, 3, 4, 5, 6, 7
+ON CONFLICT (org_id, keyed, width, starts_at, key_id, model, kind) DO UPDATE SET
+    calls = t.calls + excluded.calls, prompt_tokens = t.prompt_tokens + excluded.prompt_tokens,
+    cached_tokens = t.cached_tokens + excluded.cached_tokens,
+    completion_tokens = t.completion_tokens + excluded.completion_tokens,
+    reasoning_tokens = t.reasoning_tokens + excluded.reasoning_tokens, cost_usd = t.cost_usd + excluded.cost_usd,
+    estimated_calls = t.estimated_calls + excluded.estimated_calls,
+    unpriced_calls = t.unpriced_calls + excluded.unpriced_calls, first_id = least(t.first_id, excluded.first_id);
+
+-- name: set_totals_progress
+UPDATE usage_progress SET totals_until = $1;

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stoa.kernel.errors import BadRequest
-from stoa.usage.types import Filter, Span, Width
+from stoa.usage.types import Filter, Span, Sums, Width
 
 GROUPS: Final = (
     "day",
@@ -66,6 +66,13 @@ def summed(which: Filter, groups: Sequence[str]) -> bool:
     """Whether stored sums suffice: the report uses no field that only the lines have."""
     only_lines = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
     return SUMMED.issuperset(groups) and all(value is None for value in only_lines)
+
+
+def sums(which: Filter, groups: Sequence[str], *, whole: bool) -> Sums:
+    """The fewest rows that answer a report. `whole`: its caller sees every project."""
+    if not whole or which.project_id is not None or "project_id" in groups:
+        return Sums.PROJECTS
+    return Sums.KEYS if which.key_id is not None or "key_id" in groups else Sums.ORGANIZATION
 
 
 def spans(start: datetime, end: datetime, summed_until: datetime) -> Sequence[Span]:

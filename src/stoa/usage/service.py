@@ -19,5 +19,7 @@ class UsageReports:
         """Sums over the calls of models that the filter lets through; one row in all when nothing is grouped by, none
         when nothing was used."""
         async with self._database.tenant(principal, snapshot=True) as tx:
-            rows, total = await store.report(tx, principal.org_id, which, groups, page)
+            rows, total = await store.report(
+                tx, principal.org_id, which, groups, page, whole=principal.organization_wide
+            )
         return Page(rows, page.page, page.page_size, total)

@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.db import Row, Tx, load
 from stoa.kernel.pages import PageRequest
 from stoa.usage import rules
-from stoa.usage.types import Filter, UsageRow
+from stoa.usage.types import Filter, Sums, UsageRow
 
 SQL: Final = load("stoa.usage")
 STEP: Final = timedelta(days=1)
@@ -18,14 +18,18 @@ NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def report(
-    tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], page: PageRequest
+    tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], page: PageRequest, *, whole: bool
 ) -> tuple[Sequence[UsageRow], int]:
-    """A page of sums, and how many there are in all pages. All its statements must see one snapshot."""
+    """A page of sums, and how many there are in all pages. All its statements must see one snapshot. `whole`: the
+    caller sees every project."""
     always = (which.project_id, which.key_id, which.model, which.kind)
     if rules.summed(which, groups):
-        spans = rules.spans(which.start, which.end, await tx.fetchval(SQL.summed_until))
+        sums = rules.sums(which, groups, whole=whole)
+        done = await tx.fetchrow(SQL.summed_until)
+        assert done is not None
+        spans = rules.spans(which.start, which.end, done["until" if sums is Sums.PROJECTS else "totals_until"])
         columns = ([span.width for span in spans], [span.start for span in spans], [span.end for span in spans])
-        statement, asked = SQL.report, (org_id, *columns, *always, list(groups))
+        statement, asked = SQL.report, (org_id, *columns, *always, list(groups), sums)
     else:
         others = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
         statement, asked = SQL.report_of_lines, (org_id, which.start, which.end, *always, *others, list(groups))
@@ -34,9 +38,12 @@ async def report(
 
 async def sum_more(tx: Tx) -> bool:
     """Takes the next day of the bill into the sums; False when nothing is left to do, or another node does it."""
-    done: datetime | None = await tx.fetchval(SQL.take_progress)
-    if done is None:
+    row = await tx.fetchrow(SQL.take_progress)
+    if row is None:
         return False
+    done, totals = row["until"], row["totals_until"]
+    if totals < done and await _sum_projects(tx, totals, done):
+        return True
     settled: datetime = await tx.fetchval(SQL.settled_until)
     if done == NEVER:
         first: datetime | None = await tx.fetchval(SQL.first_line)
@@ -46,6 +53,19 @@ async def sum_more(tx: Tx) -> bool:
     until = min(done + STEP, settled)
     await tx.execute(SQL.sum_lines, done, until)
     await tx.execute(SQL.set_progress, until)
+    return True
+
+
+async def _sum_projects(tx: Tx, done: datetime, until: datetime) -> bool:
+    """Takes the next day of the sums into those of all projects, up to `until`; False when there is none."""
+    if done == NEVER:
+        first: datetime | None = await tx.fetchval(SQL.first_sum)
+        if first is None:
+            return False
+        done = first
+    until = min(done + STEP, until)
+    await tx.execute(SQL.sum_projects, done, until)
+    await tx.execute(SQL.set_totals_progress, until)
     return True
 
 

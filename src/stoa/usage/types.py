@@ -47,6 +47,14 @@ class Width(StrEnum):
     DAY = "day"
 
 
+class Sums(StrEnum):
+    """Which sums a report reads: those of each project and key, or of all projects, by key or of all keys."""
+
+    PROJECTS = "projects"
+    KEYS = "keys"
+    ORGANIZATION = "organization"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """From `start` on, and before `end`."""

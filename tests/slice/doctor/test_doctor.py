@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typer.testing import CliRunner
 
 from stoa.app import open_doctor
 from stoa.cli.main import app as command_line
+from stoa.db.backup.rules import stamp
 from stoa.db.checks import Scope
 from stoa.doctor import Doctor, Report
 from stoa.kernel.principal import Principal
 from stoa.settings import Settings
+from stoa.settings.tables import Backup
 from tests.conftest import Running, serving
 from tests.support import run_states
 from tests.support.databases import Databases
@@ -429,6 +432,7 @@ CASES = [
     Case("artifacts.orphans", deed=partial(_leave_behind, place="artifacts"), repaired=True),
     Case("blobs.missing", deed=_lose),
     Case("blobs.orphans", deed=_leave_behind, repaired=True),
+    Case("backups.overdue", deed=lambda data_dir, _: shutil.rmtree(data_dir / "backups")),
 ]
 SLOW = {"runs.abandoned"}
 
@@ -463,7 +467,11 @@ async def opened(patient: Patient, cluster: Databases, tmp_path: Path) -> AsyncI
     dsn = await cluster.copy(name, patient.template)
     for place in ("blobs", "knowledge", "artifacts"):
         shutil.copytree(patient.data_dir / place, tmp_path / place)
-    async with open_doctor(Settings(data_dir=tmp_path), dsn) as doctor:
+    taken = tmp_path / "backups" / "backups"  # A repository, as far as the doctor looks at it.
+    taken.mkdir(parents=True)
+    (taken / stamp(datetime.now(UTC), lambda: "00000000")).touch()
+    backup = Backup(directory=tmp_path / "backups")
+    async with open_doctor(Settings(data_dir=tmp_path, backup=backup), dsn) as doctor:
         yield Opened(doctor, dsn, tmp_path, patient.ids)
     await cluster.drop(name)
 

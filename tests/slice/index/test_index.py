@@ -138,7 +138,7 @@ async def test_keyword_scores_are_bm25(database: Database, index: Index) -> None
     async with database.tenant(ME) as tx:
         await index.remove(tx, KEY, [UUID(int=1_000 + number) for number in (5, 6)])
     del texts[5], texts[6]
-    connection = await asyncpg.connect(database.dsn)
+    connection = await asyncpg.connect(database.session_dsn)
     stems = {
         word: (await connection.fetchval("SELECT ts_lexize('english_stem', $1)", word))
         for word in {*VOCABULARY, "over", "the"}

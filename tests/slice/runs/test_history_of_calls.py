@@ -154,7 +154,7 @@ async def test_a_subagent_that_failed_says_what_it_had_done(serve: Serve) -> Non
     async with serve(ScriptedTool("pay"), scripts=scripts) as server:
         conversation = await server.conversation(agent={"tools": ["pay"]})
         await server.ask(conversation, subagents_enabled=True)
-        assert results(server.model.requests[-1]) == ['The helper failed: busy Its tool calls: pay({"n": 10}): made.']
+        assert results(server.model.requests[-1]) == ['The subagent failed: busy Its tool calls: pay({"n": 10}): made.']
 
 
 async def statuses(server: Running, run_id: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs of this server as traces: agents with helpers and tools, graphs of nodes."""
+"""Runs of this server as traces: agents with subagents and tools, graphs of nodes."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ TOOLS = Capabilities(images=False, tools=True, context_tokens=8_000)
 
 
 class Parts(ScriptedModel):
-    """Answers helpers by their brief, the agent by its turn."""
+    """Answers subagents by their brief, the agent by its turn."""
 
     def stream(self, request: Any) -> Any:
         first = request.messages[0].parts[0].text
@@ -40,12 +40,12 @@ async def test_an_agent_with_subagents_and_tools(dsn: str, tmp_path: Path) -> No
         assert run["output"].endswith("All in all.")
         spans = await trace_of(server, run["id"])
         root, by_id = spans[0], {one["id"]: one for one in spans}
-        helpers = [one for one in spans if one["id"].startswith("agent-")]
-        assert [one["input"] for one in helpers] == ["Part one", "Part two"]
+        subagents = [one for one in spans if one["id"].startswith("agent-")]
+        assert [one["input"] for one in subagents] == ["Part one", "Part two"]
         assert {one["status"] for one in spans if one["name"] != "nowhere"} == {"succeeded"}
         models = [one for one in spans if one["id"].startswith("llm-")]
         assert sorted(one["parent_run_id"] for one in models) == sorted(
-            [root["id"], root["id"], *(one["id"] for one in helpers)]
+            [root["id"], root["id"], *(one["id"] for one in subagents)]
         )
         assert sum(one["prompt_tokens"] for one in models) == run["usage"]["prompt_tokens"]
         search = next(one for one in spans if one["name"] == "look")

@@ -67,6 +67,8 @@ class Report:
     doctor: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     back_seconds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in LOST})
+    resumed_seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """From the moment when a standby took writes until a client had its next event."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -86,6 +88,7 @@ class Report:
             "doctor": self.doctor,
             "seconds": round(self.seconds, 1),
             "taken_over_after_seconds": {kind: spread(found) for kind, found in self.back_seconds.items()},
+            "resumed_after_seconds": {kind: spread(found) for kind, found in self.resumed_seconds.items()},
         }
 
 
@@ -102,6 +105,8 @@ class Disk(Protocol):
 class Field:
     """Everything that takes part, and the faults that befall it."""
 
+    kind_of_client: type[Client] = Client
+
     def __init__(self, home: Path, dice: random.Random, report: Report, disks: tuple[Disk, Disk] | None = None) -> None:
         self.home, self.dice, self.report, self._disks = home, dice, report, disks
         self.model = ScriptedServer()
@@ -117,26 +122,38 @@ class Field:
         self.home.mkdir(exist_ok=True)
         await self._stack.enter_async_context(self.model)
         await self._stack.enter_async_context(self.world)
-        self._embedded = await start_embedded(self.home)
-        self._stack.push_async_callback(self._embedded.stop)
-        watch = asyncio.create_task(self._embedded.watch(0.2))
-        self._stack.callback(watch.cancel)
-        for place in range(NODES):
-            # The first has the embedded database for its own; the others come by a road that can be blocked.
-            way = await self._stack.enter_async_context(Way(self._embedded.dsn)) if place else None
-            self.ways.append(way)
+        for place, dsn in enumerate(await self._open_database()):
             logs = self._disks[1].path if self._disks else self.home.parent
             log = logs / f"{self.home.name}-node-{place}.log"
             settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning"}
-            node = Node(f"node {place}", way.dsn if way else "", self.home, self.model.url, log, settings)
+            node = Node(f"node {place}", dsn, self.home, self.model.url, log, settings)
             self._stack.push_async_callback(node.end)
             self.nodes.append(await node.start())
         for name, fields in TOOLS.items():
             await self.nodes[0].call("POST", "/v1/tools", 201, json=self.world.tool(name, **fields))
         return self
 
+    async def _open_database(self) -> list[str]:
+        """Gives the URL for each node."""
+        self._embedded = await start_embedded(self.home)
+        self._stack.push_async_callback(self._embedded.stop)
+        watch = asyncio.create_task(self._embedded.watch(0.2))
+        self._stack.callback(watch.cancel)
+        # The first has the embedded database for its own; the others come by a road that can be blocked.
+        self.ways = [None, *[await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(1, NODES)]]
+        return [way.dsn if way else "" for way in self.ways]
+
+    @property
+    def _dsn(self) -> str:
+        """Past all roads."""
+        assert self._embedded is not None
+        return self._embedded.dsn
+
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def progress(self, client: int) -> None:
+        """An event has come to this client."""
 
     def node(self) -> Node:
         """One that is up, where one is; the dead are asked now and then too."""
@@ -234,11 +251,10 @@ class Field:
         await node.start()
 
     async def _database_is_back(self) -> None:
-        assert self._embedded is not None
         async with asyncio.timeout(120):
             while True:
                 try:
-                    connection = await asyncpg.connect(self._embedded.dsn, timeout=5)
+                    connection = await asyncpg.connect(self._dsn, timeout=5)
                     await connection.close()
                     return
                 except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
@@ -246,8 +262,7 @@ class Field:
 
     # --- the end ----------------------------------------------------------------------------------------------------
     async def diagnose(self) -> None:
-        assert self._embedded is not None
-        async with open_doctor(Settings(data_dir=self.home), self._embedded.dsn) as doctor:
+        async with open_doctor(Settings(data_dir=self.home), self._dsn) as doctor:
             report = await doctor.examine(Scope())
         assert report.complete, [diagnosis.name for diagnosis in report.diagnoses if diagnosis.status != "complete"]
         self.report.doctor = {diagnosis.name: diagnosis.count for diagnosis in report.diagnoses}
@@ -267,16 +282,17 @@ async def campaign(
     every: float = 0.6,
     kinds: Mapping[str, int] = FATES,
     disks: tuple[Disk, Disk] | None = None,
+    kind_of_field: type[Field] = Field,
 ) -> Report:
     """`fates` faults of nodes and database, then cuts and cancels until there are `faults`. Raises AssertionError on a
     broken promise."""
     dice, report, began = random.Random(seed), Report(seed), time.monotonic()
-    async with Field(home, dice, report, disks) as field_:
+    async with kind_of_field(home, dice, report, disks) as field_:
         model_id = (await field_.nodes[0].call("GET", "/v1/router/models"))["data"]
         chosen = next(model["id"] for model in model_id if model["slug"] == "openai/scripted")
         async with asyncio.TaskGroup() as crew:
             for number in range(clients):
-                crew.create_task(Client(number, field_, chosen, random.Random(dice.random())).live())
+                crew.create_task(field_.kind_of_client(number, field_, chosen, random.Random(dice.random())).live())
             chosen_kinds = list(kinds) + random.Random(seed).choices(
                 list(kinds), list(kinds.values()), k=max(0, fates - len(kinds))
             )

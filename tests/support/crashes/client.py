@@ -27,6 +27,9 @@ class Client:
     approved_doubts: ClassVar[Counter[str]] = Counter()
     """Calls that somebody wants made again though they may have happened, by `n`: how often."""
 
+    delays: ClassVar[tuple[float, ...]] = (0, 0.004, 0.02)
+    """Seconds between the pieces of an answer: one of these for each answer."""
+
     def __init__(self, number: int, field: "Field", model_id: str, dice: random.Random) -> None:
         self._number, self._field, self._model_id, self._dice = number, field, model_id, dice
         self._report = field.report
@@ -61,7 +64,7 @@ class Client:
     def _words(self, name: str, most: int) -> dict[str, Any]:
         return {
             "pieces": [f"{name}.{n} " for n in range(self._dice.randint(3, most))],
-            "delay": self._dice.choice([0, 0.004, 0.02]),
+            "delay": self._dice.choice(self.delays),
         }
 
     def _tool(self, tool: str, name: str) -> dict[str, Any]:
@@ -144,6 +147,7 @@ class Client:
         assert event["sequence"] == expected, f"event {event['sequence']} where {expected} was due"
         seen.append(event)
         raw.append(line)
+        self._field.progress(self._number)
         if event["type"] == "run.recovered":
             kind, at = self._field.last_fault
             if kind in self._report.back_seconds and time.monotonic() - at < 20:

@@ -120,9 +120,9 @@ RUNS: dict[str, Events] = {
     "length": [began(), said("On and on"), ended(finish_reason="length")],
     "subagent": [
         began(),
-        (E.SUBAGENT_STARTED, {"id": CALLS[0], "object": "agent.subagent", "name": "helper", "brief": "b"}),
-        (E.RESPONSE_DELTA, {"delta": "inner", "iteration": 1, "source": {"id": CALLS[0], "name": "helper"}}),
-        (E.SUBAGENT_COMPLETED, {"id": CALLS[0], "object": "agent.subagent", "name": "helper", "result": "r"}),
+        (E.SUBAGENT_STARTED, {"id": CALLS[0], "object": "agent.subagent", "name": "subagent", "brief": "b"}),
+        (E.RESPONSE_DELTA, {"delta": "inner", "iteration": 1, "source": {"id": CALLS[0], "name": "subagent"}}),
+        (E.SUBAGENT_COMPLETED, {"id": CALLS[0], "object": "agent.subagent", "name": "subagent", "result": "r"}),
         said("Outer.", 2),
         ended(),
     ],

@@ -85,9 +85,7 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
     ) -> Data[wire.ProjectWire]:
         there = await _named_org(orgs, body.org_id, principal)
         once = repeated(idempotency_key, "projects", body)
-        return Data(
-            data=wire.project(await access.create_project(there, body.name, body.description, body.visibility, once))
-        )
+        return Data(data=wire.project(await access.create_project(there, wire.project_change(body), once)))
 
     @router.get("/v1/projects/{project_id}", responses=refusals(404))
     async def get_project(
@@ -106,11 +104,7 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
     ) -> Data[wire.ProjectWire]:
         there = await orgs.of_project(principal, project_id, "projects:write")
         _same_org(body.org_id, there)
-        return Data(
-            data=wire.project(
-                await access.update_project(there, project_id, body.name, body.description, body.visibility)
-            )
-        )
+        return Data(data=wire.project(await access.update_project(there, project_id, wire.project_change(body))))
 
     @router.delete("/v1/projects/{project_id}", responses=refusals(404, 409))
     async def delete_project(

@@ -30,6 +30,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "memory:read": "read what agents remember of users",
     "memory:write": "change and delete what agents remember of users",
     "models:read": "see models",
+    "projects:transfer": "export and import projects",
     "projects:write": "make and change projects",
     "router:call": "call models through the router",
     "runs:read": "read runs and their events",

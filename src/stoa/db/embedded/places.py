@@ -39,7 +39,9 @@ _SOCKET_PATH_BYTES_MAX: Final = 103
 """`sun_path` without its final zero on macOS; Linux has 107. Measured against the longer of the two names below."""
 _SOCKET_DIR_BYTES_MAX: Final = _SOCKET_PATH_BYTES_MAX - len(f"/.s.PGSQL.{PORT}")
 
-OURS: Final = frozenset({"artifacts", "blobs", "calls", "knowledge", "models", "postgres", "secret.key", "sources"})
+OURS: Final = frozenset(
+    {"artifacts", "blobs", "calls", "knowledge", "models", "postgres", "restoring.json", "secret.key", "sources"}
+)
 """What Stoa makes in a data directory. Everything else in it is left alone."""
 
 _POINTER: Final = "elsewhere"

@@ -67,14 +67,14 @@ def named(tool: str, names: Sequence[str] | frozenset[str]) -> bool:
 
 def _delegate(declared: Sequence[Subagent]) -> ToolSpec:
     about = (
-        "Hands a part of the work to a helper, which does it on its own and gives back the result. Call it several"
+        "Hands a part of the work to a subagent, which does it on its own and gives back the result. Call it several"
         " times at"
-        " once for parts that do not need one another. The helper sees nothing of this conversation but the brief."
+        " once for parts that do not need one another. The subagent sees nothing of this conversation but the brief."
     )
     properties: dict[str, Any] = {
         "brief": {
             "type": "string",
-            "description": "All that the helper must know: the task, the facts, the form of the result.",
+            "description": "All that the subagent must know: the task, the facts, the form of the result.",
         }
     }
     required = ["brief"]

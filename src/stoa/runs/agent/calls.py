@@ -128,7 +128,7 @@ class Calls:
         return admitted is None or await admitted()
 
     def _revoked(self, call: CallState, arguments: Mapping[str, Any], tool: Tool | None = None) -> Checkpoint:
-        """Nothing more is called for a run whose credential is gone: no tool, no helper, no person."""
+        """Nothing more is called for a run whose credential is gone: no tool, no subagent, no person."""
         if call.begun:
             made = "Nobody knows whether this call was made: the server failed during it."
             return self._failed(call, arguments, KEY_REVOKED, _REVOKED.format(made=made), tool, unknown=True)
@@ -263,7 +263,7 @@ class Calls:
     # --- subagents --------------------------------------------------------------------------------------------------
     async def _delegated(self, call: CallState, arguments: Mapping[str, Any]) -> AsyncGenerator[Step]:
         """A part of the work, done by a subagent whose state is kept inside this call's."""
-        brief, name = str(arguments.get("brief") or "").strip(), str(arguments.get("name") or "helper")
+        brief, name = str(arguments.get("brief") or "").strip(), str(arguments.get("name") or "subagent")
         declared = next((one for one in self._agent.subagents if one.name == name), None)
         problem = self._cannot_delegate(call, brief, name, known=declared is not None)
         if problem is not None:
@@ -281,7 +281,7 @@ class Calls:
             def begin() -> None:
                 call.child = AgentState(brief=brief)
 
-            yield Checkpoint(begin, [self._scope.of_helper(EventType.SUBAGENT_STARTED, head)])
+            yield Checkpoint(begin, [self._scope.of_subagent(EventType.SUBAGENT_STARTED, head)])
         assert call.child is not None
         scope = self._scope.subagent(call.id, name)
         try:
@@ -298,27 +298,26 @@ class Calls:
         def settle() -> None:
             call.result = result
 
-        yield Checkpoint(settle, [self._scope.of_helper(EventType.SUBAGENT_COMPLETED, {**head, "result": result})])
+        yield Checkpoint(settle, [self._scope.of_subagent(EventType.SUBAGENT_COMPLETED, {**head, "result": result})])
 
     def _subagent_failed(self, call: CallState, head: Mapping[str, Any], code: str, message: str) -> Checkpoint:
         assert call.child is not None, "a subagent that failed had begun"
-        error = {"code": code, "message": as_storable(f"The helper failed: {message}{calls_report(call.child)}")}
+        error = {"code": code, "message": as_storable(f"The subagent failed: {message}{calls_report(call.child)}")}
 
         def settle() -> None:
             call.error = error
 
-        return Checkpoint(settle, [self._scope.of_helper(EventType.SUBAGENT_FAILED, {**head, "error": error})])
+        return Checkpoint(settle, [self._scope.of_subagent(EventType.SUBAGENT_FAILED, {**head, "error": error})])
 
     def _cannot_delegate(self, call: CallState, brief: str, name: str, *, known: bool) -> str | None:
         if not brief:
             return "brief cannot be blank."
         if self._agent.subagents and not known:
-            return (
-                f"There is no helper named {name!r}; there are {', '.join(one.name for one in self._agent.subagents)}."
-            )
+            names = ", ".join(one.name for one in self._agent.subagents)
+            return f"There is no subagent named {name!r}; there are {names}."
         begun = sum(1 for other in self._job.state.agent.calls() if other.child is not None and other is not call)
         if call.child is None and begun >= self._agent.limits.subagents_max:
-            return f"This run has had all its {self._agent.limits.subagents_max} helpers."
+            return f"This run has had all its {self._agent.limits.subagents_max} subagents."
         return None
 
 

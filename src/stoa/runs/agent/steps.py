@@ -32,7 +32,7 @@ class AgentScope:
             return Event(event_type, {**data, "source": self.source})
         return Event(event_type, {**data, "source": self.source, "tool_call_id": self.tool_call_id})
 
-    def of_helper(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
+    def of_subagent(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
         """An event about a subagent: of a node's own agent it names the node; `parent_id` names a subagent."""
         return self.event(event_type, data) if self.tool_call_id is None else Event(event_type, data)
 

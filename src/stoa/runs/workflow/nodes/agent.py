@@ -114,8 +114,8 @@ class AgentNode(Node):
     file_store: Any = None
 
     def needs(self) -> Needs:
-        helpers = [one for tool in self.tools if tool.type == _AGENT for one in tool.tools]
-        given = [*self.tools, *helpers]
+        subagents = [one for tool in self.tools if tool.type == _AGENT for one in tool.tools]
+        given = [*self.tools, *subagents]
         bases = [one.knowledgebase_id for one in given if one.knowledgebase_id is not None]
         names = [name for one in given for name in one.names()]
         return Needs(self.llm.slugs(), list(dict.fromkeys(names)), list(dict.fromkeys(bases)), self._references())
@@ -164,25 +164,27 @@ class AgentNode(Node):
 
     def agent(self, fields: Mapping[str, Any]) -> Agent:
         needs = self.needs()
-        helpers = [tool for tool in self.tools if tool.type == _AGENT]
+        subagents = [tool for tool in self.tools if tool.type == _AGENT]
         text = "\n\n".join(part for part in (self.role, self.instructions) if part)
         limits = {"iterations_max": self.max_loops} if self.max_loops else {}
         return Agent(
             instructions=templates.filled(text, fields) if text else None,
             tools=[name for tool in self.tools if tool.type != _AGENT for name in tool.names()],
-            approvals=frozenset(name for tool in [*self.tools, *_tools_below(helpers)] for name in tool.asked_first()),
+            approvals=frozenset(
+                name for tool in [*self.tools, *_tools_below(subagents)] for name in tool.asked_first()
+            ),
             human_feedback=any(tool.type == _FEEDBACK for tool in self.tools),
             knowledge_bases=[str(base_id) for base_id in needs.bases],
-            subagents=[_subagent(tool) for tool in helpers],
-            subagents_enabled=bool(helpers),
+            subagents=[_subagent(tool) for tool in subagents],
+            subagents_enabled=bool(subagents),
             output_schema=output_schema(self.response_format),
             limits=Limits(**limits, output_tokens_max=self.llm.max_tokens),
             resources=self.resources(),
         )
 
 
-def _tools_below(helpers: Sequence[AgentTool]) -> Sequence[AgentTool]:
-    return [one for tool in helpers for one in tool.tools]
+def _tools_below(subagents: Sequence[AgentTool]) -> Sequence[AgentTool]:
+    return [one for tool in subagents for one in tool.tools]
 
 
 def _subagent(tool: AgentTool) -> Subagent:

@@ -1,0 +1,150 @@
+"""Backups that a server takes by itself.
+
+Each is taken by a process of its own, `stoa backup`, so that reading a whole database costs the server's event loop
+nothing. When one is due is read from the directory of backups: no node is the one that takes them. Where several find
+one due at once, the lock of the directory lets one of them in.
+"""
+
+import asyncio
+import json
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from stoa.db.backup import rules
+from stoa.db.backup.repository import identities
+from stoa.db.checks import Check, Scope
+from stoa.db.engine import Tx
+from stoa.kernel.clock import Clock
+from stoa.kernel.findings import Finding
+from stoa.kernel.metrics import Counter, Gauge, Labels, Metric
+from stoa.kernel.supervise import Supervisor
+
+POLL_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 600.0
+"""After a backup that failed."""
+STOP_SECONDS_MAX: Final = 5.0
+BUSY: Final = 75
+"""The exit code of a backup that found another one at work (`EX_TEMPFAIL`)."""
+_log = structlog.get_logger("stoa.backup")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """`command` takes a backup into `directory`; it prints one line of JSON, or says on stderr why not."""
+
+    directory: Path
+    cron: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+class Backups:
+    def __init__(self, schedule: Schedule | None, clock: Clock, *, poll_seconds: float = POLL_SECONDS) -> None:
+        self._schedule = schedule
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._supervisor = Supervisor()
+        self._not_before = 0.0
+        self._newest: datetime | None = None
+        self._taken = Counter(
+            "stoa_backups", "Backups that this node has tried to take.", ("outcome",), [("taken",), ("failed",)]
+        )
+
+    async def start(self) -> None:
+        if self._schedule is not None:
+            self._supervisor.keep_every(self._poll_seconds, self.turn, "db.backup")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+
+    def metrics(self) -> Sequence[Metric]:
+        age = "Since the moment that the newest backup holds; nothing where the server takes none."
+        return [self._taken, Gauge("stoa_backup_age_seconds", age, self._age)]
+
+    def checks(self) -> Sequence[Check]:
+        return [
+            Check(
+                "backups.overdue",
+                "Where backups are scheduled, the last one is not missing or late.",
+                self._overdue,
+                "The server's log says why it failed (`the backup failed`); or take one by hand: stoa backup",
+            )
+        ]
+
+    async def turn(self) -> None:
+        """Takes a backup if one is due."""
+        schedule = self._schedule
+        if schedule is None:
+            return
+        self._newest = await asyncio.to_thread(newest, schedule.directory)
+        now = self._clock.now()
+        if self._clock.monotonic() < self._not_before or now < rules.due_at(schedule.cron, self._newest, now):
+            return
+        status, said, problem = await self._take(schedule)
+        if status == BUSY:
+            return
+        if status != 0:
+            self._taken.add("failed")
+            self._not_before = self._clock.monotonic() + RETRY_SECONDS
+            _log.error("the backup failed", directory=str(schedule.directory), reason=problem, status=status)
+            return
+        self._taken.add("taken")
+        self._newest = await asyncio.to_thread(newest, schedule.directory)
+        _log.info("backup taken", directory=str(schedule.directory), **_told(said))
+
+    async def _take(self, schedule: Schedule) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *schedule.command, env=dict(schedule.environment), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        )
+        try:
+            said, problem = await process.communicate()
+        finally:
+            await _end(process)
+        return process.returncode or 0, said.decode(errors="replace"), problem.decode(errors="replace").strip()
+
+    def _age(self) -> float | Mapping[Labels, float]:
+        return {} if self._newest is None else (self._clock.now() - self._newest).total_seconds()
+
+    async def _overdue(self, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:  # noqa: ARG002 — the directory says it
+        if self._schedule is None or scope.org_id is not None:  # A matter of whoever runs the server.
+            return
+        scope.looked_at(1)
+        found = await asyncio.to_thread(newest, self._schedule.directory)
+        if problem := rules.overdue(self._schedule.cron, found, self._clock.now()):
+            yield Finding(UUID(int=0), str(self._schedule.directory), problem)
+
+
+def newest(directory: Path) -> datetime | None:
+    found = identities(directory)
+    return rules.taken_at(found[-1]) if found else None
+
+
+async def _end(process: Process) -> None:
+    """A backup that is ended leaves nothing that looks like one."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            await process.wait()
+            return
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _told(line: str) -> Mapping[str, object]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return {name: found[name] for name in ("id", "rows", "files", "bytes_stored", "seconds") if name in found}

@@ -1,0 +1,32 @@
+"""A transaction behind a pooler in transaction mode, where a session ends with its transaction."""
+
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Any, Final
+
+import asyncpg
+
+PREFETCH: Final = 50
+_numbers = count()
+
+
+class Pooled:
+    """The driver's cursors prepare a statement under a name, which stays in the session after the transaction and meets
+    the same name of another node. Here a cursor is PostgreSQL's own, which ends with the transaction."""
+
+    __slots__ = ("_connection", "execute", "fetch", "fetchrow", "fetchval")
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self.fetch = connection.fetch
+        self.fetchrow = connection.fetchrow
+        self.fetchval = connection.fetchval
+        self.execute = connection.execute
+
+    async def cursor(self, query: str, *args: Any, prefetch: int | None = None) -> AsyncIterator[asyncpg.Record]:
+        name = f"stoa_{next(_numbers)}"
+        await self._connection.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {query}", *args)
+        while rows := await self._connection.fetch(f"FETCH {prefetch or PREFETCH} FROM {name}"):
+            for row in rows:
+                yield row
+        await self._connection.execute(f"CLOSE {name}")

@@ -1,0 +1,211 @@
+"""The servers that a database URL names, and a connection to the one that takes writes.
+
+A URL may name several servers, of which one is the primary: `postgresql://stoa@db1,db2/stoa`. All of them are asked at
+once, because one that is cut off neither answers nor refuses. A standby is never used. Where two servers take writes,
+the one of the higher timeline was promoted later, and the other is a former primary that nobody has stopped yet.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+
+OTHERS_SECONDS: Final = 0.3
+"""How long the other servers may still answer once one of them takes writes: any of them may have been promoted."""
+AGAIN_SECONDS: Final = 0.2
+"""How often a server that is a standby, or refuses, is asked again while another one does not answer."""
+SILENCE_SECONDS: Final = 5
+"""A connection on which nothing is acknowledged for so long is lost. Both ends check it, so that a node that is gone
+keeps no lock for the two hours that are TCP's default."""
+DEFAULT_PORT: Final = 5432
+READ_WRITE: Final = "read-write"
+KEEPALIVE: Final = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3"
+_TIMELINE: Final = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+
+Address = tuple[str, int]
+"""Host and port; a host that begins with a slash is the directory of a Unix socket."""
+
+
+def addresses_of(dsn: str) -> Sequence[Address]:
+    """The servers that a URL names, in its order; none where it leaves that to the environment. Raises ValueError."""
+    parts = urlsplit(dsn)
+    options = parse_qs(parts.query)
+    listed = parts.netloc.rpartition("@")[2] or options.get("host", [""])[-1]
+    ports = [port for port in options.get("port", [""])[-1].split(",") if port]
+    found: list[Address] = []
+    for place, entry in enumerate(one for one in listed.split(",") if one):
+        host, port = _split(unquote(entry))
+        fallback = ports[place % len(ports)] if ports else str(DEFAULT_PORT)
+        found.append((host, int(port or fallback)))
+    return found
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Host and port of one entry of the list; the port may be missing."""
+    if entry.startswith("/"):
+        return entry, ""
+    if entry.startswith("["):
+        host, _, port = entry[1:].partition("]")
+        return host, port.removeprefix(":")
+    host, _, port = entry.partition(":")
+    return host, port
+
+
+def named(dsn: str) -> str:
+    """The servers of a URL for people: `db1:5432, db2:5432`. Raises ValueError."""
+    return ", ".join(f"{host}:{port}" for host, port in addresses_of(dsn)) or f"localhost:{DEFAULT_PORT}"
+
+
+def local(dsn: str) -> bool:
+    """Whether it is reached over a Unix socket: no network can be cut in between."""
+    addresses = addresses_of(dsn)
+    return bool(addresses) and all(host.startswith("/") for host, _ in addresses)
+
+
+class Connection(asyncpg.Connection):
+    """A connection that knows where it leads to and since when."""
+
+    __slots__ = ("address", "made_at")
+
+    address: str
+    made_at: float
+    """Seconds of the monotonic clock."""
+
+    def abort(self) -> None:
+        """Cuts it, whoever uses it: a statement under way raises ConnectionDoesNotExistError. `terminate` is for its
+        only user, as it takes away what a statement between two messages still needs."""
+        transport: Any = getattr(self, "_transport", None)
+        if transport is not None:
+            transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The primary is another server than before, or the same one started anew."""
+
+    address: str
+    """Where it is now."""
+    last_seen: float
+    """When the one before answered last, by the monotonic clock."""
+
+    def leaves(self, connection: Connection) -> bool:
+        """Whether the connection leads to the server of before. It may look sound: who is cut off says nothing."""
+        return connection.address != self.address or connection.made_at <= self.last_seen
+
+
+async def reach(dsn: str, *, seconds_max: float, **options: Any) -> Connection:
+    """A connection to the server that takes writes; `options` go to asyncpg.
+
+    Raises TimeoutError, OSError, or what asyncpg raises; TargetServerAttributeNotMatched where every server that
+    answers is a standby.
+    """
+    addresses = addresses_of(dsn)
+    options = {"target_session_attrs": READ_WRITE, "timeout": seconds_max, **options, "connection_class": Connection}
+    if len(addresses) < 2:
+        connection: Connection = await asyncpg.connect(dsn, **options)
+        connection.address = named(dsn)
+    else:
+        async with asyncio.timeout(seconds_max):
+            connection = await _primary(dsn, addresses, options)
+    connection.made_at = monotonic()
+    _notice_silence(connection)
+    return connection
+
+
+async def _primary(dsn: str, addresses: Sequence[Address], options: dict[str, Any]) -> Connection:
+    errors: dict[Address, BaseException] = {}
+    refused = asyncio.Event()
+
+    async def ask(address: Address) -> Connection:
+        """Again and again: while one server does not answer at all, the other one may be promoted."""
+        while True:
+            try:
+                found: Connection = await asyncpg.connect(dsn, host=address[0], port=address[1], **options)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                errors[address] = error
+                if len(errors) == len(addresses):
+                    refused.set()
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                found.address = "{}:{}".format(*address)
+                return found
+
+    attempts = [asyncio.create_task(ask(address)) for address in addresses]
+    hopeless = asyncio.create_task(refused.wait())
+    chosen: Connection | None = None
+    try:
+        waiting: set[asyncio.Task[Any]] = {*attempts, hopeless}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        pending = [attempt for attempt in attempts if not attempt.done()]
+        found = _connected(attempts)
+        if found and pending and len(errors) + len(found) < len(addresses):
+            await asyncio.wait(pending, timeout=OTHERS_SECONDS)
+            found = _connected(attempts)
+        if not found:
+            raise _most_telling(list(errors.values()))
+        chosen = found[0] if len(found) == 1 else await _newest(found)
+        return chosen
+    finally:
+        hopeless.cancel()
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        for connection in _connected(attempts):
+            if connection is not chosen:
+                connection.terminate()
+
+
+def _connected(attempts: Sequence["asyncio.Task[Connection]"]) -> list[Connection]:
+    return [one.result() for one in attempts if one.done() and not one.cancelled() and one.exception() is None]
+
+
+async def _newest(found: Sequence[Connection]) -> Connection:
+    """Of servers that all take writes, the one that was promoted last; of equal ones (poolers) the first."""
+    timelines = await asyncio.gather(*(_timeline(connection) for connection in found))
+    return found[timelines.index(max(timelines))]
+
+
+async def _timeline(connection: Connection) -> int:
+    try:
+        return int(str(await connection.fetchval(_TIMELINE, timeout=OTHERS_SECONDS)))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # TimeoutError is an OSError.
+        return 0
+
+
+def _most_telling(errors: Sequence[BaseException]) -> BaseException:
+    """A server that refuses a password says more than one that is a standby, and that more than one that is away."""
+
+    def silence(error: BaseException) -> int:
+        if isinstance(error, OSError | asyncpg.CannotConnectNowError):
+            return 2
+        return int(isinstance(error, asyncpg.TargetServerAttributeNotMatched))
+
+    return min(errors, key=silence)
+
+
+def _notice_silence(connection: Connection) -> None:
+    """The kernel closes the connection when the other end is gone without a word, whether we send or wait."""
+    if sys.platform == "win32":
+        return
+    transport: Any = getattr(connection, "_transport", None)  # asyncpg has no public way to its socket.
+    found: Any = transport.get_extra_info("socket") if transport is not None else None
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    # Another descriptor of the same socket: that of uvloop's transports takes no options.
+    with socket.socket(fileno=os.dup(found.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", 2),
+            ("TCP_KEEPINTVL", 1),
+            ("TCP_KEEPCNT", SILENCE_SECONDS - 2),
+            ("TCP_USER_TIMEOUT", SILENCE_SECONDS * 1000),
+        ):
+            if hasattr(socket, option):  # Not on every system.
+                same.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

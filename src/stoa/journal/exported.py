@@ -1,0 +1,11 @@
+"""What an export of a project holds of the journals: every event, to the byte."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from stoa.db.exported import OWNER, Exported
+
+EXPORTED: Final[Sequence[Exported]] = (
+    Exported(table="journals", on_import={"owner_id": OWNER}),
+    Exported(table="events"),
+)

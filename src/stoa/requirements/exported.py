@@ -1,0 +1,14 @@
+"""What an export of a project holds of requirements: what an end user must bring, and nothing that one brought."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from stoa.db.exported import SECRET, Exported
+
+EXPORTED: Final[Sequence[Exported]] = (
+    Exported(
+        table="requirements",
+        left_out={"secret": SECRET},
+        to_fill_in="CASE WHEN t.secret IS NOT NULL THEN 'requirement ' || t.name || ': its client secret' END",
+    ),
+)

@@ -1,0 +1,8 @@
+"""What an export of a project holds of skills."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from stoa.db.exported import Exported
+
+EXPORTED: Final[Sequence[Exported]] = (Exported(table="skills"), Exported(table="skill_versions"))

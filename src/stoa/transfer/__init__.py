@@ -1,0 +1,6 @@
+"""Export and import of a project: every table that the slices name, in checksummed parts. Front door."""
+
+from stoa.transfer.exports import Exports
+from stoa.transfer.service import Imports
+
+__all__ = ["Exports", "Imports"]
