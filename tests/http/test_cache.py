@@ -236,7 +236,7 @@ async def test_a_key_asks_for_kept_answers_by_itself(server: Running, provider: 
             for headers in ({}, {}, {"Stoa-Cache": "false"})
         ]
         assert states == ["miss", "hit", None]
-        changed = await server.call("PUT", f"/v1/access-keys/{key_id}", json={"cache_seconds": None})
+        changed = await server.call("PATCH", f"/v1/access-keys/{key_id}", json={"cache_seconds": None})
         assert "cache_seconds" not in changed["data"]
         assert "X-Stoa-Cache" not in (await ask(server, client, {}, user="by key")).headers
 

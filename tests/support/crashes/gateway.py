@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -79,11 +79,9 @@ class Report:
     resumed: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            **asdict(self),
-            "worst": round(self.worst, 4),
-            "settled_seconds_max": round(self.settled_seconds_max, 2),
-        }
+        numbers = {name: getattr(self, name) for name in ("calls", "lines", "exact", "estimated", "resumed")}
+        worst, settled = round(self.worst, 4), round(self.settled_seconds_max, 2)
+        return {"faults": dict(self.faults), **numbers, "worst": worst, "settled_seconds_max": settled}
 
 
 class Campaign:
