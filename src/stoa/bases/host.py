@@ -61,8 +61,10 @@ async def _searched(search: Search, caller: Caller, asked: Asked) -> Found:
         raise _refused(caller.base_id) from error
 
 
-def _searching(gate: Gate) -> Any:
-    async def admitted(request: Request, principal: Annotated[Principal, gate("knowledge:read")]) -> Caller:
+def _searching(gate: Gate, permission: str) -> Any:
+    """The search itself asks whether the base may be seen, in its one transaction."""
+
+    async def admitted(request: Request, principal: Annotated[Principal, gate(permission)]) -> Caller:
         return Caller(principal, _named(request.scope[SUBJECT]))
 
     return Depends(admitted)
@@ -93,7 +95,7 @@ class _McpRoute:
 
 def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, gate: Gate) -> Routes:
     router = Routes(tags=["knowledge base"])
-    reading, searching = _admission(bases, gate, "knowledge:read"), _searching(gate)
+    reading, searching = _admission(bases, gate, "knowledge:read"), _searching(gate, "knowledge:read")
     _items(router, items, reading, _admission(bases, gate, "knowledge:write"))
     router.routes.append(
         Route("/mcp", _McpRoute(bases, gate, mcp), methods=["GET", "POST", "DELETE"], include_in_schema=False)
