@@ -85,7 +85,7 @@ def _import_routes(router: Routes, imports: Imports, organizations: Organization
         principal: Annotated[Principal, importing],
         page: Annotated[PageRequest, Depends(Paging())],
         org_id: OrgId = None,
-    ) -> DataList[wire.ListedImportWire]:
+    ) -> DataList[wire.ListedProjectImportWire]:
         """Imports that wait for their parts, and those that were applied, the newest first."""
         there = await organizations.within(principal, org_id, PERMISSION)
         return page_of(await imports.list(there, page), wire.listed)
@@ -96,7 +96,7 @@ def _import_routes(router: Routes, imports: Imports, organizations: Organization
         body: wire.ManifestBody,
         principal: Annotated[Principal, importing],
         org_id: OrgId = None,
-    ) -> Data[wire.ImportWire]:
+    ) -> Data[wire.ProjectImportWire]:
         """Begins an import, or gives the one that the same manifest has begun: send the parts that it says are
         missing, and apply it."""
         there = await organizations.within(principal, org_id, PERMISSION)
@@ -106,7 +106,7 @@ def _import_routes(router: Routes, imports: Imports, organizations: Organization
     @router.get("/v1/imports/{import_id}", responses=refusals(404))
     async def get_import(
         import_id: UUID, principal: Annotated[Principal, importing], org_id: OrgId = None
-    ) -> Data[wire.ImportWire]:
+    ) -> Data[wire.ProjectImportWire]:
         there = await organizations.within(principal, org_id, PERMISSION)
         return Data(data=wire.import_(await imports.get(there, import_id)))
 
@@ -146,7 +146,7 @@ def _applying(router: Routes, imports: Imports, organizations: Organizations, ga
         body: wire.ApplyImport,
         principal: Annotated[Principal, importing],
         org_id: OrgId = None,
-    ) -> Data[wire.ReportWire]:
+    ) -> Data[wire.ImportReportWire]:
         """Makes the project in one transaction: all of it, or nothing."""
         there = await organizations.within(principal, org_id, PERMISSION)
         made = await imports.apply(there, import_id, body.models, dry_run=body.dry_run)

@@ -71,7 +71,7 @@ class ImportedProjectWire(Wire):
     name: str
 
 
-class ReportWire(Wire):
+class ImportReportWire(Wire):
     """`created` counts records by table. `to_fill_in` names what an export never holds: secrets, and what has to be
     switched on again. `missing_contents` counts contents that the export could not read."""
 
@@ -90,7 +90,7 @@ class PartsWire(Wire):
     missing: Sequence[int]
 
 
-class ListedImportWire(Wire):
+class ListedProjectImportWire(Wire):
     id: UUID
     status: ImportStatus
     project: ImportedProjectWire
@@ -99,29 +99,29 @@ class ListedImportWire(Wire):
     created_at: Timestamp
     expires_at: Timestamp
     applied_at: Timestamp | None
-    report: ReportWire | None
+    report: ImportReportWire | None
 
 
-class ImportWire(ListedImportWire):
+class ProjectImportWire(ListedProjectImportWire):
     parts: PartsWire
 
 
-def report(value: Mapping[str, Any]) -> ReportWire:
-    return ReportWire.model_validate(value)
+def report(value: Mapping[str, Any]) -> ImportReportWire:
+    return ImportReportWire.model_validate(value)
 
 
-def listed(value: Import) -> ListedImportWire:
-    return ListedImportWire(**_fields(value))
+def listed(value: Import) -> ListedProjectImportWire:
+    return ListedProjectImportWire(**_fields(value))
 
 
-def import_(value: Import) -> ImportWire:
+def import_(value: Import) -> ProjectImportWire:
     total = len(value.manifest["parts"])
     if value.report is not None:  # It was applied: its parts are rows now.
-        return ImportWire(parts=PartsWire(total=total, received=total, missing=[]), **_fields(value))
+        return ProjectImportWire(parts=PartsWire(total=total, received=total, missing=[]), **_fields(value))
     here = set(value.received)
     missing = [number for number in range(1, total + 1) if number not in here]
     parts = PartsWire(total=total, received=len(here), missing=missing[:MISSING_SHOWN_MAX])
-    return ImportWire(parts=parts, **_fields(value))
+    return ProjectImportWire(parts=parts, **_fields(value))
 
 
 def _fields(value: Import) -> dict[str, Any]:
