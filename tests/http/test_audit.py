@@ -181,10 +181,12 @@ ELSEWHERE = {
     "POST /v1/runs/ID/stream-tickets": "stores nothing: a signed text for a reader",
     "POST /v1/access-keys/ID/preview": "changes nothing: it says what a change would do",
     "POST /v1/skills/import/github": "refused: this server fetches no skills",
+    "PUT /v1/imports/ID/parts/ID": "a piece of an import, whose beginning and end leave lines",
     "POST /v1/traces": "spans are their senders' own log",
 }
 """Routes that change nothing that the audit is for, and why."""
 UNTRIED = {
+    "POST /v1/imports/ID/apply": "project.import",
     "POST /v1/apps/ID/rollback": "app.deploy",
     "POST /v1/runs/ID/callbacks/ID/replay": "callback.replay",
     "POST /apps/APP/v1/runs/ID/callbacks/ID/replay": "callback.replay",

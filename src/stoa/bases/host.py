@@ -61,11 +61,15 @@ async def _searched(search: Search, caller: Caller, asked: Asked) -> Found:
         raise _refused(caller.base_id) from error
 
 
-def _searching(gate: Gate, permission: str) -> Any:
-    """The search itself asks whether the base may be seen, in its one transaction."""
+def _searching(bases: KnowledgeBases, search: Search, gate: Gate, permission: str) -> Any:
+    """A search asks in its own transaction whether the base may be seen. Asking before, so that a body is not looked at
+    first, takes another one only where nobody with the same reach has searched the base."""
 
     async def admitted(request: Request, principal: Annotated[Principal, gate(permission)]) -> Caller:
-        return Caller(principal, _named(request.scope[SUBJECT]))
+        base_id = _named(request.scope[SUBJECT])
+        if not search.has_seen(principal, base_id):
+            return await _admit(bases, request.scope, principal)
+        return Caller(principal, base_id)
 
     return Depends(admitted)
 
@@ -95,7 +99,8 @@ class _McpRoute:
 
 def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, gate: Gate) -> Routes:
     router = Routes(tags=["knowledge base"])
-    reading, searching = _admission(bases, gate, "knowledge:read"), _searching(gate, "knowledge:read")
+    reading = _admission(bases, gate, "knowledge:read")
+    searching = _searching(bases, search, gate, "knowledge:read")
     _items(router, items, reading, _admission(bases, gate, "knowledge:write"))
     router.routes.append(
         Route("/mcp", _McpRoute(bases, gate, mcp), methods=["GET", "POST", "DELETE"], include_in_schema=False)

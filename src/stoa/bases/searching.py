@@ -86,6 +86,11 @@ class _Seen(NamedTuple):
     base_id: UUID
 
 
+def _seen(principal: Principal, base_id: UUID) -> _Seen:
+    projects = None if principal.projects is None else tuple(principal.projects)
+    return _Seen(principal.org_id, principal.project_id, projects, base_id)
+
+
 class Search:
     """Settings of bases are remembered, so that a query is embedded before its one transaction begins. That transaction
     reads them again, with the caller's permissions: what has changed since is seen, on every node, by every search."""
@@ -108,8 +113,7 @@ class Search:
 
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
         """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
-        projects = None if principal.projects is None else tuple(principal.projects)
-        seen = _Seen(principal.org_id, principal.project_id, projects, base_id)
+        seen = _seen(principal, base_id)
         for _ in range(SWITCHES_MAX):
             row, remembered = self._seen.get(seen), True
             if row is None:
@@ -138,6 +142,10 @@ class Search:
                 )
             return await self._answered(asked, row, prepared, found)
         raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
+
+    def has_seen(self, principal: Principal, base_id: UUID) -> bool:
+        """Whether somebody with the same reach has searched this base: it is theirs, or was until a moment ago."""
+        return _seen(principal, base_id) in self._seen
 
     async def _settings(self, principal: Principal, base_id: UUID) -> Row:
         async with self._database.tenant(principal) as tx:

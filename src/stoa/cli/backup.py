@@ -32,7 +32,7 @@ def backup(
     include_secret_key: Annotated[
         bool, typer.Option("--include-secret-key", help="Put secret.key into an encrypted backup.")
     ] = False,
-    scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
+    scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True, help="Called by a server.")] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
     config: Config = None,

@@ -44,7 +44,13 @@ def list_memories(as_json: Json = False, url: Url = HERE, key: Key = None) -> No
 
 
 @app.command("create")
-def create_memory(name: str, project: Project = None, as_json: Json = False, url: Url = HERE, key: Key = None) -> None:
+def create_memory(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    project: Project = None,
+    as_json: Json = False,
+    url: Url = HERE,
+    key: Key = None,
+) -> None:
     """Make a memory, and print its id.
 
     [dim]Example:[/] stoa memory create support
@@ -130,7 +136,7 @@ def list_stores(as_json: Json = False, url: Url = HERE, key: Key = None) -> None
 
 @stores.command("create")
 def create_store(
-    name: str,
+    name: Annotated[str, typer.Argument(help="What it is called.")],
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     project: Project = None,
     as_json: Json = False,

@@ -80,7 +80,7 @@ def routes(exports: Exports, imports: Imports, organizations: Organizations, gat
 def _import_routes(router: Routes, imports: Imports, organizations: Organizations, gate: Gate) -> None:
     importing = gate("projects:transfer")
 
-    @router.get("/v1/imports", responses=refusals())
+    @router.get("/v1/imports", responses=refusals(404))
     async def list_imports(
         principal: Annotated[Principal, importing],
         page: Annotated[PageRequest, Depends(Paging())],
@@ -90,7 +90,7 @@ def _import_routes(router: Routes, imports: Imports, organizations: Organization
         there = await organizations.within(principal, org_id, PERMISSION)
         return page_of(await imports.list(there, page), wire.listed)
 
-    @router.post("/v1/imports", status_code=201, responses=refusals(409, 413))
+    @router.post("/v1/imports", status_code=201, responses=refusals(404, 409, 413))
     @limited(BodyLimit(rules.MANIFEST_BYTES_MAX, rules.MANIFEST_VALUES_MAX))
     async def create_import(
         body: wire.ManifestBody,

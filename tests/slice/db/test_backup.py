@@ -41,7 +41,10 @@ from tests.support.doubles import ScriptedModel, answer
 from tests.support.knowledge import base_of, search, settled, upload
 from tests.support.pages import ROOT, blocks
 
-KEPT_UP = ("audit", "audit_heads", "key_uses", "nodes", "usage_progress", "usage_sums")
+KEPT_UP = (
+    "audit", "audit_heads", "key_uses", "nodes", "list_changes", "list_counts", "list_progress", "usage_progress",
+    "usage_sums", "usage_totals",
+)  # fmt: skip
 """What the server writes by itself while a test compares; audit lines are sealed a moment after they are written."""
 SECRET = b"correct horse battery staple"
 
