@@ -44,6 +44,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 def doors(listening: socket.socket, at_once: int = ACCEPTED_PER_TURN) -> list[socket.socket]:
     """The same socket under several numbers: each takes a new connection in the same turn of the loop."""
+    # Processes that share it share its mode. Of a socket made from a number Python thinks that it blocks, and a copy
+    # would make it so for all: whoever then loses the race for a connection would wait in accept() for the next one.
+    listening.setblocking(False)
     more = 0 if sys.platform == "win32" else at_once - 1  # There it is asyncio's own loop, which takes all that wait.
     return [listening, *(listening.dup() for _ in range(more))]
 

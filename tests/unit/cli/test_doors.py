@@ -1,6 +1,7 @@
 """A burst of new clients gets in though the loop has much else to do."""
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -37,3 +38,14 @@ async def turns_until_all_are_in() -> int:
 async def test_several_new_connections_are_taken_in_one_turn() -> None:
     turns = await asyncio.to_thread(uvloop.run, turns_until_all_are_in())
     assert turns <= CLIENTS / ACCEPTED_PER_TURN * 1.5 + 2
+
+
+def test_a_socket_that_processes_share_never_blocks() -> None:
+    listening = bind("127.0.0.1", 0)
+    inherited = socket.socket(fileno=os.dup(listening.fileno()))  # As a worker is handed it.
+    opened = doors(inherited)
+    try:
+        assert not os.get_blocking(listening.fileno())
+    finally:
+        for one in (listening, *opened):
+            one.close()
