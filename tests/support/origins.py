@@ -94,6 +94,7 @@ class Site:
     asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
     conditional: bool = True
     port: int = 0
+    connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -116,6 +117,7 @@ class Site:
         ]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -125,7 +127,13 @@ class Site:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.connections.discard(writer)
             writer.close()
+
+    def hang_up(self) -> None:
+        """Closes every connection, also those whose answers are held."""
+        for writer in list(self.connections):
+            writer.transport.abort()
 
     async def _answer(self, path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
         answer = self.answers.get(path, Answer(b"no such page", 404))
@@ -156,6 +164,7 @@ async def site() -> AsyncGenerator[Site]:
         yield made
     finally:
         server.close()
+        made.hang_up()
 
 
 # --- worlds: one way to write into every kind of origin

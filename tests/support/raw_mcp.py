@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any, Self
 from uuid import uuid4
 
@@ -31,7 +31,7 @@ class RawMcp:
             yield made
 
     async def _serve(self, incoming: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
+        with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             while True:
                 head = (await incoming.readuntil(b"\r\n\r\n")).decode()
                 headers = {
@@ -42,7 +42,6 @@ class RawMcp:
                 lines = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(content)}"]
                 writer.write("\r\n".join([*lines, *(f"{k}: {v}" for k, v in more.items()), "", ""]).encode() + content)
                 await writer.drain()
-        writer.close()
 
     def _answer(self, headers: Mapping[str, str], body: bytes) -> Sent:
         if not body:
