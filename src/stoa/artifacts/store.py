@@ -15,9 +15,10 @@ SQL: Final = load("stoa.artifacts")
 async def artifact(tx: Tx, org_id: UUID, artifact_id: UUID, *, lock: bool = False) -> Artifact:
     """Raises NotFound."""
     row = await tx.fetchrow(SQL.lock_artifact if lock else SQL.artifact, org_id, artifact_id)
-    if row is None:
+    found = await _whole(tx, org_id, [row]) if row is not None else ()
+    if not found:
         raise no_artifact(artifact_id)
-    return (await _whole(tx, org_id, [row]))[0]
+    return found[0]
 
 
 async def list_artifacts(
@@ -31,6 +32,7 @@ async def list_artifacts(
 
 
 async def _whole(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Artifact]:
+    """Without those that were deleted since their rows were read."""
     ids = [row["id"] for row in rows]
     newest = {row["artifact_id"]: version_of(row) for row in await tx.fetch(SQL.newest_artifact_versions, org_id, ids)}
     shares = {row["artifact_id"]: share_of(row) for row in await tx.fetch(SQL.artifact_shares, org_id, ids)}
@@ -52,6 +54,7 @@ async def _whole(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Artifact
             shares.get(row["id"]),
         )
         for row in rows
+        if row["id"] in newest
     ]
 
 

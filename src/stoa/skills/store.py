@@ -22,9 +22,10 @@ async def insert_version(tx: Tx, principal: Principal, skill_id: UUID, version_i
 async def skill(tx: Tx, org_id: UUID, skill_id: UUID) -> Skill:
     """Raises NotFound."""
     row = await tx.fetchrow(SQL.skill, org_id, skill_id)
-    if row is None:
+    found = await _with_versions(tx, org_id, [row]) if row is not None else ()
+    if not found:
         raise no_skill(skill_id)
-    return (await _with_versions(tx, org_id, [row]))[0]
+    return found[0]
 
 
 async def list_skills(tx: Tx, org_id: UUID, project_id: UUID | None, page: PageRequest) -> tuple[Sequence[Skill], int]:
@@ -34,6 +35,7 @@ async def list_skills(tx: Tx, org_id: UUID, project_id: UUID | None, page: PageR
 
 
 async def _with_versions(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Skill]:
+    """Without those that were deleted since their rows were read."""
     newest = {
         row["skill_id"]: version_of(row)
         for row in await tx.fetch(SQL.newest_versions, org_id, [row["id"] for row in rows])
@@ -50,6 +52,7 @@ async def _with_versions(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[
             newest[row["id"]],
         )
         for row in rows
+        if row["id"] in newest
     ]
 
 

@@ -41,15 +41,15 @@ def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if role == "tool":
         output = message.get("content")
         return [{"type": "function_call_output", "call_id": message.get("toolCallId"), "output": output}]
-    if role not in _SAID:
+    if not isinstance(role, str) or role not in _SAID:
         return []  # Reasoning and activities tell the model nothing.
     items: list[dict[str, Any]] = []
     content = message.get("content")
     if content:
         parts = [_part(part) for part in content] if isinstance(content, list) else content
         items.append({"type": "message", "role": role, "content": parts})
-    for call in message.get("toolCalls") or ():
-        function = call.get("function") if isinstance(call, dict) else None
+    for call in objects(message.get("toolCalls") or None, "messages.toolCalls"):
+        function = call.get("function")
         if isinstance(function, dict):
             items.append(
                 {

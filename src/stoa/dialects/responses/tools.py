@@ -122,8 +122,8 @@ def _narrow(choice: Mapping[str, Any], asked: Asked) -> None:
     """Only these tools are offered; the others stay what they were in the response."""
     given = choice.get("tools")
     allowed = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
-    names = {one.get("name") for one in allowed if one.get("type") == "function"}
-    labels = {one.get("server_label") for one in allowed if one.get("type") == "mcp"}
+    names = {str(one.get("name")) for one in allowed if one.get("type") == "function"}
+    labels = {str(one.get("server_label")) for one in allowed if one.get("type") == "mcp"}
     asked.wanted["client_tools"] = [one for one in asked.wanted.get("client_tools", ()) if one["name"] in names]
     asked.wanted["tools"] = [one for one in asked.wanted.get("tools", ()) if one.partition("__")[0] in labels]
     if not any(one.get("type") == "file_search" for one in allowed):
