@@ -84,6 +84,8 @@ def read_input(given: Any, asked: Asked, where: str) -> None:
 
 def _item(item: Mapping[str, Any], asked: Asked, at: str) -> None:
     kind = item.get("type") or ("message" if "role" in item else None)
+    if not isinstance(kind, str):
+        raise BadRequest.field(f"{at}.type", "is required: a string")
     match kind:
         case "message":
             asked.items.append(_message(item, asked, at))
