@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stoa.cli.serve import banner
+from stoa.cli.banner import banner
 from stoa.settings import Settings
 from tests.support.browsers import browser
 from tests.support.doubles import ScriptedModel

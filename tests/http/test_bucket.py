@@ -19,7 +19,7 @@ from stoa.cli.main import app as command_line
 from stoa.db.checks import Scope
 from stoa.settings import Settings, SettingsError
 from tests.conftest import Running, serving
-from tests.support.buckets import CREDENTIALS, BucketServer, Fault, bucket_server
+from tests.support.buckets import BucketServer, Fault, bucket_server, credentials
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.knowledge import SICK, base_of, search, settled, sources, upload
@@ -31,9 +31,7 @@ DOWN = {0: Fault("503", forever=True)}
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[BucketServer]:
-    with pytest.MonkeyPatch.context() as patch, bucket_server() as made:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with credentials(), bucket_server() as made:
         yield made
 
 

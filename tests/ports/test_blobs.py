@@ -30,7 +30,7 @@ from stoa.db.blobs import (
 )
 from stoa.outbound import Outbound
 from stoa.storage import Bucket, BucketAddress, BucketBlobs, Copies, Keys, Reaching, UnfinishedUploads, move
-from tests.support.buckets import CREDENTIALS, KEY_ID, REGION, SECRET, BucketServer, Upload, bucket_server
+from tests.support.buckets import KEY_ID, REGION, SECRET, BucketServer, Upload, bucket_server, credentials
 
 KEYS = Keys(KEY_ID, SECRET, None, REGION, None)
 PREFIX = "stoa files/ü%20+&=@'"
@@ -60,9 +60,7 @@ class World:
 
 @pytest.fixture(scope="module", autouse=True)
 def _credentials() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with credentials():
         yield
 
 

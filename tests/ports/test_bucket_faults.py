@@ -27,7 +27,7 @@ from stoa.storage import (
     bucket_checks,
     prove,
 )
-from tests.support.buckets import CREDENTIALS, KEY_ID, REGION, SECRET, BucketServer, Fault, bucket_server
+from tests.support.buckets import KEY_ID, REGION, SECRET, BucketServer, Fault, bucket_server, credentials
 
 PART_BYTES = 16 * 1024
 KINDS = ("before", "after", "body", "500", "503", "lie")
@@ -40,9 +40,7 @@ Operation = Callable[[BucketBlobs], Awaitable[None]]
 
 @pytest.fixture(scope="module", autouse=True)
 def _credentials() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with credentials():
         yield
 
 

@@ -22,9 +22,20 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.etree.ElementTree import fromstring
 from xml.sax.saxutils import escape
 
+import pytest
+
 KEY_ID, SECRET, REGION = "AKIDEXAMPLE", "secret/of+the=bucket", "eu-central-1"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION}
 PART_NUMBERS_MAX: Final = 10_000
+
+
+@contextmanager
+def credentials() -> Iterator[None]:
+    """In the environment, where a server looks for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield
 
 
 @dataclass(frozen=True)

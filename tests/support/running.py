@@ -15,7 +15,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from stoa.app import Server, open_server
-from stoa.cli.serve import bind
+from stoa.cli.listening import bind
 from stoa.http import websockets
 from stoa.settings import Settings
 from tests.support.doubles import ScriptedModel

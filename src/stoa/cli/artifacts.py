@@ -21,15 +21,14 @@ from stoa.cli.asking import (
     confirm,
     create,
     deleted,
+    download,
     fail,
     id_of,
     out,
     print_json,
-    refused,
-    server,
+    print_made,
+    text_of,
 )
-from stoa.cli.stream.errors import StoaError
-from stoa.cli.stream.transport import Call
 from stoa.cli.tables import Columns, show_list, show_one
 
 app = typer.Typer(no_args_is_help=True, help="Artifacts: documents that agents and people publish, in versions.")
@@ -97,7 +96,7 @@ def publish(
 
     [dim]Example:[/] stoa artifacts publish report.md --name "Weekly report"
     """
-    content = _text(file)
+    content = text_of(file)
     if into is not None:
         path, body = f"/v1/artifacts/{_id(url, key, into)}/versions", {"content": content}
         body |= {"name": name} if name else {}
@@ -107,14 +106,11 @@ def publish(
             raise fail("Name what comes from the standard input with --name.", Exit.USED_WRONGLY)
         path, body = "/v1/artifacts", {"file_name": called, "name": name or called, "kind": kind, "content": content}
     made: Any = create(url, key, path, body)
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)
+    print_made(made, as_json=as_json)
 
 
 @app.command("download")
-def download(
+def download_version(
     artifact: Artifact,
     file: Annotated[Path, typer.Argument(help="Where it goes; - is the standard output.", allow_dash=True)],
     version: Annotated[str, typer.Option(help="The id of a version, its number, or latest.")] = "latest",
@@ -123,10 +119,7 @@ def download(
 ) -> None:
     """Write the content of a version."""
     path = f"/v1/artifacts/{_id(url, key, artifact)}/versions/{version}/download"
-    try:
-        content = server(url, key).body(Call("GET", path))
-    except StoaError as error:
-        raise refused(error) from error
+    content = download(url, key, path)
     if str(file) == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
@@ -162,12 +155,3 @@ def delete(artifact: Artifact, yes: Yes = False, url: Url = HERE, key: Key = Non
 
 def _id(url: str | None, key: str | None, artifact: str) -> str:
     return id_of(artifact, "artifact", lambda: ask_all(url, key, "/v1/artifacts"))
-
-
-def _text(file: Path) -> str:
-    try:
-        return sys.stdin.read() if str(file) == "-" else file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise fail(f"{file} is no UTF-8 text.", Exit.USED_WRONGLY) from error
-    except OSError as error:
-        raise fail(f"{error.strerror}: {file}", Exit.USED_WRONGLY) from error

@@ -5,6 +5,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -14,7 +15,7 @@ from rich.progress import Progress, TextColumn
 from stoa.cli import credentials
 from stoa.cli.client import POLICY, request
 from stoa.cli.stream.errors import APIError, ConnectionFailed, StoaError, UnauthorizedError
-from stoa.cli.stream.transport import Transport
+from stoa.cli.stream.transport import Call, Transport
 from stoa.cli.text import plain
 
 
@@ -155,6 +156,37 @@ def print_json(data: Any) -> None:
     """For programs: the answer as it is. Control characters are escaped in JSON."""
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=not _speaks_unicode()) + "\n")
     sys.stdout.flush()
+
+
+def print_made(made: Any, *, as_json: bool) -> None:
+    """For programs all of it; for a person, and `$(…)`, the id."""
+    if as_json:
+        print_json(made)
+    else:
+        out.print(made["id"], markup=False)
+
+
+def download(url: str | None, key: str | None, path: str) -> bytes:
+    """The content that the server answers."""
+    try:
+        return server(url, key).body(Call("GET", path))
+    except StoaError as error:
+        raise refused(error) from error
+
+
+def bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise fail(f"{error.strerror}: {file}", Exit.USED_WRONGLY) from error
+
+
+def text_of(file: Path) -> str:
+    """Of a file in UTF-8; - is the standard input."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else bytes_of(file).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise fail(f"{file} is no UTF-8 text.", Exit.USED_WRONGLY) from error
 
 
 def _speaks_unicode() -> bool:

@@ -6,7 +6,22 @@ from urllib.parse import quote
 
 import typer
 
-from stoa.cli.asking import HERE, All, Json, Key, Limit, Url, Yes, ask, ask_all, confirm, deleted, out, print_json
+from stoa.cli.asking import (
+    HERE,
+    All,
+    Json,
+    Key,
+    Limit,
+    Url,
+    Yes,
+    ask,
+    ask_all,
+    confirm,
+    deleted,
+    out,
+    print_json,
+    print_made,
+)
 from stoa.cli.tables import Columns, show_list
 from stoa.cli.talking import new_conversation
 from stoa.cli.text import at
@@ -70,10 +85,7 @@ def create_conversation(
     made = new_conversation(url, key, model, base or [])
     if title:
         made = ask("PATCH", url, key, f"/v1/conversations/{made['id']}", {"title": title})["data"]
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)
+    print_made(made, as_json=as_json)
 
 
 @app.command("rename")

@@ -30,6 +30,7 @@ from stoa.cli.asking import (
     fail,
     out,
     print_json,
+    print_made,
     refused,
     server,
 )
@@ -81,10 +82,7 @@ def create_base(
         if value
     }
     made = create(url, key, "/v1/knowledgebases", body)
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)
+    print_made(made, as_json=as_json)
 
 
 @app.command("list")

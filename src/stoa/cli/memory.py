@@ -21,7 +21,7 @@ from stoa.cli.asking import (
     deleted,
     id_of,
     out,
-    print_json,
+    print_made,
 )
 from stoa.cli.tables import Columns, show_list, show_one
 from stoa.cli.text import one_line
@@ -55,7 +55,9 @@ def create_memory(
 
     [dim]Example:[/] stoa memory create support
     """
-    _made(create(url, key, "/v1/memories", {"name": name} | ({"project_id": project} if project else {})), as_json)
+    print_made(
+        create(url, key, "/v1/memories", {"name": name} | ({"project_id": project} if project else {})), as_json=as_json
+    )
 
 
 @app.command("show")
@@ -106,7 +108,7 @@ def add_item(
     said = sys.stdin.read() if text == "-" else text
     body: dict[str, Any] = {"user_id": user, "data": {"role": role, "content": [{"type": "text", "text": said}]}}
     body |= {"session_id": session} if session else {}
-    _made(create(url, key, f"/v1/memories/{_memory(url, key, name)}/items", body), as_json)
+    print_made(create(url, key, f"/v1/memories/{_memory(url, key, name)}/items", body), as_json=as_json)
 
 
 @app.command("forget")
@@ -146,7 +148,7 @@ def create_store(
     """Make a memory store, and print its id."""
     body = {"name": name, "description": description, "project_id": project}
     given = {field: value for field, value in body.items() if value is not None}
-    _made(create(url, key, "/v1/memory-stores", given), as_json)
+    print_made(create(url, key, "/v1/memory-stores", given), as_json=as_json)
 
 
 @stores.command("show")
@@ -229,10 +231,3 @@ def _scope(user: str, session: str | None) -> str:
 
 def _text(data: Any) -> str:
     return " ".join(str(part.get("text", "")) for part in data.get("content", []) if isinstance(part, dict))
-
-
-def _made(made: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stoa.cli.asking import HERE, Json, Key, Url, Yes, ask, ask_all, confirm, create, id_of, out, print_json
+from stoa.cli.asking import HERE, Json, Key, Url, Yes, ask, ask_all, confirm, create, id_of, out, print_made
 from stoa.cli.tables import Columns, show_list
 
 app = typer.Typer(no_args_is_help=True, help="Models, and connections to their providers.")
@@ -74,10 +74,7 @@ def connect(
     if not no_api_key:
         config["api_key"] = os.environ.get("STOA_SECRET_API_KEY") or typer.prompt("API key", hide_input=True, err=True)
     made = create(url, key, "/v1/connections", {"name": name, "type": provider, "config": config})
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)
+    print_made(made, as_json=as_json)
 
 
 @app.command("disconnect")

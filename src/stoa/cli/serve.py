@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -14,8 +13,9 @@ import uvicorn
 
 from stoa.app import Server, open_server
 from stoa.cli.banner import banner
-from stoa.cli.listening import ACCEPTED_PER_TURN, BACKLOG, StartError, bind, descriptors_max, doors
-from stoa.cli.surroundings import OWNER_ONLY, close_data, close_to_others, database
+from stoa.cli.listening import BACKLOG, bind, descriptors_max, doors
+from stoa.cli.stopping import DRAINING, Stopping
+from stoa.cli.surroundings import OWNER_ONLY, close_data, database
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.shared_counts import Row
@@ -23,40 +23,9 @@ from stoa.kernel.supervise import Supervisor
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
 
-__all__ = [
-    "ACCEPTED_PER_TURN",
-    "BACKLOG",
-    "StartError",
-    "Stopping",
-    "banner",
-    "bind",
-    "close_to_others",
-    "connection_limits",
-    "doors",
-    "run",
-    "serve",
-    "settle_memory",
-    "until_stopped",
-]
-DRAINING = (
-    "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
-)
 COLLECT_AFTER = (20_000, 20, 20)
 """New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under
 load."""
-
-
-class Stopping:
-    """Asked to stop: once to drain, twice to end at once."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.forced = asyncio.Event()
-
-    def ask(self) -> None:
-        if self.asked.is_set():
-            self.forced.set()
-        self.asked.set()
 
 
 async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
@@ -70,8 +39,7 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         async with open_server(settings, dsn) as server:
             settle_memory()
             stopping = Stopping()
-            for sign in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(sign, stopping.ask)
+            stopping.ask_on_signals()
             for line in banner(settings, server, port, where):  # Not earlier: who reads it may send the signal at once.
                 tell(line)
             await until_stopped(settings, server, doors(listening), stopping, lambda _: tell(DRAINING))

@@ -3,28 +3,29 @@
 import sys
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stoa.cli.asking import (
     HERE,
-    Exit,
     Json,
     Key,
     Url,
     Yes,
     ask,
     ask_all,
+    bytes_of,
     confirm,
     create,
     deleted,
-    fail,
+    download,
     id_of,
     out,
-    print_json,
+    print_made,
     refused,
     server,
+    text_of,
 )
 from stoa.cli.stream.errors import StoaError
 from stoa.cli.stream.transport import Call
@@ -78,8 +79,8 @@ def create_skill(
 
     [dim]Example:[/] stoa skills create refunds refunds.md --description "Use when a customer wants money back."
     """
-    body = {"name": name, "description": description, "instructions": _text(file)}
-    _made(create(url, key, "/v1/skills", body), as_json)
+    body = {"name": name, "description": description, "instructions": text_of(file)}
+    print_made(create(url, key, "/v1/skills", body), as_json=as_json)
 
 
 @app.command("release")
@@ -92,8 +93,8 @@ def release(
     key: Key = None,
 ) -> None:
     """Make another version of a skill; agents that named one keep it."""
-    body = {"description": description, "instructions": _text(file)}
-    _made(create(url, key, f"/v1/skills/{_id(url, key, skill)}/versions", body), as_json)
+    body = {"description": description, "instructions": text_of(file)}
+    print_made(create(url, key, f"/v1/skills/{_id(url, key, skill)}/versions", body), as_json=as_json)
 
 
 @app.command("upload")
@@ -112,16 +113,16 @@ def upload(
     boundary = uuid.uuid4().hex
     head = f'Content-Disposition: form-data; name="file"; filename="{_quoted(file.name)}"'
     body = f"--{boundary}\r\n{head}\r\nContent-Type: application/zip\r\n\r\n".encode()
-    body += _bytes(file) + f"\r\n--{boundary}--\r\n".encode()
+    body += bytes_of(file) + f"\r\n--{boundary}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
     try:
-        _made(server(url, key).json(Call("POST", path, body=body, headers=headers))["data"], as_json)
+        print_made(server(url, key).json(Call("POST", path, body=body, headers=headers))["data"], as_json=as_json)
     except StoaError as error:
         raise refused(error) from error
 
 
 @app.command("download")
-def download(
+def download_version(
     skill: Skill,
     file: Annotated[Path, typer.Argument(help="Where the ZIP goes.", dir_okay=False)],
     version: Version = "latest",
@@ -130,10 +131,7 @@ def download(
 ) -> None:
     """Write a version as a ZIP."""
     path = f"/v1/skills/{_id(url, key, skill)}/versions/{version}/download"
-    try:
-        file.write_bytes(server(url, key).body(Call("GET", path)))
-    except StoaError as error:
-        raise refused(error) from error
+    file.write_bytes(download(url, key, path))
     out.print(str(file), markup=False)
 
 
@@ -163,28 +161,5 @@ def _id(url: str | None, key: str | None, skill: str) -> str:
     return id_of(skill, "skill", lambda: ask_all(url, key, "/v1/skills"))
 
 
-def _text(file: Path) -> str:
-    if str(file) == "-":
-        return sys.stdin.read()
-    try:
-        return _bytes(file).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise fail(f"{file} is no UTF-8 text.", Exit.USED_WRONGLY) from error
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise fail(f"{error.strerror}: {file}", Exit.USED_WRONGLY) from error
-
-
 def _quoted(name: str) -> str:
     return name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
-
-
-def _made(made: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)

@@ -7,7 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from stoa.cli.asking import HERE, Exit, Json, Key, Url, Yes, ask, ask_all, confirm, create, fail, id_of, out, print_json
+from stoa.cli.asking import (
+    HERE,
+    Exit,
+    Json,
+    Key,
+    Url,
+    Yes,
+    ask,
+    ask_all,
+    confirm,
+    create,
+    fail,
+    id_of,
+    out,
+    print_json,
+    print_made,
+)
 from stoa.cli.tables import Columns, print_table, show_list, show_one
 from stoa.cli.text import plain
 
@@ -53,10 +69,7 @@ def create_tool(
     "config": {"url": "https://example.com/weather/{city}"}}' | stoa tools create -
     """
     made = create(url, key, "/v1/tools", _document(file))
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["id"], markup=False)
+    print_made(made, as_json=as_json)
 
 
 @app.command("import")

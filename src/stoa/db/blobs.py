@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 from uuid import UUID
 
+from stoa.db.durable import sync_directory
 from stoa.db.engine import Tx
 from stoa.kernel.errors import NotFound, Unavailable
 
@@ -181,7 +182,7 @@ class DirectoryBlobs:
             final = self.path(name)
             final.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             Path(temporary).replace(final)
-            _sync_directory(final.parent)
+            sync_directory(final.parent)
             return Blob(name, size, digest.digest())
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -193,7 +194,7 @@ class DirectoryBlobs:
             path.unlink()
         except FileNotFoundError:
             return 0
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         return size
 
 
@@ -204,14 +205,6 @@ def _owner(path: Path) -> tuple[UUID, UUID, bytes] | None:
         return UUID(org_id), UUID(project_id), bytes.fromhex(digest)
     except ValueError:
         return None
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def opened(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from stoa.cli.serve import ACCEPTED_PER_TURN, BACKLOG, bind, doors
+from stoa.cli.listening import ACCEPTED_PER_TURN, BACKLOG, bind, doors
 
 uvloop = pytest.importorskip("uvloop")
 CLIENTS = 20 * ACCEPTED_PER_TURN

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from websockets.asyncio.client import connect
 
-from stoa.cli.serve import bind
+from stoa.cli.listening import bind
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 

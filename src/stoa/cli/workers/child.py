@@ -24,7 +24,8 @@ import uvloop
 from stoa.access import BootstrapError
 from stoa.app import Server, open_server
 from stoa.cli.listening import ACCEPTED_PER_TURN, doors
-from stoa.cli.serve import Stopping, settle_memory, until_stopped
+from stoa.cli.serve import settle_memory, until_stopped
+from stoa.cli.stopping import Stopping
 from stoa.cli.surroundings import OWNER_ONLY
 from stoa.cli.workers.channel import Channel
 from stoa.db.migrate import SchemaError

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from stoa.cli.banner import banner
 from stoa.cli.listening import StartError, bind
+from stoa.cli.stopping import DRAINING, Stopping
 from stoa.cli.surroundings import OWNER_ONLY, close_data, database
 from stoa.cli.workers.channel import plain
 from stoa.cli.workers.crew import Crew
@@ -19,9 +19,6 @@ from stoa.db.reaching import UnreachableError, connect
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
 
-DRAINING: Final = (
-    "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
-)
 CONNECTIONS_BESIDE: Final = 5
 """Connections of a worker beside its pool: its lease, LISTEN, the journal's writer, upkeep of indexes, a start."""
 CONNECTIONS_OF_OTHERS: Final = 20
@@ -66,8 +63,8 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     close_data(settings)
-    asked, forced = asyncio.Event(), asyncio.Event()
-    crew = Crew(count, listening, asked.is_set)
+    stopping = Stopping()
+    crew = Crew(count, listening, stopping.asked.is_set)
     try:
         await crew.spawn()
         async with database(settings, connections_max=max(CONNECTIONS_MAX, needed(settings, count))) as (dsn, where):
@@ -77,19 +74,12 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
             if sessions is None:  # A pooler says itself when it has too few.
                 await check_connections(dsn, settings, count)
             ready = ready_of(await crew.serve(plain(settings), dsn))
-
-            def stop() -> None:
-                if asked.is_set():
-                    forced.set()
-                asked.set()
-
-            for sign in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(sign, stop)
+            stopping.ask_on_signals()
             for line in banner(settings, ready, port, where):
                 tell(line)
-            await _until_asked(crew, asked)
+            await _until_asked(crew, stopping.asked)
             tell(DRAINING)
-            await crew.drain(settings.drain_seconds_max, forced)
+            await crew.drain(settings.drain_seconds_max, stopping.forced)
             if crew.failed is not None:
                 raise crew.failed
     finally:

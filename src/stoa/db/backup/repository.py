@@ -22,6 +22,7 @@ from typing import Any, Final
 from stoa.db.backup import rules
 from stoa.db.backup.sealing import Checksummed, Sealer, Unsealable, as_json, new_key, opened_key
 from stoa.db.backup.types import FORMAT, BackupError, Content, Damage, Keep, Manifest, Piece
+from stoa.db.durable import sync_directory
 
 if sys.platform != "win32":
     import fcntl
@@ -264,11 +265,3 @@ def write_whole(path: Path, content: bytes, *, sync_name: bool = True) -> None:
         raise
     if sync_name:
         sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,9 +23,10 @@ from typing import Final
 from stoa.db.backup.contents import DIRECTORIES, path_of
 from stoa.db.backup.loading import is_empty, load, migrations_of
 from stoa.db.backup.notes import NOTE, noted
-from stoa.db.backup.repository import UNFINISHED, Repository, sync_directory, write_whole
+from stoa.db.backup.repository import UNFINISHED, Repository, write_whole
 from stoa.db.backup.taking import SECRET_KEY
 from stoa.db.backup.types import BackupError, Content, Manifest
+from stoa.db.durable import sync_directory
 from stoa.db.migrate import SchemaError, migrate
 
 AT_ONCE: Final = 8

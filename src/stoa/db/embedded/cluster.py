@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Final
 
+from stoa.db.durable import sync_directory
 from stoa.db.embedded.account import Account
 from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError, from_output
-from stoa.db.embedded.places import Places, sync_directory, write_whole
+from stoa.db.embedded.places import Places, write_whole
 from stoa.db.embedded.programs import MAJOR, Programs
 
 ROLE: Final = "stoa"

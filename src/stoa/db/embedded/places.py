@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from stoa.db.durable import sync_directory
 from stoa.db.embedded.account import Account
 from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError, from_os_error
 
@@ -264,15 +265,6 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
     fresh.rename(path)
     if durable:
         sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes the names in a directory survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_writable(home: Path) -> None:

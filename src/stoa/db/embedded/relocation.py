@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from stoa.db.durable import sync_directory
 from stoa.db.embedded import locks, places, postmaster
 from stoa.db.embedded.account import Account, choose_account
 from stoa.db.embedded.errors import EmbeddedError, from_os_error
@@ -195,10 +196,10 @@ def _rename_or_copy(source: Path, target: Path) -> None:
         except BaseException:
             shutil.rmtree(copy, ignore_errors=True)
             raise
-        places.sync_directory(target.parent)
+        sync_directory(target.parent)
         shutil.rmtree(source)
     else:
-        places.sync_directory(target.parent)
+        sync_directory(target.parent)
 
 
 def _copy_file(source: str, target: str) -> None:
