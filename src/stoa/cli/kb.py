@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import mimetypes
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -34,8 +32,8 @@ from stoa.cli.asking import (
     refused,
     server,
 )
+from stoa.cli.forms import uploading
 from stoa.cli.stream.errors import StoaError
-from stoa.cli.stream.transport import Call
 from stoa.cli.tables import Columns, print_table, show_list, show_one
 
 app = typer.Typer(
@@ -372,24 +370,13 @@ def _send(
     url: str | None, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]
 ) -> list[str]:
     """One multipart request; gives the items' ids. What is replaced keeps its metadata."""
-    boundary = uuid.uuid4().hex
     fields = (
         {"ids": json.dumps(list(replaced))}
         if replaced
         else {"input": json.dumps({"metadata": [{"path": name} for name in files]})}
     )
-    body = bytearray()
-    for name, value in fields.items():
-        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-    for path in files.values():
-        name = path.name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        disposition = f'Content-Disposition: form-data; name="files"; filename="{name}"'
-        body += f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode()
-        body += path.read_bytes() + b"\r\n"
-    body += f"--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
-    call = Call("POST", f"/v1/knowledgebases/{base_id}/upload", body=bytes(body), headers=headers)
+    contents = [(path, path.read_bytes()) for path in files.values()]
+    call = uploading(f"/v1/knowledgebases/{base_id}/upload", "files", contents, fields)
     try:
         return [item["id"] for item in server(url, key).json(call)["data"]]
     except StoaError as error:

@@ -1,7 +1,6 @@
 """`stoa skills`: instructions that agents read, over the server's public HTTP."""
 
 import sys
-import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +26,8 @@ from stoa.cli.asking import (
     server,
     text_of,
 )
+from stoa.cli.forms import uploading
 from stoa.cli.stream.errors import StoaError
-from stoa.cli.stream.transport import Call
 from stoa.cli.tables import Columns, show_list, show_one
 
 app = typer.Typer(no_args_is_help=True, help="Skills: instructions with their files, in versions, for agents to read.")
@@ -110,13 +109,9 @@ def upload(
     [dim]Example:[/] stoa skills upload refunds.zip
     """
     path = "/v1/skills/upload" if into is None else f"/v1/skills/{_id(url, key, into)}/versions/upload"
-    boundary = uuid.uuid4().hex
-    head = f'Content-Disposition: form-data; name="file"; filename="{_quoted(file.name)}"'
-    body = f"--{boundary}\r\n{head}\r\nContent-Type: application/zip\r\n\r\n".encode()
-    body += bytes_of(file) + f"\r\n--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
+    call = uploading(path, "file", [(file, bytes_of(file))])
     try:
-        print_made(server(url, key).json(Call("POST", path, body=body, headers=headers))["data"], as_json=as_json)
+        print_made(server(url, key).json(call)["data"], as_json=as_json)
     except StoaError as error:
         raise refused(error) from error
 
@@ -159,7 +154,3 @@ def delete(skill: Skill, yes: Yes = False, url: Url = HERE, key: Key = None) -> 
 
 def _id(url: str | None, key: str | None, skill: str) -> str:
     return id_of(skill, "skill", lambda: ask_all(url, key, "/v1/skills"))
-
-
-def _quoted(name: str) -> str:
-    return name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")

@@ -1,11 +1,9 @@
 """What `stoa chat`, `stoa ask` and `stoa runs follow` share: a conversation with its model and bases, and an answer."""
 
 import json
-import mimetypes
 import os
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from stoa.cli.answer.paper import Paper
 from stoa.cli.answer.reader import Reader, stream_of
 from stoa.cli.asking import Exit, ask_all, base_id_of, create, errors, fail, refused
 from stoa.cli.client import request
+from stoa.cli.forms import uploading
 from stoa.cli.stream import events
 from stoa.cli.stream.errors import StoaError
 from stoa.cli.stream.events import AnyEvent
@@ -48,14 +47,8 @@ def model_id_of(url: str | None, key: str | None, model: str | None) -> str:
 
 def upload(transport: Transport, conversation_id: str, file: Path) -> dict[str, Any]:
     """A file of the conversation, once it was read. Raises StoaError, OSError."""
-    boundary = uuid.uuid4().hex
-    name = file.name.replace("\\", "_").replace('"', "%22").replace("\r", " ").replace("\n", " ")
-    kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
-    head = f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n"
-    body = head.encode() + file.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": boundary}
-    made = transport.json(Call("POST", path("/v1/conversations/{}/files", conversation_id), body=body, headers=headers))
+    to = path("/v1/conversations/{}/files", conversation_id)
+    made = transport.json(uploading(to, "file", [(file, file.read_bytes())]))
     found, until = made["data"], time.monotonic() + FILE_SECONDS_MAX
     while found["status"] == "pending" and time.monotonic() < until:
         time.sleep(0.2)
