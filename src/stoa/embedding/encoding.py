@@ -17,8 +17,9 @@ from tokenizers import Encoding, Tokenizer
 from stoa.embedding.quantizing import DIMENSIONS
 from stoa.embedding.types import Tokens
 
-BATCH_TOKENS_MAX: Final = 2048
-"""Padding included. Bigger batches leave the processor's cache and are slower (docs/decisions/0003)."""
+BATCH_TOKENS_MAX: Final = 256
+"""Padding included. Bigger batches leave the processor's second cache: with 2,048 tokens a passage costs a third more
+(bench/RESULTS.md)."""
 BATCH_TEXTS_MAX: Final = 64
 FEW_TOKENS: Final = 12
 """With no more different tokens the errors of MiniLM's quantised weights do not average out (cosine down to .973): such
