@@ -220,12 +220,10 @@ HOSTILE = {
     "crowd.zip": (lambda: zipped({f"{number}.txt": b"a" for number in range(1_001)}), {"too_large"}),
     "bomb.zip": (lambda: zipped({"a.txt": b" " * (64 * 2**20)}), {"too_large"}),
     "quine.zip": (lambda: zipped({"a.zip": zipped({"b.zip": zipped({"c.txt": b"c"})})}), {"unsupported_format"}),
-    "laughs.zip": (lambda: zipped({"a.xml": LAUGHS}), {"unsupported_format"}),
     "archive.docx": (lambda: zipped({"a.txt": "a"}), {"wrong_format"}),
     "bomb.docx": (bomb, {"too_large"}),
     "lying_bomb.docx": (lying_bomb, {"too_large", "corrupt_file", "out_of_memory"}),
     "many.xlsx": (lambda: zipped({f"x{number}": b"" for number in range(10_001)}), {"too_large"}),
-    "laughs.xml": (lambda: LAUGHS, {"unsupported_format"}),
     "bytes.txt": (lambda: bytes(byte for byte in range(1, 256)) * 2_000, {"unknown_encoding"}),
     "huge.txt": (lambda: b"a" * (32 * 2**20 + 1), {"too_large"}),
     "wide_table.csv": (lambda: b"a," * 1_001, {"too_large"}),
@@ -245,6 +243,7 @@ async def test_a_hostile_file_is_a_typed_error_and_the_next_one_is_read(
 @pytest.mark.parametrize(
     ("name", "data"),
     [
+        ("laughs.xml", LAUGHS),
         ("deep.html", b"<div>" * 200_000 + b"text at the bottom"),
         ("deep.json", b"[" * 1_000_000 + b"]" * 1_000_000),
         ("line.txt", b"word " * 200_000),

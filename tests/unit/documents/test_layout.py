@@ -71,8 +71,15 @@ def test_running_headers_and_footers_go_but_a_page_that_has_nothing_else_keeps_t
     ]
     sheets.append(page(line("page 9 of 9", 20)))
     pages = layout.markdown(sheets)
-    assert pages[:2] == ["Report 1\n\ntext of page 1", "text of page 2"], "a word that stands nowhere else stays once"
+    assert pages[:2] == ["text of page 1", "text of page 2"]
     assert pages[8] == "page 9 of 9"
+
+
+def test_a_running_header_with_words_of_its_own_stays_once() -> None:
+    heads = ("Harbour Lighthouse Ltd", "Quality manual QM0815")
+    for head in heads:
+        pages = layout.markdown([page(line(head, 780), *body(f"text of page {n}")) for n in range(1, 6)])
+        assert pages == [f"{head}\n\ntext of page 1", *(f"text of page {n}" for n in range(2, 6))]
 
 
 @pytest.mark.parametrize(

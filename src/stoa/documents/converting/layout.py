@@ -38,6 +38,7 @@ LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
 _LINE_END_HYPHEN: Final = re.compile(r"(\w*)\ufffe[\r\n]*(?=(\w?))")
 _WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _TERM: Final = re.compile(r"\w+")
+_CODE: Final = re.compile(r"[^\W\d_][-_/.]?\d{3}")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _SIMPLE: Final = re.compile(r"\W?[^\W\d_]+")
 """A word alone: an address, or a word with a hyphen before, keeps the next one too."""
@@ -141,8 +142,8 @@ def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
 
 
 def _first_of_words(sheets: Sequence[Sheet], running: set[tuple[int, Line]]) -> set[tuple[int, Line]]:
-    """The running lines that stay, each once, because they hold a word that stands nowhere else: a title, a number of a
-    document, a name of a company."""
+    """The running lines that stay, each once, because they hold a word that stands nowhere else: a title, a code of a
+    document, the name of a company. What counts pages has one longer word ("Page 1 of 6") and goes."""
     known = {
         word
         for page, sheet in enumerate(sheets)
@@ -152,8 +153,8 @@ def _first_of_words(sheets: Sequence[Sheet], running: set[tuple[int, Line]]) -> 
     }
     kept: set[tuple[int, Line]] = set()
     for page, line in sorted(running, key=lambda one: (one[0], -one[1].baseline)):
-        words = {word for word in _TERM.findall(line.text.lower()) if len(word) > 2 and not word.isdigit()}
-        if not words <= known:
+        words = {word for word in _TERM.findall(line.text.lower()) if len(word) > 3 and not word.isdigit()}
+        if (len(words) > 1 or _CODE.search(line.text)) and not words <= known:
             kept.add((page, line))
             known |= words
     return kept
