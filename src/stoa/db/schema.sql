@@ -2851,6 +2851,8 @@ CREATE INDEX runs_of_conversation ON public.runs USING btree (org_id, conversati
 
 CREATE INDEX runs_of_day ON public.runs USING brin (created_at);
 
+CREATE INDEX runs_of_dialect ON public.runs USING btree (org_id, (((options -> 'wanted'::text) ->> 'dialect'::text)), (((options -> 'wanted'::text) ->> 'agent'::text)), created_at DESC, id DESC) WHERE (((options -> 'wanted'::text) ->> 'dialect'::text) IS NOT NULL);
+
 CREATE INDEX runs_of_owner ON public.runs USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
 CREATE UNIQUE INDEX runs_one_active ON public.runs USING btree (org_id, conversation_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text])) AND (queued_at IS NULL));

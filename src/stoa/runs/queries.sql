@@ -63,6 +63,31 @@ SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
 JOIN runs r ON r.org_id = $1 AND r.id = page.id
 ORDER BY page.number;
 
+-- name: dialect_runs
+-- Those that clients of a dialect ($2) began with an agent ($3), newest first, after ($4, $5). Among the
+-- newest $6 those with a status of $7, of the conversation $8, whose status is no older than $9: at most $10.
+WITH newest AS (
+    SELECT * FROM runs
+    WHERE org_id = $1 AND options->'wanted'->>'dialect' = $2 AND options->'wanted'->>'agent' = $3
+        AND (created_at, id) < ($4::timestamptz, $5::uuid)
+    ORDER BY created_at DESC, id DESC LIMIT $6
+)
+SELECT * FROM newest
+WHERE ($7::text[] IS NULL OR status = ANY ($7)) AND ($8::uuid IS NULL OR conversation_id = $8)
+    AND ($9::timestamptz IS NULL OR coalesce(ended_at, started_at, created_at) >= $9)
+ORDER BY created_at DESC, id DESC LIMIT $10;
+
+-- name: count_dialect_runs
+-- The same, counted over all pages.
+WITH newest AS (
+    SELECT status, conversation_id, created_at, started_at, ended_at FROM runs
+    WHERE org_id = $1 AND options->'wanted'->>'dialect' = $2 AND options->'wanted'->>'agent' = $3
+    ORDER BY created_at DESC, id DESC LIMIT $4
+)
+SELECT count(*) FROM newest
+WHERE ($5::text[] IS NULL OR status = ANY ($5)) AND ($6::uuid IS NULL OR conversation_id = $6)
+    AND ($7::timestamptz IS NULL OR coalesce(ended_at, started_at, created_at) >= $7);
+
 -- name: awaiting_runs
 -- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
 SELECT * FROM runs
