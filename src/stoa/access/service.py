@@ -200,6 +200,7 @@ class Access:
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
                 new.cache_seconds,
+                new.resumable_streams,
             )
             assert row is not None
             created = store.key(row)
