@@ -12,4 +12,4 @@ const fetch = async (url, init) => {
   return new Response(answers.shift(), { headers: { "Content-Type": "text/event-stream" } });
 };
 const stoa = new Stoa({ url: "http://stoa.test", key: "stoa_acc_x", fetch, retries: { firstSeconds: 0 } });
-for await (const step of await stoa.traces.tail("t/1")) console.log(JSON.stringify(step));
+for await (const step of await stoa.traces.tail("t-1")) console.log(JSON.stringify(step));

@@ -10,7 +10,7 @@ from stoa_client import NotFoundError, RetryPolicy, Stoa
 from tests.support.client_results import KEY
 from tests.support.javascript import node
 
-URL = "http://stoa.test/v1/traces/t%2F1/stream"
+URL = "http://stoa.test/v1/traces/t-1/stream"
 FIRST = 'id: 2026-01-01/"a"\nevent: span\ndata: {"id": "a", "name": "one"}\n\n: heartbeat\n\n'
 SECOND = 'id: 7\nevent: span\ndata: {"id": "a", "name": "two"}\n\nevent: span\ndata: {"id": "b", "name": "three"}\n\n'
 ANSWERS = [FIRST, f"{SECOND}event: end\ndata: {{}}\n\n"]
@@ -29,7 +29,7 @@ def test_python_follows_a_trace() -> None:
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as http:
         stoa = Stoa("http://stoa.test", KEY, http=http, retries=RetryPolicy(first_seconds=0))
-        with stoa.traces.tail("t/1") as tail:
+        with stoa.traces.tail("t-1") as tail:
             assert [step.raw for step in tail] == STEPS
     assert asked == ASKED
 

@@ -75,6 +75,7 @@ class Access:
                 rules.digest(secret),
                 rules.preview(secret),
                 *[None] * 7,
+                False,
             )
             return secret
 

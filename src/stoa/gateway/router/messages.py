@@ -225,6 +225,7 @@ class MessageRelay(passing.Relay):
             self._counts |= {name: value for name, value in object_of(held.get("usage")).items() if value is not None}
             if (usage := usage_of(self._counts)) is not None:
                 if held.get("type") == "message_delta":
+                    self._finished = True
                     self._spoken.report(usage)
                 else:
                     self._spoken.report_prompt(usage)
