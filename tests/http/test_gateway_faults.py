@@ -210,6 +210,11 @@ async def test_tokens_are_counted(server: Running, provider: ScriptedServer) -> 
         assert 1 < estimated.input_tokens < 10
         with pytest.raises(anthropic.NotFoundError):
             await client.messages.count_tokens(model="no/such", messages=HELLO)
+    body = {"model": OPENAI, "messages": HELLO}
+    refused = await server.client.post(
+        "/router/v1/messages/count_tokens", json=body, headers={"Authorization": "Bearer no"}
+    )
+    assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
 
 
 # --- embeddings -----------------------------------------------------------------------------------------------------
