@@ -944,6 +944,7 @@ CREATE TABLE public.access_keys (
     spending_period text,
     successor_id uuid,
     cache_seconds integer,
+    resumable_streams boolean DEFAULT false NOT NULL,
     CONSTRAINT access_keys_cache_seconds_check CHECK (((cache_seconds >= 1) AND (cache_seconds <= 86400))),
     CONSTRAINT access_keys_rate_limit_check CHECK ((rate_limit > 0)),
     CONSTRAINT access_keys_spending_limit_usd_check CHECK ((spending_limit_usd >= (0)::numeric)),
