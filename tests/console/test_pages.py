@@ -20,6 +20,8 @@ LISTS = (
     *(path for _, path, _ in pages.NAVIGATION),
     f"/console/traces?q={HOSTILE}&model={HOSTILE}&since=day&cost_usd_min=x",
     "/console/traces/compare",
+    f"/console/search?q={HOSTILE}",
+    "/console/search?q=a",
 )
 NOBODY = "00000000-0000-7000-8000-000000000000"
 OF_ANYBODY = {"chat with an app"}

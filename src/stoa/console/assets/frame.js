@@ -8,8 +8,12 @@ const policy = globalThis.trustedTypes?.createPolicy("stoa", { createHTML: html 
 export function fragment(html) {
   const template = document.createElement("template");
   template.innerHTML = policy.createHTML(html);
+  worded(template.content);
   return template.content;
 }
+// Blocks of code are rendered without knowing the page's language.
+function worded(root) { if (catalogue.Copy) for (const one of root.querySelectorAll(".code-head .copy")) one.textContent = catalogue.Copy; }
+worded(document);
 export const language = document.documentElement.lang;
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -55,7 +59,7 @@ export function say(text, bad = false) {
 
 // --- times ------------------------------------------------------------------------------------------------------------
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
-const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+const exact = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 export function times(root = document) {
   for (const element of $$("time[datetime]", root)) {
     const date = new Date(element.dateTime), seconds = (date - Date.now()) / 1000;
@@ -98,8 +102,12 @@ document.addEventListener("click", event => {
   const tab = event.target.closest("[role=tab]");
   if (tab) select(tab);
 });
+// `text` may be a promise. Safari lets a page copy only in the click itself, so the promise is handed to the clipboard.
 export async function copied(button, text) {
-  try { await navigator.clipboard.writeText(text); } catch { say(_("The browser did not allow copying."), true); return; }
+  try {
+    if (typeof text === "string") await navigator.clipboard.writeText(text);
+    else await navigator.clipboard.write([new ClipboardItem({ "text/plain": text.then(found => new Blob([found], { type: "text/plain" })) })]);
+  } catch (error) { say(error instanceof Refusal ? error.message : _("The browser did not allow copying."), true); return; }
   const before = button.textContent;
   button.textContent = _("Copied");
   setTimeout(() => { button.textContent = before; }, 1500);
