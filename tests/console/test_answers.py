@@ -181,10 +181,13 @@ def test_subagents_that_work_at_once_stand_side_by_side() -> None:
     for event in SUBAGENTS:
         answer.apply(event)
     ((piece,),) = [answer.changes(pages.render)]
-    lanes = re.findall(r'<button type="button" class="lane (\w+)".*?<b>(\w+)</b>.*?lane-text" dir="auto">(.*?)</span>', piece["html"])
+    lanes = re.findall(
+        r'<button type="button" class="worker (\w+)".*?<b>(\w+)</b>.*?worker-text" dir="auto">(.*?)</span>',
+        piece["html"],
+    )
     assert lanes == [("running", "reader", "half a page"), ("running", "writer", "Write it")]
     assert "2 subagents at work" in piece["html"]
     answer = Answer(RUN)
     for event in SUBAGENTS[:2]:
         answer.apply(event)
-    assert 'class="lane' not in answer.changes(pages.render)[0]["html"], "one needs no lane"
+    assert 'class="worker' not in answer.changes(pages.render)[0]["html"], "one needs no place of its own"

@@ -91,7 +91,10 @@ def test_citations_are_chips_but_not_in_code() -> None:
     assert "data-cite" not in markdown.document("`a[2]`")[0]
 
 
-FORMULAS = "So:\n\\[\nx_1\n+ y*2*\n- z\n\\]\nand\n\n$$\na\n\n= b\n$$\nIt costs $5 or $6.\n\n- one\n  $$\n  c\n  + d\n  $$\n- two\n\nend\n"
+FORMULAS = (
+    "So:\n\\[\nx_1\n+ y*2*\n- z\n\\]\nand\n\n$$\na\n\n= b\n$$\nIt costs $5 or $6.\n\n"
+    "- one\n  $$\n  c\n  + d\n  $$\n- two\n\nend\n"
+)
 
 
 def test_lines_of_a_formula_are_no_list() -> None:

@@ -15,7 +15,8 @@ PASTE = """([types, files]) => {
   const data = new DataTransfer();
   for (const [type, text] of types) data.setData(type, text);
   for (const name of files) data.items.add(new File(["x"], name, { type: "image/png" }));
-  document.querySelector("#say").dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+  const paste = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+  document.querySelector("#say").dispatchEvent(paste);
 }"""
 
 
@@ -48,7 +49,14 @@ async def test_whoever_scrolls_up_is_let_go_and_whoever_comes_back_is_taken_alon
 ) -> None:
     lines, more, last = ("".join(f"{word} {number}\n\n" for number in range(60)) for word in ("one", "two", "three"))
     gates = [asyncio.Event(), asyncio.Event()]
-    steps = [[TextDelta(lines)], gates[0], [TextDelta(more)], gates[1], [TextDelta(last)], [Usage(1, 1), Finish("stop")]]
+    steps = [
+        [TextDelta(lines)],
+        gates[0],
+        [TextDelta(more)],
+        gates[1],
+        [TextDelta(last)],
+        [Usage(1, 1), Finish("stop")],
+    ]
     scripted(shared_server, steps)
     page = await signed_in(await chrome.context(), shared_server.url)
     await say(page, "Count")
@@ -133,9 +141,34 @@ async def test_what_was_not_taken_stands_in_the_field_again(shared_server: Runni
     assert await page.input_value("#say") == ""
 
 
+async def test_a_screen_reader_hears_each_sentence_or_the_whole_answer(
+    shared_server: Running, chrome: Chromium
+) -> None:
+    async def heard(page: Any, choice: str) -> list[str]:
+        scripted(shared_server, answer("One is said. ", "Two is said. ", "And three."))
+        await page.evaluate(f"() => localStorage.setItem('stoa-reading', '{choice}')")
+        await page.goto(f"{shared_server.url}/")
+        await page.evaluate(
+            "() => { window.heard = []; new MutationObserver(all => all.forEach(one => one.addedNodes.forEach("
+            "node => window.heard.push(node.textContent))))"
+            ".observe(document.querySelector('.announcer'), { childList: true }); }"
+        )
+        await say(page, "Count")
+        await page.wait_for_selector(".verified .good")
+        return [text.strip() for text in await page.evaluate("window.heard")]
+
+    page = await signed_in(await chrome.context(), shared_server.url)
+    assert await heard(page, "done") == ["One is said. Two is said. And three."]
+    spoken = await heard(page, "")
+    assert " ".join(spoken) == "One is said. Two is said. And three."
+    assert all(text.endswith(".") for text in spoken)
+
+
 async def test_forks_stand_in_a_tree(shared_server: Running, chrome: Chromium) -> None:
     first = await shared_server.conversation(title="The trunk")
-    fork = (await shared_server.call("POST", f"/v1/conversations/{first}/fork", 201, json={"title": "A branch"}))["data"]
+    fork = (await shared_server.call("POST", f"/v1/conversations/{first}/fork", 201, json={"title": "A branch"}))[
+        "data"
+    ]
     twig = await shared_server.call("POST", f"/v1/conversations/{fork['id']}/fork", 201, json={"title": "A twig"})
     page = await signed_in(await chrome.context(), shared_server.url)
     await page.goto(f"{shared_server.url}/console/chat/{fork['id']}")

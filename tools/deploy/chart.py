@@ -4,8 +4,8 @@
     python tools/deploy/chart.py            # writes deploy/chart/ci/*.rendered
     python tools/deploy/chart.py --check    # says what is wrong, and writes nothing
 
-Helm's own engine does the rendering: helm-python-sdk carries it. The result is checked against the schemas of Kubernetes
-where kubernetes-validate is there.
+Helm's own engine does the rendering: helm-python-sdk carries it. The result is checked against the schemas of
+Kubernetes where kubernetes-validate is there.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--check", action="store_true", help="write nothing")
     found = list(problems(write=not arguments.parse_args().check))
-    print(*found, sep="\n", end="\n" if found else "")  # noqa: T201 — that is what it is for
+    print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
 
 

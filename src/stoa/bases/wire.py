@@ -190,9 +190,7 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
 
 
 def chunk(value: Chunk) -> ChunkWire:
-    return ChunkWire(
-        id=value.id, position=value.position, page=value.page, heading=value.heading, content=value.text
-    )
+    return ChunkWire(id=value.id, position=value.position, page=value.page, heading=value.heading, content=value.text)
 
 
 def item(value: Item) -> ItemWire:

@@ -23,9 +23,7 @@ async def of_app(
     wanted = (org_id, app_id, [one.value for one in statuses] if statuses else None)
     rows = await tx.fetch(SQL.callbacks_of_app, *wanted, page.page_size, page.offset)
     total = await tx.fetchval(SQL.count_callbacks_of_app, *wanted, COUNT_MAX)
-    return Page(
-        await _with_attempts(tx, org_id, rows), page.page, page.page_size, total, total == COUNT_MAX
-    )
+    return Page(await _with_attempts(tx, org_id, rows), page.page, page.page_size, total, total == COUNT_MAX)
 
 
 async def _with_attempts(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Callback]:

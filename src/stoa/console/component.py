@@ -36,8 +36,8 @@ from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 
 PAGES: Final = (
-    chat, conversations, knowledge, items, sources, evaluations, apps, triggers, workflows, tools, runs, overview, traces,
-    audit, account, members, settings, project, doctor, finding,
+    chat, conversations, knowledge, items, sources, evaluations, apps, triggers, workflows, tools, runs, overview,
+    traces, audit, account, members, settings, project, doctor, finding,
 )  # fmt: skip
 
 

@@ -137,14 +137,16 @@ def _markdown() -> Any:
 
 
 def _math_block(state: Any, first: int, last: int, silent: bool, open_ended: bool = False) -> bool:
-    """A formula of several lines: otherwise a line of it that begins with + or - would be an item of a list. One that is
-    not closed is none, but for `open_ended`, which is asked while more may come."""
+    """A formula of several lines: otherwise a line of it that begins with + or - would be an item of a list. One that
+    is not closed is none, but for `open_ended`, which is asked while more may come."""
     begin = state.bMarks[first] + state.tShift[first]
     line = state.src[begin : state.eMarks[first]].strip()
     close = _FORMULAS.get(line[:2])
     if close is None or state.is_code_block(first) or close in line[2:]:
         return False
-    end = next((one for one in range(first + 1, min(last, first + FORMULA_LINES_MAX)) if close in _line(state, one)), None)
+    end = next(
+        (one for one in range(first + 1, min(last, first + FORMULA_LINES_MAX)) if close in _line(state, one)), None
+    )
     if end is None and not (open_ended and last - first < FORMULA_LINES_MAX):
         return False
     if silent:

@@ -34,9 +34,7 @@ class Index:
         rows = await tx.fetch(SQL.languages_of, key.org_id, key.knowledgebase_id, key.generation)
         return {row["language"]: row["items"] for row in rows}
 
-    async def chunks(
-        self, tx: Tx, key: BaseKey, item_id: UUID, offset: int, limit: int
-    ) -> tuple[Sequence[Chunk], int]:
+    async def chunks(self, tx: Tx, key: BaseKey, item_id: UUID, offset: int, limit: int) -> tuple[Sequence[Chunk], int]:
         """Some chunks of an item, in their order, and how many it has; none of an item that is not there, or past its
         end."""
         rows = await tx.fetch(

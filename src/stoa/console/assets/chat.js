@@ -1,6 +1,6 @@
 // The chat. The server draws answers; this sends messages, follows runs, and puts pieces where they belong.
 
-import { $, $$, Refusal, _, call, confirmed, copied, fragment, make, page, say, times, uuid } from "./frame.js";
+import { $, $$, Refusal, _, call, confirmed, copied, fragment, make, page, remembered, say, times, uuid } from "./frame.js";
 
 const chat = $(".chat"), thread = $(".thread"), composer = $(".composer"), field = $("#say"), stopButton = $(".stop");
 const connection = $(".connection"), announcer = $(".announcer"), toEnd = $(".to-end"), problem = $(".composer .problem");
@@ -66,6 +66,7 @@ class Follower {
     if (fresh.matches(".card.waiting")) { announce(_("A person is asked: {text}", { text: $(".prompt", fresh).textContent })); }
   }
   announce(all = false) {
+    if (!all && remembered("stoa-reading") === "done") return;
     const text = $$(":scope > .block", this.body).map(block => block.textContent).join(" ");
     const fresh = text.slice(this.spoken), end = all ? fresh.length : Math.max(...[". ", "! ", "? ", ".\n", ":\n"].map(mark => fresh.lastIndexOf(mark))) + 1;
     if (end > 0) { announce(fresh.slice(0, end)); this.spoken += end; }
@@ -402,9 +403,9 @@ const actions = {
 thread.addEventListener("click", async event => {
   const cite = event.target.closest(".cite[data-cite]");
   if (cite) { openSource(cite); return; }
-  const lane = event.target.closest(".lane");
-  if (lane) {
-    const step = document.getElementById(lane.dataset.step);
+  const worker = event.target.closest(".worker");
+  if (worker) {
+    const step = document.getElementById(worker.dataset.step);
     step.closest(".steps").open = step.open = true;
     $("summary", step).focus();
     return;

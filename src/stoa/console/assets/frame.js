@@ -24,7 +24,7 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 const remember = (key, value) => { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* a private window */ } };
-const remembered = key => { try { return localStorage.getItem(key) ?? ""; } catch { return ""; } };
+export const remembered = key => { try { return localStorage.getItem(key) ?? ""; } catch { return ""; } };
 
 // --- calls ------------------------------------------------------------------------------------------------------------
 export class Refusal extends Error {
@@ -78,6 +78,11 @@ paint(remembered("stoa-theme"));
 if (theme) {
   theme.value = remembered("stoa-theme");
   theme.addEventListener("change", () => { remember("stoa-theme", theme.value); paint(theme.value); });
+}
+const reading = $("#reading");
+if (reading) {
+  reading.value = remembered("stoa-reading");
+  reading.addEventListener("change", () => remember("stoa-reading", reading.value));
 }
 $("#language")?.addEventListener("change", event => {
   document.cookie = `stoa-language=${event.target.value};path=/;max-age=31536000;samesite=lax`;

@@ -59,7 +59,10 @@ async def _search(view: View) -> Response:
         if place is not None:
             return RedirectResponse(place, 303, headers={"Cache-Control": "no-store"})
     query = {"q": words, "page_size": SHOWN, "sort": "-updated_at"}
-    asked: list[tuple[str, Any]] = [("/v1/conversations", query), *((one.path, {"page_size": NAMED}) for one in BY_NAME)]
+    asked: list[tuple[str, Any]] = [
+        ("/v1/conversations", query),
+        *((one.path, {"page_size": NAMED}) for one in BY_NAME),
+    ]
     (talks, problem), *named = await view.several(*asked) if words else [(None, None)] * len(asked)
     groups = [
         (kind, found)
