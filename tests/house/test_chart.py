@@ -93,6 +93,7 @@ def test_settings_are_the_server_s_and_secrets_are_none_of_them(case: str) -> No
     names = set(variables_of(case))
     assert names <= set(variables())
     assert not {name for name in names if re.search(r"KEY|SECRET|PASSWORD|TOKEN|DATABASE_URL|HEADERS", name)}
+    assert not [value for value in variables_of(case).values() if "e+" in value], "Helm reads numbers as floats"
     assert pod(case)["containers"][0]["envFrom"] == [{"secretRef": {"name": "stoa"}}]
 
 
