@@ -105,7 +105,8 @@ def _coloured(text: str, language: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return html.escape(text)
-    return str(highlight(text, lexer, HtmlFormatter(nowrap=True)))
+    # Pygments ends in a line break, whatever the text does; copied into a shell it would run at once.
+    return str(highlight(text, lexer, HtmlFormatter(nowrap=True))).removesuffix("\n")
 
 
 @lru_cache(1)

@@ -69,7 +69,9 @@ class Follower {
     if (!all && remembered("stoa-reading") === "done") return;
     const text = $$(":scope > .block", this.body).map(block => block.textContent).join(" ");
     const fresh = text.slice(this.spoken), end = all ? fresh.length : Math.max(...[". ", "! ", "? ", ".\n", ":\n"].map(mark => fresh.lastIndexOf(mark))) + 1;
-    if (end > 0) { announce(fresh.slice(0, end)); this.spoken += end; }
+    if (end <= 0) return;
+    if (fresh.slice(0, end).trim()) announce(fresh.slice(0, end));
+    this.spoken += end;
   }
   end(end) {
     this.ended = true; this.close();

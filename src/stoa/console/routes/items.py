@@ -11,6 +11,8 @@ from stoa.console.examples import Call
 from stoa.console.view import View
 
 PAGE_SIZE: Final = 50
+OWN: Final = frozenset({"source", "file_id", "dynamiq_item_id"})
+"""What every item's metadata has; its page says it elsewhere."""
 SOUGHT_MAX: Final = 2_000
 """Chunks among which the marked one is looked for; further on it is not marked."""
 SOUGHT_AT_ONCE: Final = 500
@@ -32,7 +34,9 @@ async def _item(view: View) -> Response:
     return view.page(
         "item.html", "knowledge", item["name"],
         [Call("GET", where), Call("GET", f"{where}/chunks", query)],
-        view=view, item=item, base=base["data"] if base else None, problem=problem, wanted=wanted,
+        view=view, item=item,
+        metadata={name: value for name, value in (item.get("metadata") or {}).items() if name not in OWN},
+        base=base["data"] if base else None, problem=problem, wanted=wanted,
         chunks=chunks["data"] if chunks else [],
         pagination=chunks["pagination"] if chunks else {"page_count": 0},
     )  # fmt: skip
