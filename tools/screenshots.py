@@ -48,9 +48,13 @@ async def server(model: ScriptedModel) -> AsyncIterator[tuple[Running, Path]]:
             await migrate(database.dsn)
             tool = ScriptedTool("pay", approval=True, editable_params=("amount",))
             async with serving(
-                database.dsn, Path(room) / "data", model, toolbox=Shelf(tool, ScriptedTool("weather")), allow_private_addresses=True,
+                database.dsn,
+                Path(room) / "data",
+                model,
+                toolbox=Shelf(tool, ScriptedTool("weather")),
+                allow_private_addresses=True,
                 source_directories=[Path(room) / "documents"],
-            ) as running:  # fmt: skip
+            ) as running:
                 syncs.fill(Path(room) / "documents")
                 yield running, Path(room) / "documents"
         finally:

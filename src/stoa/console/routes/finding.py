@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from stoa.console import pages
 from stoa.console.api import page
+from stoa.console.client import Query
 from stoa.console.examples import Call
 from stoa.console.view import View
 
@@ -18,6 +19,8 @@ SHOWN: Final = 8
 """Of each kind."""
 NAMED: Final = 500
 """Things of one kind whose names are looked at."""
+PROJECTS_MAX: Final = 20
+"""Whose apps are looked at."""
 WORDS_MAX: Final = 500
 
 
@@ -30,9 +33,10 @@ class _Kind:
     """Where one is shown."""
 
 
+APPS: Final = _Kind("apps", "/v1/apps", "/console/apps/{}")
 BY_NAME: Final = (
+    APPS,
     _Kind("bases", "/v1/knowledgebases", "/console/knowledge/{}"),
-    _Kind("apps", "/v1/apps", "/console/apps/{}"),
     _Kind("workflows", "/v1/workflows", "/console/workflows/{}"),
     _Kind("tools", "/v1/tools", "/console/tools/{}"),
     _Kind("projects", "/v1/projects", "/console/projects/{}"),
@@ -59,11 +63,7 @@ async def _search(view: View) -> Response:
         if place is not None:
             return RedirectResponse(place, 303, headers={"Cache-Control": "no-store"})
     query = {"q": words, "page_size": SHOWN, "sort": "-updated_at"}
-    asked: list[tuple[str, Any]] = [
-        ("/v1/conversations", query),
-        *((one.path, {"page_size": NAMED}) for one in BY_NAME),
-    ]
-    (talks, problem), *named = await view.several(*asked) if words else [(None, None)] * len(asked)
+    (talks, problem), *named = await _asked(view, query) if words else [(None, None)] * (1 + len(BY_NAME))
     groups = [
         (kind, found)
         for kind, (answer, _) in zip(BY_NAME, named, strict=True)
@@ -83,6 +83,19 @@ async def _search(view: View) -> Response:
         ],
         pages=_matching([{"name": view.translate(name), "id": path} for _, path, name in pages.NAVIGATION], words),
     )  # fmt: skip
+
+
+async def _asked(view: View, query: Query) -> Sequence[tuple[Any, str | None]]:
+    """Conversations, then each kind of `BY_NAME`. Apps are listed by project."""
+    talks, *others = await view.several(
+        ("/v1/conversations", query), *((kind.path, {"page_size": NAMED}) for kind in BY_NAME if kind is not APPS)
+    )
+    projects = others[-1][0]["data"] if others[-1][0] else []
+    found = await view.several(
+        *((APPS.path, {"page_size": NAMED, "project_id": one["id"]}) for one in projects[:PROJECTS_MAX])
+    )
+    apps = {"data": [one for answer, _ in found if answer for one in answer["data"]]}
+    return [talks, (apps, None), *others]
 
 
 def _matching(things: Sequence[Mapping[str, Any]], words: str) -> Sequence[Mapping[str, Any]]:

@@ -73,7 +73,7 @@ async def _run(view: View) -> Response:
         run=run,
         said=said(run),
         seconds=lasted(run),
-        model=names.get(run["model_id"], run["model_id"]),
+        model=names.get(run.get("model_id"), run.get("model_id")),
         timeline=charts.timeline(spans, _waits(shown), datetime.now(UTC)),
         events=shown,
         problem=problem,
