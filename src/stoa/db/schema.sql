@@ -2670,6 +2670,8 @@ CREATE INDEX cached_answers_of_key ON public.cached_answers USING btree (org_id,
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
+CREATE INDEX callbacks_of_app ON public.callbacks USING btree (org_id, app_id, created_at DESC, id);
+
 CREATE INDEX callbacks_of_run ON public.callbacks USING btree (org_id, run_id);
 
 CREATE INDEX callbacks_pending ON public.callbacks USING btree (project_id, not_before) WHERE (status = 'pending'::text);
