@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.databases import Databases
 from tests.support.nodes import KEY, TERMINAL, Node, frames, script
-from tests.support.processes import free_port, serve, url_of
+from tests.support.processes import ENVIRONMENT, STOA, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -229,3 +229,37 @@ async def test_its_workers_do_not_outlive_it(dsn: str, tmp_path: Path, upstream:
         await reached(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers), 10)
         with pytest.raises(httpx.ConnectError):
             await server.node.call("GET", "/health")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_signal_amid_the_start_stops_it_in_good_order(tmp_path: Path, workers: str) -> None:
+    """The first process of a container would ignore SIGTERM otherwise, and be killed half a minute later."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await gone.wait()
+        writer.transport.abort()
+
+    (config := tmp_path / "stoa.toml").touch()
+    async with await asyncio.start_server(never_answers, "127.0.0.1", 0) as database:
+        port = database.sockets[0].getsockname()[1]
+        environment = {"STOA_DATABASE_URL": f"postgresql://stoa@127.0.0.1:{port}/stoa", "STOA_WORKERS": workers}
+        options = ["--port", "0", "--data-dir", str(tmp_path / "data"), "--config", str(config)]
+        process = await asyncio.create_subprocess_exec(
+            *STOA, "serve", *options, env={**ENVIRONMENT, **environment}, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(60):
+                await asked.wait()
+                children = psutil.Process(process.pid).children()
+                process.send_signal(signal.SIGTERM)
+                said, _ = await process.communicate()
+        finally:
+            gone.set()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert (process.returncode, said.decode().strip()) == (0, "Stopped before the server was ready.")
+    assert len(children) == (2 if workers == "2" else 0)
+    await reached(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in children), 10)

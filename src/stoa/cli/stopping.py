@@ -1,12 +1,16 @@
 """How a server is asked to stop."""
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import Callable, Generator
 from typing import Final
 
 DRAINING: Final = (
     "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
 )
+NOT_READY: Final = "Stopped before the server was ready."
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
@@ -21,7 +25,27 @@ class Stopping:
             self.forced.set()
         self.asked.set()
 
+    def cancel_start_on_signals(self) -> None:
+        """Until `ask_on_signals`, SIGINT and SIGTERM cancel the calling task, which stops what it has started.
+
+        Without a handler, the first process of a container would ignore SIGTERM, and any other would leave its database
+        running.
+        """
+        starting = asyncio.current_task()
+        assert starting is not None
+        for sign in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(sign, starting.cancel)
+
     def ask_on_signals(self) -> None:
         """SIGINT and SIGTERM ask from now on."""
-        for sign in (signal.SIGINT, signal.SIGTERM):
+        for sign in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(sign, self.ask)
+
+
+@contextlib.contextmanager
+def stopped_amid_start(tell: Callable[[str], None]) -> Generator[None]:
+    """Around the run of an event loop: a start that a signal has cancelled is no failure."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        tell(NOT_READY)

@@ -80,6 +80,24 @@ async def test_one_that_never_starts_ends_the_server_and_says_so() -> None:
             await crew.serve({}, "dsn")
 
 
+async def test_one_that_starts_no_more_does_not_end_its_siblings(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    async with crew_of(f"breaks:{broken}") as crew:
+        await crew.serve({}, "dsn")
+        sibling = crew.pids()[1]
+        broken.touch()
+        os.kill(crew.pids()[2], signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while counted(await crew.page(1))["stoa_worker_ends"] < FAILURES_MAX + 2:
+                await asyncio.sleep(0.01)
+        assert crew.failed is None
+        assert crew.pids()[1] == sibling
+        broken.unlink()
+        async with asyncio.timeout(30):
+            while counted(await crew.page(1))["n"] < 3.0 or 2 not in crew.pids():
+                await asyncio.sleep(0.01)
+
+
 async def test_what_it_says_of_a_wrong_setting_is_said_at_once() -> None:
     async with crew_of("refuses") as crew:
         with pytest.raises(StartError, match=r"^STOA_BOOTSTRAP_KEY is no key$"):
