@@ -5,6 +5,8 @@ import contextlib
 import hashlib
 import json
 import signal
+import socket
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ class Served:
     node: Node
     process: asyncio.subprocess.Process
     said: list[str]
+    manager: socket.socket
+    """What systemd would listen on."""
 
     def workers(self) -> dict[int, psutil.Process]:
         found: dict[int, psutil.Process] = {}
@@ -75,10 +79,18 @@ async def served(dsn: str, home: Path, upstream: ScriptedServer) -> AsyncGenerat
         "STOA_CONNECTIONS_MAX": "6",
         "STOA_ALLOW_PRIVATE_ADDRESSES": "true",
     }
-    with node.log.open("wb") as log:
+    with node.log.open("wb") as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0stoa-test-{uuid4().hex}" if sys.platform == "linux" else str(home / "manager"))
+        manager.settimeout(10)
+        environment["NOTIFY_SOCKET"] = _address(manager)
         async with serve(home, config=config, stderr=log, **environment) as (process, said):
             node.port = int(url_of(said).rsplit(":", 1)[1])
-            yield Served(node, process, said)
+            yield Served(node, process, said, manager)
+
+
+def _address(manager: socket.socket) -> str:
+    name = manager.getsockname()
+    return f"@{name[1:].decode()}" if isinstance(name, bytes) else str(name)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +122,7 @@ def route(path: str) -> str:
 
 async def test_it_says_once_that_it_is_ready_and_each_line_of_the_log_whose_it_is(server: Served) -> None:
     assert sum(line.startswith("Stoa is ready at ") for line in server.said) == 1
+    assert server.manager.recv(64) == b"READY=1"
     assert sorted(server.workers()) == [1, 2]
     lines = server.log()
     assert {line["worker"] for line in lines if line["event"] == "models"} == {1, 2}
@@ -217,6 +230,7 @@ async def test_it_drains_as_one(server: Served) -> None:
         assert await server.process.wait() == 0
         await following
     assert seen[-1]["type"] == "run.completed"
+    assert server.manager.recv(64) == b"STOPPING=1"
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 import uvicorn
 
 from stoa.app import Server, open_server
+from stoa.cli import service_manager
 from stoa.cli.banner import banner
 from stoa.cli.listening import BACKLOG, bind, descriptors_max, doors
 from stoa.cli.stopping import DRAINING, Stopping, stopped_amid_start
@@ -32,7 +33,7 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serves until a signal, then drains. `tell` gets the lines that a person wants to see."""
     configure_logs(settings.log_level, settings.log_format)
     stopping = Stopping()
-    stopping.cancel_start_on_signals()
+    stopping.cancel_start_on_sigterm()
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     close_data(settings)
@@ -43,7 +44,13 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
             stopping.ask_on_signals()
             for line in banner(settings, server, port, where):  # Not earlier: who reads it may send the signal at once.
                 tell(line)
-            await until_stopped(settings, server, doors(listening), stopping, lambda _: tell(DRAINING))
+            service_manager.notify(service_manager.READY)
+
+            def on_draining(_: Callable[[], None]) -> None:
+                tell(DRAINING)
+                service_manager.notify(service_manager.STOPPING)
+
+            await until_stopped(settings, server, doors(listening), stopping, on_draining)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:

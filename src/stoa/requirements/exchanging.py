@@ -48,8 +48,8 @@ class Exchanger:
         except BodyError as error:
             raise ExchangeFailed(f"The service's answer {error}.", refused=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            said = cause(error) or f"it cannot be reached: {type(error).__name__}"
-            raise ExchangeFailed(f"The service was not asked: {said}", refused=False) from error
+            reason = cause(error) or f"it cannot be reached: {type(error).__name__}"
+            raise ExchangeFailed(f"The service was not asked: {reason}", refused=False) from error
         found = cast("Mapping[str, Any]", answer) if isinstance(answer, Mapping) else {}
         if status != 200 or not isinstance(found.get("access_token"), str):
             code = str(found.get("error", status))[:100]

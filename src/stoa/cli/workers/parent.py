@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stoa.cli import service_manager
 from stoa.cli.banner import banner
 from stoa.cli.listening import StartError, bind
 from stoa.cli.stopping import DRAINING, Stopping, stopped_amid_start
@@ -61,7 +62,7 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
     """Serves until a signal, then drains. Raises StartError, and what the database raises at its start."""
     configure_logs(settings.log_level, settings.log_format)
     stopping = Stopping()
-    stopping.cancel_start_on_signals()
+    stopping.cancel_start_on_sigterm()
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     close_data(settings)
@@ -78,8 +79,10 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
             stopping.ask_on_signals()
             for line in banner(settings, ready, port, where):
                 tell(line)
+            service_manager.notify(service_manager.READY)
             await _until_asked(crew, stopping.asked)
             tell(DRAINING)
+            service_manager.notify(service_manager.STOPPING)
             await crew.drain(settings.drain_seconds_max, stopping.forced)
             if crew.failed is not None:
                 raise crew.failed
