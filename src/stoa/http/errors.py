@@ -48,7 +48,7 @@ class InternalError(AppError):
 
 
 def unexpected(error: Exception) -> AppError:
-    """What the caller is told of an error that nobody expected."""
+    """What the caller reads of an unexpected error."""
     if descriptors.exhausted(error):
         return Unavailable("This server has no file descriptor left for this request; try again in a moment.")
     return InternalError()

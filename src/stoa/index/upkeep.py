@@ -1,4 +1,4 @@
-"""Keeps indexes in the form that their size asks for, behind everybody's back; searches and writers go on meanwhile.
+"""Keeps each index in the form that suits its size, in the background; searches and writers go on meanwhile.
 
 - An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes
   back.

@@ -98,7 +98,7 @@ class Backups:
             return
         self._taken.add("taken")
         self._newest = await asyncio.to_thread(newest, schedule.directory)
-        _log.info("backup taken", directory=str(schedule.directory), **_told(output))
+        _log.info("backup taken", directory=str(schedule.directory), **_summary(output))
 
     async def _take(self, schedule: Schedule) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
@@ -142,7 +142,7 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-def _told(line: str) -> Mapping[str, object]:
+def _summary(line: str) -> Mapping[str, object]:
     try:
         found = json.loads(line)
     except ValueError:
