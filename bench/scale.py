@@ -22,7 +22,6 @@ import heapq
 import math
 import platform
 import random
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 import asyncpg
-
 
 from stoa.db.embedded.server import ROLE
 from stoa.journal import Journal
@@ -129,7 +127,9 @@ class Group:
         ends_per_second = self._streams * RATE / TOKENS
         # A run is named once for each time that it writes, and each node hears of the runs of all others.
         names_per_second = (self._nodes - 1) * self._streams / max(pace, 1 / RATE)
-        background = names_per_second * self._costs.foreign_id_us * 1e-6 + ends_per_second * self._costs.node_run_ms * 1e-3
+        background = (
+            names_per_second * self._costs.foreign_id_us * 1e-6 + ends_per_second * self._costs.node_run_ms * 1e-3
+        )
         queue = [(self._dice.uniform(0, gap), "tick", node) for node in range(self._nodes)]
         queue += [(self._dice.expovariate(ends_per_second), "end", node) for node in range(self._nodes)]
         heapq.heapify(queue)
@@ -282,7 +282,8 @@ def recovery(group: Outcome, costs: Costs, loss: Loss, load: float) -> Recovery:
     waits.sort()
     steps_of_a_second = int(1 / STEP_SECONDS)
     reconnects = max(
-        sum(coming.get(step + more, 0) for more in range(steps_of_a_second)) for step in range(int(seconds / STEP_SECONDS))
+        sum(coming.get(step + more, 0) for more in range(steps_of_a_second))
+        for step in range(int(seconds / STEP_SECONDS))
     )
     return Recovery(
         lost, waits[len(waits) // 2], waits[int(len(waits) * 0.99)], math.ceil(reconnects / left), work_max, late
@@ -330,7 +331,9 @@ def report(costs: Costs) -> None:
             )
     print("\nwhat a failure costs (seconds from the failure)")
     group = groups[REPLICATED.name]
-    print(f"{'':<48}{'load':>5}{'streams':>9}{'back p50':>9}{'p99':>7}{'reconnects/s a node':>20}{'core, max':>10}{'late s':>7}")
+    print(
+        f"{'':<48}{'load':>5}{'streams':>9}{'back p50':>9}{'p99':>7}{'reconnects/s a node':>20}{'core, max':>10}{'late s':>7}"
+    )
     for loss in LOSSES:
         for load in (0.45, 0.7):
             found = recovery(group, costs, loss, load)
@@ -410,7 +413,9 @@ async def commit_rates(dsn: str) -> dict[str, list[tuple[int, float]]]:
                 count, connection = 0, await asyncpg.connect(dsn)
                 try:
                     while time.monotonic() < end:
-                        await connection.execute(f"{notify}INSERT INTO bench_scale SELECT 1" + (" FROM told" if notify else ""))
+                        await connection.execute(
+                            f"{notify}INSERT INTO bench_scale SELECT 1" + (" FROM told" if notify else "")
+                        )
                         count += 1
                 finally:
                     await connection.close()

@@ -1,5 +1,7 @@
-"""`python -m tests.crash [--long] [--failover | --gateway | --workers N | --workflows] [--seed N] [--minutes M]`: the campaign of
-faults, reported as JSON."""
+"""The campaign of faults, reported as JSON.
+
+python -m tests.crash [--long] [--failover | --gateway | --workers N | --workflows] [--seed N] [--minutes M]
+"""
 
 import argparse
 import asyncio

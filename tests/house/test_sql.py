@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from stoa.db.sql import load
-from tests.support.statements import NAMED, SOURCE, statements_of, filled
+from tests.support.statements import NAMED, SOURCE, filled, statements_of
+
 
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: str(file.relative_to(SOURCE)))
 async def test_statements_compile_and_are_used(dsn: str, file: Path) -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -25,7 +26,7 @@ def main() -> None:
         parent.sendall(json.dumps({"is": what, **fields}).encode() + b"\n")
 
     json.loads(lines.readline())
-    if behaves == "crashes" or behaves.startswith("breaks:") and place == 2 and os.path.exists(behaves[7:]):
+    if behaves == "crashes" or (behaves.startswith("breaks:") and place == 2 and Path(behaves[7:]).exists()):
         os._exit(7)
     if behaves == "refuses":
         send("refused", why="STOA_BOOTSTRAP_KEY is no key", away=False)

@@ -5,7 +5,8 @@ it, so a condition that the plan shows was written in the statement.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import asyncpg
@@ -42,9 +43,9 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from nodes(part)
 
 
-def scans_without(column: str, plan: Mapping[str, Any], tables: Set[str]) -> Sequence[str]:
-    """Scans of these tables that no equality binds on `column` to a value from outside of them: a parameter, a
-    setting, a row of something that is no table of theirs. Two of them that are only equal to each other are unbound."""
+def scans_without(column: str, plan: Mapping[str, Any], tables: AbstractSet[str]) -> Sequence[str]:
+    """Scans of these tables whose `column` no equality binds to a value from outside of them: a parameter, a setting, a
+    row of something else. Two of them that are only equal to each other are unbound."""
     found = list(nodes(plan))
     scans = {
         str(node["Alias"]): str(node["Relation Name"])

@@ -76,7 +76,9 @@ def asked_secret(directory: Path, secret: bytes | None, *, encrypt: bool = False
         return None
     if not is_there and not encrypt:
         return None
-    passphrase: str = typer.prompt("Passphrase of the backups", hide_input=True, confirmation_prompt=not is_there, err=True)
+    passphrase: str = typer.prompt(
+        "Passphrase of the backups", hide_input=True, confirmation_prompt=not is_there, err=True
+    )
     return passphrase.encode()
 
 

@@ -180,7 +180,9 @@ def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
             return f"can hold at most {context['max_length']}"
         case "value_error":
             message = str(context.get("error", error["msg"]))
-            return "must be a part of the form with a file name" if message.startswith("Expected UploadFile") else message
+            return (
+                "must be a part of the form with a file name" if message.startswith("Expected UploadFile") else message
+            )
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":

@@ -3,23 +3,20 @@ drained, the way to the database is cut, and the bucket fails between any two re
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final, Self
 
 import psutil
 
+from stoa.db.embedded import start_embedded
 from stoa.settings import Settings
 from tests.support.buckets import CREDENTIALS, BucketServer, Fault, bucket_server, credentials
 from tests.support.crashes.campaign import Field
 from tests.support.crashes.client import Client
 from tests.support.nodes import KEY, START_SECONDS_MAX, Node, Way
 from tests.support.processes import ENVIRONMENT, STOA, free_port
-from stoa.db.embedded import start_embedded
 
 WORKER_FATES: Final = {
     "worker_killed": 6,

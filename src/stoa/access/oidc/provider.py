@@ -132,7 +132,11 @@ class Provider:
             verified = self._checked(known, token, access_token, nonce)
         except UnknownKey:
             verified = self._checked(await self._published(newer_than=known), token, access_token, nonce)
-        about = verified if "email" in verified else {**await self._userinfo(known, access_token, verified["sub"]), **verified}
+        about = (
+            verified
+            if "email" in verified
+            else {**await self._userinfo(known, access_token, verified["sub"]), **verified}
+        )
         email = about.get("email")
         name = checking.words(about.get("given_name")) or checking.words(about.get("name"))
         claims = Claims(

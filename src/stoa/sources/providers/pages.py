@@ -68,7 +68,9 @@ def _refresh(tree: LexborHTMLParser, url: URL, base: URL) -> URL | None:
         if (tag.attributes.get("http-equiv") or "").strip().lower() == "refresh":
             refresh = _REFRESH.match(tag.attributes.get("content") or "")
             found = (
-                canonical(refresh[2].strip("'\" "), base) if refresh and float(refresh[1] or 0) <= REFRESH_SECONDS_MAX else None
+                canonical(refresh[2].strip("'\" "), base)
+                if refresh and float(refresh[1] or 0) <= REFRESH_SECONDS_MAX
+                else None
             )
             return None if found == url else found
     return None
