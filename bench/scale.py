@@ -290,68 +290,76 @@ def recovery(group: Outcome, costs: Costs, loss: Loss, load: float) -> Recovery:
     )
 
 
-def lost_primary(group: Outcome, costs: Costs, failover_seconds: float, load: float) -> tuple[float, float, float]:
-    """(seconds from the loss until every stream is up to date again, MB that a node keeps meanwhile, seconds after
-    which runs stop reading from their providers). Nodes and clients stay connected; nothing is taken over."""
+def lost_primary(group: Outcome, failover_seconds: float, load: float) -> tuple[float, float]:
+    """(seconds from the loss until every stream is up to date again, MB that a node keeps meanwhile). Nodes and clients
+    stay connected, and nothing is taken over; a run stops reading from its provider once it keeps 256 KiB."""
     streams = group.streams * load / UTILIZATION_MAX
     backlog = failover_seconds * load
     catch_up = backlog / (1 - load)
     characters = failover_seconds * RATE * 4
-    return failover_seconds + catch_up, streams * characters / 1e6, 256 * 1024 / (RATE * 4)
+    return failover_seconds + catch_up, streams * characters / 1e6
 
 
 def report(costs: Costs) -> None:
     print(f"costs of one core: {costs}")
-    print(
-        f"\none node, alone: {streams_of_a_node(costs, 1):,} streams of {RATE:.0f} tokens/s at {UTILIZATION_MAX:.0%} of its core\n"
-    )
-    head = f"{'':<52}{'nodes':>6}{'streams':>9}{'p50 ms':>8}{'p99 ms':>8}{'node':>6}{'db cores':>9}{'lock':>6}{'MB/s':>6}  limit"
-    print(head)
-    groups: dict[str, Outcome] = {}
+    alone = streams_of_a_node(costs, 1)
+    print(f"\none node, alone: {alone:,} streams of {RATE:.0f} tokens/s at {UTILIZATION_MAX:.0%} of its core\n")
+    print(_row("", "nodes", "streams", "p50 ms", "p99 ms", "node", "db", "lock", "MB/s") + "  limit")
+    groups: dict[Machine, Outcome] = {}
     for machine in (LOCAL, REPLICATED):
-        best, beyond = largest(costs, machine)
-        groups[machine.name] = best
-        for name, found in ((machine.name, best), ("  the next larger one", beyond)):
-            limit = found.limit(machine) or ("notifications of other nodes" if found is beyond else "")
-            print(
-                f"{name:<52}{found.nodes:>6}{found.nodes * found.streams:>9,}{found.latency_p50 * 1e3:>8.0f}"
-                f"{found.latency_p99 * 1e3:>8.0f}{found.node_core:>6.2f}{found.database_cores:>9.1f}{found.commit_queue:>6.2f}"
-                f"{found.log_mb_s:>6.0f}  {limit}"
-            )
-    print(f"\n{WANTED:,} streams: what it takes")
-    for name, group in groups.items():
+        groups[machine], beyond = largest(costs, machine)
+        _print_group(machine.name, groups[machine], machine, "")
+        _print_group("  a larger one", beyond, machine, "no more than before: notifications of other nodes")
+    print(f"\n{WANTED:,} streams")
+    for machine, group in groups.items():
         for part, writing in (("all of them writing", 1.0), ("one in ten writing", 0.1)):
-            carried = group.nodes * group.streams
-            primaries = math.ceil(WANTED * writing / carried)
+            primaries = math.ceil(WANTED * writing / (group.nodes * group.streams))
             nodes = math.ceil(WANTED * writing / group.streams)
             each = WANTED / nodes
             print(
-                f"{name}, {part}: {primaries} primaries, {nodes:,} nodes (cores), {each:,.0f} connections and "
-                f"{each * costs.node_memory_kb / 1000:,.0f} MB of streams each"
+                f"{machine.name}; {part}: {primaries} primaries, {nodes:,} nodes; on each node {each:,.0f} connections"
+                f" and {each * costs.node_memory_kb / 1000:,.0f} MB for them"
             )
-    print("\nwhat a failure costs (seconds from the failure)")
-    group = groups[REPLICATED.name]
-    print(
-        f"{'':<48}{'load':>5}{'streams':>9}{'back p50':>9}{'p99':>7}{'reconnects/s a node':>20}{'core, max':>10}{'late s':>7}"
+    _print_failures(groups[REPLICATED], costs)
+
+
+def _row(name: str, *cells: object) -> str:
+    return f"{name:<52}" + "".join(f"{cell!s:>9}" for cell in cells)
+
+
+def _print_group(name: str, found: Outcome, machine: Machine, else_limit: str) -> None:
+    cells = (
+        found.nodes,
+        f"{found.nodes * found.streams:,}",
+        f"{found.latency_p50 * 1e3:.0f}",
+        f"{found.latency_p99 * 1e3:.0f}",
+        f"{found.node_core:.2f}",
+        f"{found.database_cores:.1f}",
+        f"{found.commit_queue:.2f}",
+        f"{found.log_mb_s:.0f}",
     )
+    print(f"{_row(name, *cells)}  {found.limit(machine) or else_limit}")
+
+
+def _print_failures(group: Outcome, costs: Costs) -> None:
+    print(f"\nwhat a failure costs a group of {group.nodes} nodes, seconds from the failure")
+    print(_row("", "load", "streams", "back p50", "p99", "recon/s", "core max", "late s"))
     for loss in LOSSES:
-        for load in (0.45, 0.7):
+        for load in (0.45, UTILIZATION_MAX):
             found = recovery(group, costs, loss, load)
-            print(
-                f"{loss.name:<48}{load:>5.2f}{found.lost_streams:>9,}{found.back_p50:>9.1f}{found.back_p99:>7.1f}"
-                f"{found.reconnects_max:>20,}{found.core_max:>10.2f}{found.late_seconds:>7.1f}"
-            )
+            cells = (load, f"{found.lost_streams:,}", f"{found.back_p50:.1f}", f"{found.back_p99:.1f}")
+            print(_row(loss.name, *cells, found.reconnects_max, f"{found.core_max:.2f}", f"{found.late_seconds:.1f}"))
     for failover in (5.0, 30.0):
-        for load in (0.45, 0.7):
-            whole, memory, stop = lost_primary(group, costs, failover, load)
+        for load in (0.45, UTILIZATION_MAX):
+            whole, memory = lost_primary(group, failover, load)
+            streams = int(group.nodes * group.streams * load / UTILIZATION_MAX)
             print(
-                f"{f'the primary, {failover:.0f} s until a standby is promoted':<48}{load:>5.2f}"
-                f"{int(group.nodes * group.streams * load / UTILIZATION_MAX):>9,}   all up to date after {whole:.0f} s; a node keeps "
-                f"{memory:,.0f} MB meanwhile"
+                f"{_row(f'the primary, {failover:.0f} s until a standby is promoted', load, f'{streams:,}')}"
+                f"   all up to date after {whole:.0f} s; each node keeps {memory:,.1f} MB of text meanwhile"
             )
 
 
-# --- measuring ----------------------------------------------------------------------------------------------------------
+# --- measuring -------------------------------------------------------------------------------------------------------
 def measure(tools: Path) -> Costs:
     """The costs on this machine, node and database on a core each. A run and a delta are told apart by answers of ten
     and of four hundred tokens."""
@@ -399,33 +407,34 @@ async def log_position(dsn: str) -> int:
         await connection.close()
 
 
+NOTIFYING: Final = "WITH told AS (SELECT pg_notify('bench_scale', 'x')) INSERT INTO bench_scale SELECT 1 FROM told"
+
+
 async def commit_rates(dsn: str) -> dict[str, list[tuple[int, float]]]:
-    """Small transactions of many connections at once, one of which listens."""
+    """Small transactions of many connections at once, while somebody listens."""
     listening = await asyncpg.connect(dsn)
     await listening.add_listener("bench_scale", lambda *_: None)
-    await listening.execute("CREATE TABLE IF NOT EXISTS bench_scale (n int)")
+    await listening.execute("CREATE TABLE bench_scale (n int)")
     found: dict[str, list[tuple[int, float]]] = {}
-    for name, notify in (("that notify", "WITH told AS (SELECT pg_notify('bench_scale', 'x')) "), ("that do not", "")):
+    for name, statement in (("that notify", NOTIFYING), ("that do not", "INSERT INTO bench_scale SELECT 1")):
         for clients in (1, 16):
-            end, done = time.monotonic() + 3, 0
-
-            async def client() -> int:
-                count, connection = 0, await asyncpg.connect(dsn)
-                try:
-                    while time.monotonic() < end:
-                        await connection.execute(
-                            f"{notify}INSERT INTO bench_scale SELECT 1" + (" FROM told" if notify else "")
-                        )
-                        count += 1
-                finally:
-                    await connection.close()
-                return count
-
-            done = sum(await asyncio.gather(*(client() for _ in range(clients))))
-            found.setdefault(name, []).append((clients, done / 3))
+            end = time.monotonic() + 3
+            done = await asyncio.gather(*(_commits(dsn, statement, end) for _ in range(clients)))
+            found.setdefault(name, []).append((clients, sum(done) / 3))
     await listening.execute("DROP TABLE bench_scale")
     await listening.close()
     return found
+
+
+async def _commits(dsn: str, statement: str, end: float) -> int:
+    count, connection = 0, await asyncpg.connect(dsn)
+    try:
+        while time.monotonic() < end:
+            await connection.execute(statement)
+            count += 1
+    finally:
+        await connection.close()
+    return count
 
 
 def foreign_id_us() -> float:
