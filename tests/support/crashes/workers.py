@@ -41,6 +41,8 @@ class FileClient(Client):
     """Before some messages it uploads a file, and reads it back at the end of its life: what was acknowledged is there,
     whole."""
 
+    run_seconds_max = 600.0  # There is no other server while this one starts: on a busy machine that takes a minute.
+
     def __init__(self, number: int, field: Any, model_id: str, dice: random.Random) -> None:
         super().__init__(number, field, model_id, dice)
         self._files: dict[str, bytes] = {}
