@@ -15,7 +15,7 @@ from stoa.settings import Settings
 from tests.support.buckets import CREDENTIALS, BucketServer, Fault, bucket_server, credentials
 from tests.support.crashes.campaign import Field
 from tests.support.crashes.client import Client
-from tests.support.nodes import KEY, START_SECONDS_MAX, Node, Way
+from tests.support.nodes import KEY, Node, Way
 from tests.support.processes import ENVIRONMENT, STOA, free_port
 
 WORKER_FATES: Final = {
@@ -31,6 +31,7 @@ WORKER_FATES: Final = {
     "bucket_away": 3,
 }
 BUCKET_FAULTS: Final = ("500", "503", "before", "after", "body")
+START_SECONDS_MAX: Final = 300.0
 GONE_SECONDS_MAX: Final = 10.0
 """The kernel ends workers whose parent is gone; the port is free then."""
 LARGE_BYTES: Final = 9 * 1024 * 1024
