@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -200,3 +201,21 @@ def test_the_key_is_told_by_whoever_made_it() -> None:
     nothing = {"first_key": None, "sign_in_link": None, "owner_link": None, "default_model": "m", "providers": []}
     told = ready_of([{**nothing, "owner_link": "o"}, {**nothing, "first_key": "k", "sign_in_link": "s"}])
     assert (told.first_key, told.sign_in_link, told.owner_link) == ("k", "s", "o")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread sees the end of standard input")
+async def test_a_child_whose_parent_has_died_ends_before_it_loads_the_server() -> None:
+    """It has the port: until it ends, nobody else can listen on it."""
+    listening = socket.socket()
+    with listening:
+        descriptor = str(listening.fileno())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-X", "importtime", "-m", "stoa.cli.workers.child", "1", "1", *[descriptor] * 3),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(listening.fileno(),),
+        )
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"stoa.kernel.confinement" in said
+    assert b"stoa.app" not in said
