@@ -1,5 +1,7 @@
-"""`python -m tests.crash [--long] [--failover | --gateway | --workflows] [--seed N] [--minutes M]`: the campaign of
-faults, reported as JSON."""
+"""The campaign of faults, reported as JSON.
+
+python -m tests.crash [--long] [--failover | --gateway | --workers N | --workflows] [--seed N] [--minutes M]
+"""
 
 import argparse
 import asyncio
@@ -11,6 +13,7 @@ from tests.support.crashes.campaign import FATES, campaign
 from tests.support.crashes.dying_graph import every_death
 from tests.support.crashes.failover import FAILOVERS, FailoverField
 from tests.support.crashes.gateway import gateway_campaign
+from tests.support.crashes.workers import WORKER_FATES, WorkersField
 
 if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
     parser = argparse.ArgumentParser(description=__doc__)
@@ -21,6 +24,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     parser.add_argument("--workflows", action="store_true", help="a graph's server dies at every statement, instead")
     parser.add_argument("--gateway", action="store_true", help="calls of the AI gateway, instead")
     parser.add_argument("--failover", action="store_true", help="the database fails over to its standby, instead")
+    parser.add_argument("--workers", type=int, help="one server of so many workers, with a bucket, instead")
     parser.add_argument("--every", type=int, help="with --gateway: a fault at each so many bytes")
     options = parser.parse_args()
     memory = Path("/dev/shm")
@@ -48,6 +52,23 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
                     seconds_max=options.minutes * 60,
                     kinds=FAILOVERS,
                     kind_of_field=FailoverField,
+                )
+            )
+            print(json.dumps(report.as_json(), indent=1))
+            raise SystemExit(0)
+        if options.workers:
+            WorkersField.workers_count = options.workers
+            fates = 2_000 if options.long else 3 * len(WORKER_FATES)
+            report = asyncio.run(
+                campaign(
+                    options.home or Path(home) / "data",
+                    faults=fates,
+                    fates=fates,
+                    seed=options.seed,
+                    clients=8,
+                    seconds_max=options.minutes * 60,
+                    kinds=WORKER_FATES,
+                    kind_of_field=WorkersField,
                 )
             )
             print(json.dumps(report.as_json(), indent=1))

@@ -144,6 +144,7 @@ RETURNING node_id;
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 runs for this node. First the runs of dead nodes, whatever their projects have: they have begun. Then
 -- unclaimed runs, one project after another, beginning after project $6; within a project one key after another, within
 -- a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every
@@ -215,6 +216,7 @@ UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(starte
 FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 
 -- name: give_back
+-- Of all tenants.
 -- Called when this node stops: releases its runs, and their next claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status IN ('created', 'started');
@@ -320,6 +322,7 @@ UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(),
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
 -- name: expire_requests
+-- Of all tenants.
 -- Expires questions that nobody answered in time; their runs go on. Locks runs before their questions, as an answer
 -- does.
 WITH locked AS (
@@ -336,6 +339,7 @@ UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FRO
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
 
 -- name: resume_without_question
+-- Of all tenants.
 -- Paused runs without an open question (it expired while the run was being paused), and those whose canceling node
 -- died.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
@@ -344,11 +348,13 @@ UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
                       WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
 
 -- name: paused_credentials
+-- Of all tenants.
 -- What paused runs live by: the user of a run that a signed-in user began, else the credential.
 SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
 FROM runs WHERE status = 'paused' AND cancel_reason IS NULL AND created_by IS NOT NULL;
 
 -- name: active_credentials
+-- Of all tenants.
 -- The same of every run that has not ended.
 SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
 FROM runs WHERE status IN ('created', 'started', 'paused') AND cancel_reason IS NULL AND created_by IS NOT NULL;
@@ -381,6 +387,7 @@ SELECT EXISTS (SELECT 1 FROM runs
                WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
 
 -- name: own
+-- Of all tenants.
 -- The runs that belong to this node according to the database, with requested cancels.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
