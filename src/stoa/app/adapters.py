@@ -4,9 +4,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
 
+import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -25,6 +28,7 @@ from stoa import (
 )
 from stoa.db import Tx
 from stoa.db.blobs import Blobs
+from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
@@ -201,6 +205,27 @@ class KnowledgeLibrary:
         ]
 
 
+class KnowledgeWriting:
+    """Knowledge bases as a node of a graph fills them, in the name of who began the run."""
+
+    def __init__(self, items: bases.Items) -> None:
+        self._items = items
+
+    async def store(
+        self, run: runs.Run, base_id: UUID, documents: Sequence[runs.NewDocument], path: str
+    ) -> Sequence[UUID]:
+        principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
+        for index, one in enumerate(documents):
+            bases.check_metadata(dict(one.metadata), f"documents[{index}].metadata")
+        uploads = [
+            bases.Upload(BytesIO(one.content.encode("utf-8", "replace")), one.name, "text/markdown", one.metadata)
+            for one in documents
+        ]
+        named = sha256(orjson.dumps([(one.name, one.metadata) for one in documents])).digest()
+        once = IdempotencyKey(f"{run.id}/{sha256(path.encode()).hexdigest()}", "workflow.writer", named)
+        return [item.id for item in await self._items.upload(principal, base_id, uploads, once)]
+
+
 class AgentDefinitions:
     """What apps ask about agents and models: the checks of a conversation's agent, and the catalogue."""
 
@@ -279,7 +304,8 @@ def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
         return {"memory": False}
     named = {"memory_id": str(memory.memory_id)} if memory.memory_id else {}
     limit = {"limit": memory.limit} if memory.limit else {}
-    return {"memory": {**named, **limit, "strategy": memory.strategy, "scope": memory.scope}}
+    save = {"save_mode": memory.save} if memory.save != "input_output" else {}
+    return {"memory": {**named, **limit, **save, "strategy": memory.strategy, "scope": memory.scope}}
 
 
 def agent_check(

@@ -77,21 +77,23 @@ async def open_slices(
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
-        library = adapters.KnowledgeLibrary(knowledge.search)
+        library, writing = adapters.KnowledgeLibrary(knowledge.search), adapters.KnowledgeWriting(knowledge.items)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
         deployed = await enter(
             apps_component.open_component(
                 kit,
                 owner,
                 adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
-                flows.FlowGraphs(),
+                flows.FlowGraphs(sandbox=settings.sandbox is not None),
                 public,
                 domain=settings.domain,
                 public_url=settings.public_url,
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, kept)
+        lent = _Neighbours(
+            journal, streams, node.node, models, public, deployed, hosted, chosen, library, writing, kept
+        )
         talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
@@ -216,6 +218,7 @@ class _Neighbours:
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
+    writing: adapters.KnowledgeWriting
     kept: Lent
 
 
@@ -260,6 +263,7 @@ async def _open_conversations(
                 resource_tools=lent.kept.resource_tools,
                 flows=lent.apps.released,
                 library=lent.library,
+                writing=lent.writing,
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
                 is_operators_model=catalogue.find,
@@ -274,6 +278,7 @@ async def _open_conversations(
                 reading=_reading(streams),
                 living=adapters.living_of_runs(owner, lent.public),
                 revoked=settings.runs_of_revoked_keys,
+                sandbox=choices.sandbox(settings),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

@@ -26,8 +26,8 @@ _WITH_MODULE: Final = re.compile(r"^(dynamiq\.nodes\.\w+)\.[a-z_0-9]+\.(\w+)$")
 
 INSTEAD: Final[Mapping[str, str]] = {
     "agents.orchestrators.": "give an agent the other agents as tools, or join agents by edges and a Choice",
-    "converters.": "a knowledge base reads files itself (POST /v1/knowledgebases)",
-    "splitters.": "a knowledge base cuts texts itself (its chunking)",
+    "converters.": "upload the file to a knowledge base, which reads it (POST /v1/knowledgebases/{id}/upload)",
+    "splitters.": "use a DocumentSplitter, or let a knowledge base cut texts itself (its chunking)",
     "embedders.": "a knowledge base embeds texts itself (its embedder)",
     "writers.": "a knowledge base holds what is uploaded to it (POST /v1/knowledgebases/{id}/upload)",
     "retrievers.": "search a knowledge base with a node of dynamiq.nodes.knowledgebases",
