@@ -140,7 +140,7 @@ class GraphRun:
             self._store,
         )
         models = {one.key: MODEL for one in graph.everywhere() if one.node.needs().model is not None}
-        made = self.workflow = Workflow(_run(), graph, models, self.fields, self.state, ports)
+        made = self.workflow = Workflow(a_run(), graph, models, self.fields, self.state, ports)
         self.last = None
         try:
             async with aclosing(made.drive()) as steps:
@@ -196,7 +196,7 @@ class GraphRun:
         return self.state.nodes[node_id].output
 
 
-def _run() -> Run:
+def a_run() -> Run:
     one, now = UUID(int=1), datetime(2026, 1, 1, tzinfo=UTC)
     source = {"content": [{"type": "text", "text": "Hi"}]}
     return Run(

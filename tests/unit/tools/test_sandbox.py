@@ -66,59 +66,69 @@ async def test_what_is_no_function() -> None:
 
 
 PERMISSION = "PermissionError"
+ATTEMPTS = [
+    ("while True:\n    os.fork()", PERMISSION),
+    ("import _posixsubprocess, subprocess\nsubprocess.run(['/bin/true'])", PERMISSION),
+    ("os.execv('/bin/true', ['true'])", PERMISSION),
+    ("os.posix_spawn('/bin/true', ['true'], {})", PERMISSION),
+    ("import threading\nthreading.Thread(target=print).start()", "can't start new thread"),
+    ("import socket\nsocket.socket()", PERMISSION),
+    ("import socket\nsocket.socket(socket.AF_UNIX)", PERMISSION),
+    ("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:1')", "Operation not permitted"),
+    ("open('/proc/1/environ')", PERMISSION),
+    ("open(f'/proc/{os.getppid()}/environ')", PERMISSION),
+    ("open(f'/proc/{os.getppid()}/mem')", PERMISSION),
+    ("open('/proc/self/environ')", PERMISSION),
+    ("os.listdir('/proc')", PERMISSION),
+    ("os.listdir('/')", PERMISSION),
+    ("open('/etc/passwd')", PERMISSION),
+    ("open(given['secret'])", PERMISSION),
+    ("os.symlink(given['secret'], '/tmp/link')", PERMISSION),
+    ("os.link(given['secret'], '/tmp/link')", PERMISSION),
+    ("open(given['secret'] + '.new', 'w')", PERMISSION),
+    ("os.mkdir(given['secret'] + '.dir')", PERMISSION),
+    ("os.unlink(given['secret'])", PERMISSION),
+    ("os.truncate(given['secret'], 0)", PERMISSION),
+    ("os.chmod(given['secret'], 0o777)", PERMISSION),
+    ("os.utime(given['secret'])", PERMISSION),
+    ("os.setxattr(given['secret'], 'user.x', b'y')", PERMISSION),
+    ("os.kill(os.getppid(), 0)", PERMISSION),
+    ("import signal\nos.killpg(0, signal.SIGSTOP)", PERMISSION),
+    ("import signal\nsignal.pidfd_send_signal(3, 0)", PERMISSION),
+    ("import fcntl\nfcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())", PERMISSION),
+    ("import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (1, 1))", PERMISSION),
+    ("import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))", "not allowed to raise"),
+    ("os.sched_setaffinity(os.getppid(), {0})", PERMISSION),
+    ("os.setpriority(os.PRIO_PROCESS, os.getppid(), 10)", PERMISSION),
+    ("os.setsid()", PERMISSION),
+    ("os.memfd_create('x')", PERMISSION),
+    ("os.setuid(0) if os.getuid() else os.chroot('/')", PERMISSION),
+    ("os.unshare(0x10000000)" if sys.version_info >= (3, 12) else "os.chroot('/')", PERMISSION),
+]
+"""What is tried, and what it is answered."""
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ("while True:\n    os.fork()", PERMISSION),
-        ("import _posixsubprocess, subprocess\nsubprocess.run(['/bin/true'])", PERMISSION),
-        ("os.execv('/bin/true', ['true'])", PERMISSION),
-        ("os.posix_spawn('/bin/true', ['true'], {})", PERMISSION),
-        ("import threading\nthreading.Thread(target=print).start()", "can't start new thread"),
-        ("import socket\nsocket.socket()", PERMISSION),
-        ("import socket\nsocket.socket(socket.AF_UNIX)", PERMISSION),
-        ("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:1')", PERMISSION),
-        ("open('/proc/1/environ')", PERMISSION),
-        ("open(f'/proc/{os.getppid()}/environ')", PERMISSION),
-        ("open(f'/proc/{os.getppid()}/mem')", PERMISSION),
-        ("open('/proc/self/environ')", PERMISSION),
-        ("os.listdir('/proc')", PERMISSION),
-        ("os.listdir('/')", PERMISSION),
-        ("open('/etc/passwd')", PERMISSION),
-        ("open(given['secret'])", PERMISSION),
-        ("os.symlink(given['secret'], '/tmp/link')", PERMISSION),
-        ("os.link(given['secret'], '/tmp/link')", PERMISSION),
-        ("open(given['secret'] + '.new', 'w')", PERMISSION),
-        ("os.mkdir(given['secret'] + '.dir')", PERMISSION),
-        ("os.unlink(given['secret'])", PERMISSION),
-        ("os.truncate(given['secret'], 0)", PERMISSION),
-        ("os.chmod(given['secret'], 0o777)", PERMISSION),
-        ("os.utime(given['secret'])", PERMISSION),
-        ("os.setxattr(given['secret'], 'user.x', b'y')", PERMISSION),
-        ("os.kill(os.getppid(), 0)", PERMISSION),
-        ("import signal\nos.killpg(0, signal.SIGSTOP)", PERMISSION),
-        ("import signal\nsignal.pidfd_send_signal(3, 0)", PERMISSION),
-        ("import fcntl\nfcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())", PERMISSION),
-        ("import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (1, 1))", PERMISSION),
-        ("import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))", "not allowed to raise"),
-        ("os.sched_setaffinity(os.getppid(), {0})", PERMISSION),
-        ("os.setpriority(os.PRIO_PROCESS, os.getppid(), 10)", PERMISSION),
-        ("os.setsid()", PERMISSION),
-        ("os.memfd_create('x')", PERMISSION),
-        ("os.setuid(0) if os.getuid() else os.chroot('/')", PERMISSION),
-        ("os.unshare(0x10000000)" if sys.version_info >= (3, 12) else "os.chroot('/')", PERMISSION),
-    ],
-)
-async def test_nothing_outside_can_be_reached(body: str, says: str, tmp_path: Path) -> None:
+async def test_nothing_outside_can_be_reached(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("key")
     for one in (tmp_path, *tmp_path.parents):  # Another user could get there.
         if one.stat().st_uid == os.getuid() and one != Path("/"):
             one.chmod(0o755)
-    outcome = await ran(f"import os\n{body}\nreturn 'it worked'", {"secret": str(secret)})
-    assert isinstance(outcome, Ended), outcome
-    assert says in outcome.message, outcome
+    body = """
+        import os
+        answers = []
+        for attempt in given["attempts"]:
+            try:
+                exec("import os\\n" + attempt, {"given": given})
+                answers.append("it worked")
+            except BaseException as error:
+                answers.append(f"{type(error).__name__}: {error}")
+        return answers
+    """
+    outcome = await ran(body, {"secret": str(secret), "attempts": [attempt for attempt, _ in ATTEMPTS]})
+    assert isinstance(outcome, Succeeded), outcome
+    for (attempt, says), answered in zip(ATTEMPTS, outcome.result, strict=True):
+        assert says in answered, (attempt, answered)
     assert secret.read_text() == "key"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["secret"]
 
@@ -168,17 +178,15 @@ async def test_it_inherits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "import time\nwhile True: time.sleep(1)",
         "import signal, time\nfor one in (15, 2, 1): signal.signal(one, signal.SIG_IGN)\nwhile True: time.sleep(1)",
-        "while True: pass",
         "return (9 ** 9 ** 9) % 7",
         "import re\nreturn re.match('(a+)+$', 'a' * 40 + 'b') is None",
     ],
 )
 async def test_its_time_is_limited(body: str) -> None:
-    outcome = await ran(body, seconds=1.0)
+    outcome = await ran(body, seconds=0.5)
     assert isinstance(outcome, Ended), outcome
-    assert "longer than 1 second" in outcome.message or "without a result" in outcome.message
+    assert "longer than 0.5 seconds" in outcome.message or "without a result" in outcome.message
 
 
 async def test_endless_output_ends() -> None:
