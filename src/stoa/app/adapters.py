@@ -4,12 +4,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
-from hashlib import sha256
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
 
-import orjson
 import structlog
 from pydantic import ValidationError
 
@@ -28,7 +25,6 @@ from stoa import (
 )
 from stoa.db import Tx
 from stoa.db.blobs import Blobs
-from stoa.db.idempotency import IdempotencyKey
 from stoa.http.errors import explain
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
@@ -203,27 +199,6 @@ class KnowledgeLibrary:
             )
             for base_id, hit in found
         ]
-
-
-class KnowledgeWriting:
-    """Knowledge bases as a node of a graph fills them, in the name of who began the run."""
-
-    def __init__(self, items: bases.Items) -> None:
-        self._items = items
-
-    async def store(
-        self, run: runs.Run, base_id: UUID, documents: Sequence[runs.NewDocument], path: str
-    ) -> Sequence[UUID]:
-        principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
-        for index, one in enumerate(documents):
-            bases.check_metadata(dict(one.metadata), f"documents[{index}].metadata")
-        uploads = [
-            bases.Upload(BytesIO(one.content.encode("utf-8", "replace")), one.name, "text/markdown", one.metadata)
-            for one in documents
-        ]
-        named = sha256(orjson.dumps([(one.name, one.metadata) for one in documents])).digest()
-        once = IdempotencyKey(f"{run.id}/{sha256(path.encode()).hexdigest()}", "workflow.writer", named)
-        return [item.id for item in await self._items.upload(principal, base_id, uploads, once)]
 
 
 class AgentDefinitions:

@@ -7,7 +7,7 @@ from functools import partial
 
 from stoa import access, apps, conversations, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices, flows, hosting
+from stoa.app import adapters, choices, filling, flows, hosting
 from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
@@ -77,7 +77,7 @@ async def open_slices(
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
-        library, writing = adapters.KnowledgeLibrary(knowledge.search), adapters.KnowledgeWriting(knowledge.items)
+        library, filler = adapters.KnowledgeLibrary(knowledge.search), filling.KnowledgeWriting(knowledge.items)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
         deployed = await enter(
             apps_component.open_component(
@@ -91,9 +91,7 @@ async def open_slices(
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(
-            journal, streams, node.node, models, public, deployed, hosted, chosen, library, writing, kept
-        )
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept)
         talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
@@ -218,8 +216,11 @@ class _Neighbours:
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
-    writing: adapters.KnowledgeWriting
+    writing: filling.KnowledgeWriting
     kept: Lent
+
+    def context(self, transcript: conversations.Transcript) -> runs.Context:
+        return runs.Context(transcript, self.models.documents, self.library, self.kept.recalling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,6 @@ async def _open_conversations(
     async with AsyncExitStack() as stack:
         catalogue, streams = lent.models.gateway.catalogue, lent.streams
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
-        transcript = conversations.Transcript(kit.database, reader, blobs)
         uploads, trials = hosting.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
@@ -257,7 +257,7 @@ async def _open_conversations(
                 lent.node,
                 lent.journal.journal,
                 catalogue,
-                runs.Context(transcript, lent.models.documents, lent.library, lent.kept.recalling),
+                lent.context(conversations.Transcript(kit.database, reader, blobs)),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
                 resource_tools=lent.kept.resource_tools,

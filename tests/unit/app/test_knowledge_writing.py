@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from stoa import bases
-from stoa.app.adapters import KnowledgeWriting
+from stoa.app.filling import KnowledgeWriting
 from stoa.db.idempotency import IdempotencyKey
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal

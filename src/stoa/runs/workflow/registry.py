@@ -54,5 +54,7 @@ def canonical(kind: str) -> str:
 def close_to(kind: str) -> str | None:
     """The type that was probably meant. Where there is another way out, only a slip counts."""
     by_name = {one.title.lower(): one.name for one in NODE_TYPES.values() if one.refused is None}
-    near = get_close_matches(kind.rsplit(".", 1)[-1][:100].lower(), by_name, n=1, cutoff=0.92 if instead_of(kind) else 0.75)
+    near = get_close_matches(
+        kind.rsplit(".", 1)[-1][:100].lower(), by_name, n=1, cutoff=0.92 if instead_of(kind) else 0.75
+    )
     return by_name[near[0]] if near else None

@@ -19,6 +19,7 @@ import signal
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -198,8 +199,8 @@ def _program(column: int, architecture: int, own: int) -> Sequence[tuple[int, in
     ]
     for table, verdict in ((_DENIED, _EPERM), (_UNKNOWN, _ENOSYS)):
         for numbers in table.values():
-            if numbers[column] is not None:
-                lines += [(_JUMP_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, verdict)]
+            if (number := numbers[column]) is not None:
+                lines += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, verdict)]
     for numbers, argument, values in _BY_ARGUMENT.values():
         lines += [(_JUMP_EQUAL, 0, 2 + 2 * len(values), numbers[column]), (_LOAD, 0, 0, _ARGUMENTS + 8 * argument)]
         for value in values:
@@ -221,7 +222,7 @@ def main(parent: int) -> None:
     path = Path(__file__).with_name("runner.py")
     space: dict[str, Any] = {"__name__": "runner"}
     exec(compile(path.read_text("utf-8"), str(path), "exec"), space)  # noqa: S102 — the runner, without a package
-    space["main"](lambda seconds, memory_bytes: confine(parent, seconds, memory_bytes))
+    space["main"](partial(confine, parent))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ import os
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Any
 
 MESSAGE_CHARACTERS_MAX = 1_000
 
