@@ -11,7 +11,10 @@ SELECT id, project_id, name, description, versions, created_by, created_at, upda
 FROM workflows WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_workflows
-SELECT count(*) FROM workflows WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2);
+SELECT count(*) FROM (
+    SELECT FROM workflows
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) LIMIT 10001
+) counted;
 
 -- name: update_workflow
 -- Name and description, where their flags are true.
@@ -51,7 +54,7 @@ SELECT id, project_id, workflow_id, version, name, created_by, created_at FROM w
 WHERE org_id = $1 AND workflow_id = $2 ORDER BY version DESC LIMIT $3 OFFSET $4;
 
 -- name: count_versions
-SELECT count(*) FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2;
+SELECT count(*) FROM (SELECT FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 LIMIT 10001) counted;
 
 -- name: insert_app
 INSERT INTO apps (org_id, project_id, id, name, description, access_type, deployment_config, runtime_id,
@@ -91,9 +94,12 @@ JOIN workflows w ON w.org_id = d.org_id AND w.id = d.workflow_id
 ORDER BY {listed_order};
 
 -- name: count_apps
-SELECT count(*) FROM apps p JOIN app_deployments l ON l.org_id = p.org_id AND l.id = p.latest_deployment_id
-WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR l.workflow_id = $3)
-  AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean);
+SELECT count(*) FROM (
+    SELECT FROM apps p JOIN app_deployments l ON l.org_id = p.org_id AND l.id = p.latest_deployment_id
+    WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR l.workflow_id = $3)
+      AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean)
+    LIMIT 10001
+) counted;
 
 -- name: update_app
 -- The fields whose flags are true.
@@ -131,7 +137,7 @@ WHERE d.org_id = $1 AND d.app_id = $2 AND CASE WHEN $3::uuid IS NOT NULL THEN d.
 ORDER BY d.created_at DESC, d.id LIMIT 1;
 
 -- name: count_deployments
-SELECT count(*) FROM app_deployments WHERE org_id = $1 AND app_id = $2;
+SELECT count(*) FROM (SELECT FROM app_deployments WHERE org_id = $1 AND app_id = $2 LIMIT 10001) counted;
 
 -- name: visible_app
 -- The project of an app that the caller's scope holds.

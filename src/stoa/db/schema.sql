@@ -2700,6 +2700,8 @@ CREATE INDEX conversations_of_app ON public.conversations USING btree (org_id, a
 
 CREATE INDEX conversations_of_day ON public.conversations USING brin (created_at);
 
+CREATE INDEX conversations_of_model ON public.conversations USING btree (org_id, model_id, created_at DESC, id) WHERE (model_id IS NOT NULL);
+
 CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
 CREATE UNIQUE INDEX conversations_of_session ON public.conversations USING btree (org_id, app_id, session_id, COALESCE(user_id, ''::text)) WHERE (session_id IS NOT NULL);
@@ -2837,6 +2839,8 @@ CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
 
+CREATE INDEX runs_canceled ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'canceled'::text);
+
 CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
 CREATE INDEX runs_ended ON public.runs USING btree (org_id, project_id, ended_at, id) WHERE (ended_at IS NOT NULL);
@@ -2853,7 +2857,13 @@ CREATE INDEX runs_of_day ON public.runs USING brin (created_at);
 
 CREATE INDEX runs_of_owner ON public.runs USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
+CREATE INDEX runs_of_session ON public.runs USING btree (org_id, session_id, created_at DESC, id) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX runs_of_user ON public.runs USING btree (org_id, user_id, created_at DESC, id) WHERE (user_id IS NOT NULL);
+
 CREATE UNIQUE INDEX runs_one_active ON public.runs USING btree (org_id, conversation_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text])) AND (queued_at IS NULL));
+
+CREATE INDEX runs_open ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text]));
 
 CREATE INDEX runs_paused ON public.runs USING btree (created_at) WHERE (status = 'paused'::text);
 
@@ -2882,6 +2892,10 @@ CREATE INDEX traces_by_age ON public.traces USING btree (org_id, project_id, rec
 CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX traces_of_source ON public.traces USING btree (org_id, project_id, source_id, started_at DESC) WHERE (source_id IS NOT NULL);
+
+CREATE INDEX traces_of_user ON public.traces USING btree (org_id, project_id, user_id, started_at DESC) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX trigger_events_claimed ON public.trigger_events USING btree (deadline) WHERE (status = 'starting'::text);
 

@@ -34,7 +34,10 @@ WHERE s.org_id = $1 AND s.knowledgebase_id = $2 AND s.deleting IS NULL
 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_sources
-SELECT count(*) FROM knowledge_sources WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL;
+SELECT count(*) FROM (
+    SELECT FROM knowledge_sources
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL LIMIT 10001
+) counted;
 
 -- name: update_source
 -- NULL secrets keep the old ones.
@@ -101,7 +104,7 @@ ORDER BY source_id, created_at DESC, id DESC;
 SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_syncs
-SELECT count(*) FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2;
+SELECT count(*) FROM (SELECT FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 LIMIT 10001) counted;
 
 -- name: list_failures
 -- Addresses that the last sync could not read.
@@ -110,7 +113,10 @@ WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL
 ORDER BY origin LIMIT $3 OFFSET $4;
 
 -- name: count_failures
-SELECT count(*) FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL;
+SELECT count(*) FROM (
+    SELECT FROM knowledge_source_entries
+    WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL LIMIT 10001
+) counted;
 
 -- name: due_sources
 -- Sources that are due, of all tenants; each is locked by one node.

@@ -125,7 +125,7 @@ class Field:
         for place, dsn in enumerate(await self._open_database()):
             logs = self._disks[1].path if self._disks else self.home.parent
             log = logs / f"{self.home.name}-node-{place}.log"
-            settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning"}
+            settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning", **self.settings_of(place)}
             node = Node(f"node {place}", dsn, self.home, self.model.url, log, settings)
             self._stack.push_async_callback(node.end)
             self.nodes.append(await node.start())
@@ -142,6 +142,10 @@ class Field:
         # The first has the embedded database for its own; the others come by a road that can be blocked.
         self.ways = [None, *[await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(1, NODES)]]
         return [way.dsn if way else "" for way in self.ways]
+
+    def settings_of(self, _place: int) -> dict[str, str]:
+        """Of one node, beside those of all."""
+        return {}
 
     @property
     def _dsn(self) -> str:
