@@ -200,8 +200,8 @@ DECLARE
 BEGIN
     EXECUTE format(
         'INSERT INTO %1$I (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM ('
-        ' SELECT made.* FROM (SELECT * FROM %1$I WHERE %4$s LIMIT 1) r CROSS JOIN'
+        ' SELECT made.* FROM (SELECT to_jsonb(t) AS columns FROM %1$I t WHERE %4$s LIMIT 1) r CROSS JOIN'
         ' (SELECT n, growth.moment(n, $3) AS at FROM generate_series($1, $2) n) numbered'
-        ' CROSS JOIN LATERAL jsonb_populate_record(r, %3$s) made) made',
+        ' CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$I, r.columns || %3$s) made) made',
         name, columns, different, which) USING first, last, total;
 END $$;

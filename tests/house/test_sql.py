@@ -24,6 +24,7 @@ FILLINGS = {
     "{own_runs}": load("stoa.traces").own_runs,
     "{sent_scope}": "",
     "{own_scope}": "",
+    "{only}": "",
     "{own_status}": "r.status",
     "{own_name}": "'Answer'",
     "{directory}": "blobs",

@@ -42,8 +42,9 @@ SELECT count(*) FROM (
 ) counted;
 
 -- name: newest_artifact_versions
-SELECT DISTINCT ON (artifact_id) * FROM artifact_versions
-WHERE org_id = $1 AND artifact_id = ANY ($2::uuid[]) ORDER BY artifact_id, version DESC;
+SELECT v.* FROM unnest($2::uuid[]) AS a (id) CROSS JOIN LATERAL (
+    SELECT * FROM artifact_versions WHERE org_id = $1 AND artifact_id = a.id ORDER BY version DESC LIMIT 1
+) v;
 
 -- name: artifact_shares
 SELECT * FROM artifact_shares

@@ -96,9 +96,10 @@ SET cancel_requested = true, status = CASE status WHEN 'pending' THEN 'canceled'
 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running') RETURNING *;
 
 -- name: latest_syncs
-SELECT DISTINCT ON (source_id) * FROM knowledge_source_syncs
-WHERE org_id = $1 AND source_id = ANY ($2::uuid[])
-ORDER BY source_id, created_at DESC, id DESC;
+SELECT y.* FROM unnest($2::uuid[]) AS s (id) CROSS JOIN LATERAL (
+    SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = s.id
+    ORDER BY created_at DESC, id DESC LIMIT 1
+) y;
 
 -- name: list_syncs
 SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;

@@ -100,6 +100,8 @@ def _scope(which: Filter) -> _Scope:
         else:  # No run has it; the parameter keeps its type.
             own_scope = " AND ${n}::text IS NULL"
         return _Scope(f" AND t.{column} = ${{n}}", own_scope, number, value)
+    if which.status and "succeeded" not in which.status:
+        return _Scope(" AND t.status IS DISTINCT FROM 'succeeded'", " AND r.status <> 'completed'")
     return _Scope()
 
 
