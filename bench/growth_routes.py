@@ -2,8 +2,8 @@
 
 The routes come from the OpenAPI documents, the values of their parameters from the things that are there: each list is
 asked for its first, a middle and a last page, in every order, and with every filter, for what is there, for what is
-not, and for each word of an enumeration. Where the API has lists that `growth.sql` does not fill, one thing is made over
-the API and copied.
+not, and for each word of an enumeration. Where the API has lists that `growth.sql` does not fill, one thing is made
+over the API and copied.
 
 Compared is the CPU that node and database spend on a request, in milliseconds, the least of all rounds: what others do
 on the machine changes it little.

@@ -11,9 +11,13 @@ from pathlib import Path
 from tests.support.crashes.campaign import FATES, Field, campaign
 from tests.support.crashes.disks import FULL, small_disks
 from tests.support.crashes.dying_graph import every_death
-from tests.support.crashes.failover import FAILOVERS, FailoverField
+from tests.support.crashes.failover import FAILOVERS, FailoverField, SlowClient
 from tests.support.crashes.gateway import gateway_campaign
 from tests.support.crashes.pooled import POOLED, PooledField
+
+MANY, MANY_DELAYS = 100, (1.0, 2.0)
+"""So many streams say a word every one to two seconds: two cores carry them, two nodes, two servers and every packet
+between."""
 
 if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
     parser = argparse.ArgumentParser(description=__doc__)
@@ -45,6 +49,8 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
             rounds, streams = (30, 200) if options.long else (len(FAILOVERS), 20)
             streams = options.streams or streams
             FailoverField.streams_min = streams // 2
+            if streams >= MANY:
+                SlowClient.delays = MANY_DELAYS
             report = asyncio.run(
                 campaign(
                     options.home or Path(home) / "data",

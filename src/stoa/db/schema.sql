@@ -2819,6 +2819,8 @@ CREATE INDEX model_calls_of_key ON public.model_calls USING btree (org_id, key_i
 
 CREATE INDEX model_calls_of_run ON public.model_calls USING btree (org_id, run_id);
 
+CREATE INDEX model_calls_of_user ON public.model_calls USING btree (org_id, user_id, at) WHERE (user_id IS NOT NULL);
+
 CREATE UNIQUE INDEX models_by_slug ON public.models USING btree (COALESCE(project_id, '00000000-0000-0000-0000-000000000000'::uuid), slug);
 
 CREATE INDEX oauth_attempts_of_app ON public.oauth_attempts USING btree (org_id, app_id);
@@ -2838,8 +2840,6 @@ CREATE INDEX revoked_keys_by_hash ON public.revoked_keys USING btree (hash);
 CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
-
-CREATE INDEX runs_canceled ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'canceled'::text);
 
 CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
@@ -2863,8 +2863,6 @@ CREATE INDEX runs_of_user ON public.runs USING btree (org_id, user_id, created_a
 
 CREATE UNIQUE INDEX runs_one_active ON public.runs USING btree (org_id, conversation_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text])) AND (queued_at IS NULL));
 
-CREATE INDEX runs_open ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text]));
-
 CREATE INDEX runs_paused ON public.runs USING btree (created_at) WHERE (status = 'paused'::text);
 
 CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, queued_at) WHERE (queued_at IS NOT NULL);
@@ -2872,6 +2870,8 @@ CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, qu
 CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
 CREATE INDEX runs_unstored ON public.runs USING btree (ended_at) WHERE (((options -> 'wanted'::text) ->> 'store'::text) = 'false'::text);
+
+CREATE INDEX runs_unsuccessful ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status <> 'completed'::text);
 
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 
@@ -2889,6 +2889,8 @@ CREATE INDEX trace_settings_due ON public.trace_settings USING btree (export_not
 
 CREATE INDEX traces_by_age ON public.traces USING btree (org_id, project_id, received_at);
 
+CREATE INDEX traces_by_id ON public.traces USING btree (org_id, id);
+
 CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
@@ -2896,6 +2898,8 @@ CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id,
 CREATE INDEX traces_of_source ON public.traces USING btree (org_id, project_id, source_id, started_at DESC) WHERE (source_id IS NOT NULL);
 
 CREATE INDEX traces_of_user ON public.traces USING btree (org_id, project_id, user_id, started_at DESC) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX traces_unsuccessful ON public.traces USING btree (org_id, project_id, started_at DESC) WHERE (status IS DISTINCT FROM 'succeeded'::text);
 
 CREATE INDEX trigger_events_claimed ON public.trigger_events USING btree (deadline) WHERE (status = 'starting'::text);
 

@@ -18,3 +18,4 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS traces_unsuccessful ON traces (org_id, p
     WHERE status IS DISTINCT FROM 'succeeded';
 CREATE INDEX CONCURRENTLY IF NOT EXISTS model_calls_of_user ON model_calls (org_id, user_id, at)
     WHERE user_id IS NOT NULL;
+CREATE INDEX CONCURRENTLY IF NOT EXISTS traces_by_id ON traces (org_id, id);
