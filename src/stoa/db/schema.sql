@@ -709,6 +709,10 @@ BEGIN
         sorting := sorting || format('%I %s, ', term.name, CASE WHEN term.descending THEN 'DESC' ELSE 'ASC' END);
     END LOOP;
     sorting := sorting || 'id';
+    IF list = 'runs' AND p_asked #> '{filters,status}' <@ '["created", "started", "paused"]' THEN
+        scope := scope || ' AND (queued_at IS NULL AND status IN (''created'', ''started'', ''paused'')'
+            ' OR queued_at IS NOT NULL)';
+    END IF;
     IF after IS NOT NULL THEN
         tail := format(' AND %1$I %2$s= %3$L AND (%1$I %2$s %3$L OR id > %4$L)', first,
                        CASE WHEN (p_asked #>> '{order,0,1}')::boolean THEN '<'
@@ -2841,6 +2845,8 @@ CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
 
+CREATE INDEX runs_canceled ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'canceled'::text);
+
 CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
 CREATE INDEX runs_ended ON public.runs USING btree (org_id, project_id, ended_at, id) WHERE (ended_at IS NOT NULL);
@@ -2870,8 +2876,6 @@ CREATE INDEX runs_queued ON public.runs USING btree (org_id, conversation_id, qu
 CREATE INDEX runs_unclaimed ON public.runs USING btree (project_id, COALESCE(created_by, '00000000-0000-0000-0000-000000000000'::uuid), created_at) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (queued_at IS NULL) AND (node_id IS NULL));
 
 CREATE INDEX runs_unstored ON public.runs USING btree (ended_at) WHERE (((options -> 'wanted'::text) ->> 'store'::text) = 'false'::text);
-
-CREATE INDEX runs_unsuccessful ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status <> 'completed'::text);
 
 CREATE INDEX sessions_by_end ON public.sessions USING btree (expires_at);
 

@@ -84,6 +84,16 @@ class _Scope:
         return self.within(statement, self.number)
 
 
+_OF_STATUS: Final = {
+    "failed": " AND r.status = 'failed'",
+    "canceled": " AND r.status = 'canceled'",
+    "running": (
+        " AND (r.queued_at IS NULL AND r.status IN ('created', 'started', 'paused') OR r.queued_at IS NOT NULL)"
+    ),
+}
+"""Runs of a trace's status, as indexes hold them."""
+
+
 def _scope(which: Filter) -> _Scope:
     """The narrowest of the filters that an index serves. The others are looked for in what it leaves."""
     for column, of_runs, number, value in (
@@ -100,8 +110,8 @@ def _scope(which: Filter) -> _Scope:
         else:  # No run has it; the parameter keeps its type.
             own_scope = " AND ${n}::text IS NULL"
         return _Scope(f" AND t.{column} = ${{n}}", own_scope, number, value)
-    if which.status and "succeeded" not in which.status:
-        return _Scope(" AND t.status IS DISTINCT FROM 'succeeded'", " AND r.status <> 'completed'")
+    if len(set(which.status)) == 1 and (of_runs := _OF_STATUS.get(which.status[0])):
+        return _Scope(" AND t.status IS DISTINCT FROM 'succeeded'", of_runs)
     return _Scope()
 
 

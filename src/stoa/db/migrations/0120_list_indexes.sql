@@ -6,8 +6,8 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_of_user ON runs (org_id, user_id, c
     WHERE user_id IS NOT NULL;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_of_session ON runs (org_id, session_id, created_at DESC, id)
     WHERE session_id IS NOT NULL;
-CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_unsuccessful ON runs (org_id, created_at DESC, id)
-    WHERE status <> 'completed';
+CREATE INDEX CONCURRENTLY IF NOT EXISTS runs_canceled ON runs (org_id, created_at DESC, id)
+    WHERE status = 'canceled';
 CREATE INDEX CONCURRENTLY IF NOT EXISTS conversations_of_model ON conversations (org_id, model_id, created_at DESC, id)
     WHERE model_id IS NOT NULL;
 CREATE INDEX CONCURRENTLY IF NOT EXISTS traces_of_user ON traces (org_id, project_id, user_id, started_at DESC)
