@@ -15,9 +15,9 @@ from tests.support.crashes.failover import FAILOVERS, FailoverField, SlowClient
 from tests.support.crashes.gateway import gateway_campaign
 from tests.support.crashes.pooled import POOLED, PooledField
 
-MANY, MANY_DELAYS = 100, (1.0, 2.0)
-"""So many streams say a word every one to two seconds: two cores carry them, two nodes, two servers and every packet
-between."""
+MANY, MANY_DELAYS = 100, (0.5, 1.0)
+"""So many streams say one or two words a second, and hang up less often: two cores carry them, two nodes, two servers
+and every packet between."""
 
 if __name__ == "__main__":  # Nodes are forked from a server that imports the main module again.
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,7 +50,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
             streams = options.streams or streams
             FailoverField.streams_min = streams // 2
             if streams >= MANY:
-                SlowClient.delays = MANY_DELAYS
+                SlowClient.delays, SlowClient.patience, SlowClient.run_seconds_max = MANY_DELAYS, (20, 60), 600.0
             report = asyncio.run(
                 campaign(
                     options.home or Path(home) / "data",
