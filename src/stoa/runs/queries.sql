@@ -99,12 +99,15 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
 ORDER BY {order} LIMIT $8 OFFSET $9;
 
 -- name: count_awaiting_runs
-SELECT count(*) FROM runs
-WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
-  AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
-  AND ($2::text[] IS NULL OR status = ANY ($2)
-       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
-          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
+SELECT count(*) FROM (
+    SELECT FROM runs
+    WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+      AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
+      AND ($2::text[] IS NULL OR status = ANY ($2)
+           OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+              SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
+    LIMIT 10001
+) counted;
 
 -- name: figures
 -- An app's runs in intervals of $5 seconds, of at most $6 runs, the newest.

@@ -90,7 +90,7 @@ async def _awaiting_runs(
     query = SQL.awaiting_runs.format(order=page.order_by("created_at DESC"))
     rows = await tx.fetch(query, *filters, page.page_size, page.offset)
     total = await tx.fetchval(SQL.count_awaiting_runs, *filters)
-    return Page([from_row(row) for row in rows], page.page, page.page_size, total)
+    return Page.counted([from_row(row) for row in rows], page, total)
 
 
 async def dialect_runs(tx: Tx, org_id: UUID, wanted: DialectFilter, limit: int) -> tuple[Sequence[Run], int]:
