@@ -80,3 +80,29 @@ def test_every_named_statement_exists() -> None:
                 source = f"{found[1]}.{found[2]}.{name}"
             assert source in known, f"{module}: where does {name} come from?"
             assert statement in known[source], f"{module}: {name}.{statement} is in no .sql file"
+
+
+COUNTED_WHOLE = {
+    "conversations/queries.sql: count_files": "of one conversation",
+    "conversations/queries.sql: count_segments": "SEGMENTS_MAX",
+    "memory/queries.sql: count_items": "ITEMS_MAX",
+    "memory/queries.sql: count_items_of_user": "ITEMS_MAX",
+    "memory/queries.sql: count_memories": "MEMORIES_MAX",
+    "memory/queries.sql: count_other_files": "FILES_MAX",
+    "memory/queries.sql: count_stores": "MEMORIES_MAX",
+    "skills/queries.sql: count_skills": "SKILLS_MAX",
+    "skills/queries.sql: count_versions": "VERSIONS_MAX",
+    "sources/queries.sql: count_items_of_source": "a sync reads all of them",
+    "triggers/queries.sql: count_triggers": "TRIGGERS_MAX",
+}
+"""Counts without a bound, and what bounds them."""
+
+
+def test_no_list_is_counted_to_its_end() -> None:
+    found = {
+        f"{file.relative_to(SOURCE)}: {name}"
+        for file in NAMED
+        for name, text in statements_of(file).items()
+        if name.startswith("count_") and "SELECT count(*)" in text and "LIMIT" not in text
+    }
+    assert found == COUNTED_WHOLE.keys(), "count up to 10,001 (`Page.counted`), or say what bounds it"

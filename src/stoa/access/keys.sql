@@ -8,7 +8,7 @@ SELECT permissions, expires_at FROM access_keys WHERE org_id = $1 AND id = $2;
 
 -- name: update_key
 UPDATE access_keys SET name = $3, permissions = $4, expires_at = $5, rate_limit = $6, spending_limit_usd = $7,
-    spending_period = $8, cache_seconds = $9
+    spending_period = $8, cache_seconds = $9, resumable_streams = $10
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: narrow_keys

@@ -279,7 +279,8 @@ def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
         return {"memory": False}
     named = {"memory_id": str(memory.memory_id)} if memory.memory_id else {}
     limit = {"limit": memory.limit} if memory.limit else {}
-    return {"memory": {**named, **limit, "strategy": memory.strategy, "scope": memory.scope}}
+    save = {"save_mode": memory.save} if memory.save != "input_output" else {}
+    return {"memory": {**named, **limit, **save, "strategy": memory.strategy, "scope": memory.scope}}
 
 
 def agent_check(

@@ -27,7 +27,10 @@ SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM (
 ORDER BY {order};
 
 -- name: count_bases
-SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2);
+SELECT count(*) FROM (
+    SELECT FROM knowledgebases
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) LIMIT 10001
+) counted;
 
 -- name: settings
 -- A base's settings alone: what a search needs.
@@ -100,8 +103,11 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = 
 ORDER BY {items_order} LIMIT $5 OFFSET $6;
 
 -- name: count_items
-SELECT count(*) FROM knowledge_items
-WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4);
+SELECT count(*) FROM (
+    SELECT FROM knowledge_items
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
+    LIMIT 10001
+) counted;
 
 -- name: delete_items
 -- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several items.

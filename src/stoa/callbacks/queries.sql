@@ -9,6 +9,19 @@ SELECT id FROM runs WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR app_i
 -- name: callbacks_of_run
 SELECT * FROM callbacks WHERE org_id = $1 AND run_id = $2 ORDER BY position;
 
+-- name: app_is_visible
+SELECT 1 FROM apps WHERE org_id = $1 AND id = $2;
+
+-- name: callbacks_of_app
+-- The newest first; with $3 only those in one of these states.
+SELECT * FROM callbacks WHERE org_id = $1 AND app_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
+ORDER BY created_at DESC, id LIMIT $4 OFFSET $5;
+
+-- name: count_callbacks_of_app
+SELECT count(*) FROM (
+    SELECT 1 FROM callbacks WHERE org_id = $1 AND app_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) LIMIT $4
+) counted;
+
 -- name: attempts
 SELECT * FROM callback_attempts WHERE org_id = $1 AND callback_id = ANY ($2::uuid[]) ORDER BY callback_id, number;
 

@@ -56,12 +56,14 @@ class SubagentIn(Body):
 class MemoryIn(Body):
     """What is remembered of a user across conversations. `strategy`: `all` shows the newest `limit` messages,
     `relevant` what the question is about, `both` the newest and of the rest what is relevant. `scope` user looks into
-    all of the user's sessions."""
+    all of the user's sessions. `save_mode` full keeps the calls of tools with their results too, and shows them
+    again."""
 
     memory_id: UUID
     strategy: Literal["all", "relevant", "both"] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] | None = None
     scope: Literal["session", "user"] | None = None
+    save_mode: Literal["input_output", "full"] | None = None
 
 
 class MemoryStoreIn(Body):

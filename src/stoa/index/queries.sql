@@ -253,6 +253,15 @@ FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND 
     AND i.item_id = c.item_id
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
+-- name: chunks_of_item
+-- An item's chunks in their order, with how many there are.
+SELECT c.id, c.position, c.page, c.heading, c.text, count(*) OVER () AS total
+FROM knowledge_indexes x
+JOIN knowledge_index_items i ON i.org_id = x.org_id AND i.index_id = x.index_id AND i.item_id = $4
+JOIN knowledge_chunks c ON c.org_id = i.org_id AND c.index_id = i.index_id
+    AND c.ordinal BETWEEN i.first_ordinal AND i.last_ordinal AND c.item_id = i.item_id
+WHERE x.org_id = $1 AND x.knowledgebase_id = $2 AND x.generation = $3 ORDER BY c.position LIMIT $6 OFFSET $5;
+
 -- name: items_at
 -- Which items some chunks are of, with all ordinals of each and its number of words.
 SELECT c.ordinal, c.item_id, i.first_ordinal, i.last_ordinal, i.words

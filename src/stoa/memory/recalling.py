@@ -4,7 +4,7 @@ These are transactions of the internal role, so every statement names the run's 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID, uuid5
 
 from stoa.db import Database, Tx
@@ -27,7 +27,7 @@ class Recalling:
             if await tx.fetchval(SQL.memory_of_project, org_id, project_id, memory_id) is None:
                 return ()
             found = await store.list_items(tx, org_id, memory_id, scope, PageRequest(page_size=limit))
-        return [utterance for one in reversed(found) if (utterance := _utterance(one)).text]
+        return [utterance for one in reversed(found) if (utterance := _utterance(one)).role]
 
     async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, exchange: Conversed) -> None:
         """In the transaction that stores the answer, so that it is there once, whoever dies. Nothing where the memory
@@ -56,11 +56,32 @@ class Recalling:
         await tx.execute(SQL.forget_superseded, org_id, run_id)
 
 
+_READ: Final = ("user", "assistant", "tool")
+
+
 def _utterance(item: Item) -> Utterance:
-    """Only what was said: calls of tools and their results are no part of it."""
-    role = str(item.data.get("role"))
-    text = _text(item.data.get("content")) if role in ("user", "assistant") else ""
-    return Utterance(role, text, item.session_id, item.created_at)
+    """Without a role where it is no part of a conversation."""
+    data = item.data
+    role = str(data.get("role"))
+    calls = [call for one in data.get("tool_calls") or () if (call := _call(one)) is not None]
+    called = data.get("tool_call_id")
+    return Utterance(
+        role if role in _READ else "",
+        _text(data.get("content")),
+        item.session_id,
+        item.created_at,
+        calls,
+        called if isinstance(called, str) else None,
+    )
+
+
+def _call(given: Any) -> Mapping[str, str] | None:
+    """A call in OpenAI's form; None for anything else that a client has stored."""
+    match given:
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return {"id": call_id, "name": name, "arguments": arguments}
+        case _:
+            return None
 
 
 def _text(content: Any) -> str:

@@ -63,6 +63,31 @@ SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
 JOIN runs r ON r.org_id = $1 AND r.id = page.id
 ORDER BY page.number;
 
+-- name: dialect_runs
+-- Those that clients of a dialect ($2) began with an agent ($3), newest first, after ($4, $5). Among the
+-- newest $6 those with a status of $7, of the conversation $8, whose status is no older than $9: at most $10.
+WITH newest AS (
+    SELECT * FROM runs
+    WHERE org_id = $1 AND options->'wanted'->>'dialect' = $2 AND options->'wanted'->>'agent' = $3
+        AND (created_at, id) < ($4::timestamptz, $5::uuid)
+    ORDER BY created_at DESC, id DESC LIMIT $6
+)
+SELECT * FROM newest
+WHERE ($7::text[] IS NULL OR status = ANY ($7)) AND ($8::uuid IS NULL OR conversation_id = $8)
+    AND ($9::timestamptz IS NULL OR coalesce(ended_at, started_at, created_at) >= $9)
+ORDER BY created_at DESC, id DESC LIMIT $10;
+
+-- name: count_dialect_runs
+-- The same, counted over all pages.
+WITH newest AS (
+    SELECT status, conversation_id, created_at, started_at, ended_at FROM runs
+    WHERE org_id = $1 AND options->'wanted'->>'dialect' = $2 AND options->'wanted'->>'agent' = $3
+    ORDER BY created_at DESC, id DESC LIMIT $4
+)
+SELECT count(*) FROM newest
+WHERE ($5::text[] IS NULL OR status = ANY ($5)) AND ($6::uuid IS NULL OR conversation_id = $6)
+    AND ($7::timestamptz IS NULL OR coalesce(ended_at, started_at, created_at) >= $7);
+
 -- name: awaiting_runs
 -- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
 SELECT * FROM runs
@@ -74,12 +99,15 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
 ORDER BY {order} LIMIT $8 OFFSET $9;
 
 -- name: count_awaiting_runs
-SELECT count(*) FROM runs
-WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
-  AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
-  AND ($2::text[] IS NULL OR status = ANY ($2)
-       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
-          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
+SELECT count(*) FROM (
+    SELECT FROM runs
+    WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+      AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
+      AND ($2::text[] IS NULL OR status = ANY ($2)
+           OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+              SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
+    LIMIT 10001
+) counted;
 
 -- name: figures
 -- An app's runs in intervals of $5 seconds, of at most $6 runs, the newest.

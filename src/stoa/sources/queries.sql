@@ -34,7 +34,10 @@ WHERE s.org_id = $1 AND s.knowledgebase_id = $2 AND s.deleting IS NULL
 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_sources
-SELECT count(*) FROM knowledge_sources WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL;
+SELECT count(*) FROM (
+    SELECT FROM knowledge_sources
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL LIMIT 10001
+) counted;
 
 -- name: update_source
 -- NULL secrets keep the old ones.
@@ -94,15 +97,16 @@ SET cancel_requested = true, status = CASE status WHEN 'pending' THEN 'canceled'
 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running') RETURNING *;
 
 -- name: latest_syncs
-SELECT DISTINCT ON (source_id) * FROM knowledge_source_syncs
-WHERE org_id = $1 AND source_id = ANY ($2::uuid[])
-ORDER BY source_id, created_at DESC, id DESC;
+SELECT y.* FROM unnest($2::uuid[]) AS s (id) CROSS JOIN LATERAL (
+    SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = s.id
+    ORDER BY created_at DESC, id DESC LIMIT 1
+) y;
 
 -- name: list_syncs
 SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_syncs
-SELECT count(*) FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2;
+SELECT count(*) FROM (SELECT FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 LIMIT 10001) counted;
 
 -- name: list_failures
 -- Addresses that the last sync could not read.
@@ -111,7 +115,10 @@ WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL
 ORDER BY origin LIMIT $3 OFFSET $4;
 
 -- name: count_failures
-SELECT count(*) FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL;
+SELECT count(*) FROM (
+    SELECT FROM knowledge_source_entries
+    WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL LIMIT 10001
+) counted;
 
 -- name: due_sources
 -- Sources that are due, of all tenants; each is locked by one node.

@@ -134,7 +134,7 @@ class Field:
         """A node that is not started yet."""
         logs = self._disks[1].path if self._disks else self.home.parent
         log = logs / f"{self.home.name}-node-{place}.log"
-        settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning"}
+        settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning", **self.settings_of(place)}
         return Node(f"node {place}", dsn, self.home, self.model.url, log, settings)
 
     async def _open_database(self) -> list[str]:
@@ -146,6 +146,10 @@ class Field:
         # The first has the embedded database for its own; the others come by a road that can be blocked.
         self.ways = [None, *[await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(1, NODES)]]
         return [way.dsn if way else "" for way in self.ways]
+
+    def settings_of(self, _place: int) -> dict[str, str]:
+        """Of one node, beside those of all."""
+        return {}
 
     @property
     def _dsn(self) -> str:

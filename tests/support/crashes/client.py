@@ -26,10 +26,11 @@ class Client:
     approved_doubts: ClassVar[Counter[str]] = Counter()
     """Calls that somebody wants made again though they may have happened, by `n`: how often."""
 
-    run_seconds_max: ClassVar[float] = 240.0
-
     delays: ClassVar[tuple[float, ...]] = (0, 0.004, 0.02)
     """Seconds between the pieces of an answer: one of these for each answer."""
+    patience: ClassVar[tuple[int, int]] = (1, 9)
+    """After so many events a client hangs up and comes back: a number between these."""
+    run_seconds_max: ClassVar[float] = 240.0
 
     def __init__(self, number: int, field: "Field", model_id: str, dice: random.Random) -> None:
         self._number, self._field, self._model_id, self._dice = number, field, model_id, dice
@@ -107,7 +108,7 @@ class Client:
             for answer in self._answers:
                 if answer.done():
                     answer.result()
-            patience = self._dice.randint(1, 9) if not self._field.enough.is_set() else 1 << 30
+            patience = self._dice.randint(*self.patience) if not self._field.enough.is_set() else 1 << 30
             try:
                 async with self._field.node().client(6) as http:
                     if run_id and self._dice.random() < 0.8:
