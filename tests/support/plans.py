@@ -5,6 +5,7 @@ it, so a condition that the plan shows was written in the statement.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -21,6 +22,9 @@ _CONDITIONS: Final = (
     "Join Filter",
     "One-Time Filter",
 )
+
+
+_HASHED: Final = re.compile(r"([\w.\"]+) = \(hashed (SubPlan \d+)\)\.col(\d+)")
 
 
 async def plan_of(connection: asyncpg.Connection, statement: str) -> Mapping[str, Any]:
@@ -54,16 +58,36 @@ def scans_without(column: str, plan: Mapping[str, Any], tables: AbstractSet[str]
     }
     bound: set[str] = set()
     equal: list[tuple[str, str]] = []
-    for condition in (str(node[kind]) for node in found for kind in _CONDITIONS if kind in node):
+    # What a Bitmap Index Scan looks up, the heap scan above it has as its Recheck Cond, with OR where that is meant.
+    read = [node for node in found if node["Node Type"] != "Bitmap Index Scan"]
+    for condition in (str(node[kind]) for node in read for kind in _CONDITIONS if kind in node):
         for left, right in _equalities(condition):
             inside = [alias for alias in (_alias(column, left), _alias(column, right)) if alias in scans]
             if len(inside) == 2:
                 equal.append((inside[0], inside[1]))
             else:
                 bound.update(inside)
-    while grown := {end for pair in equal if bound & {*pair} for end in pair} - bound:
+    hashed = _hashed(column, found)
+    bound |= {inner for outer, inner in hashed if outer not in scans}
+    while (
+        grown := {end for pair in equal if bound & {*pair} for end in pair}
+        | {inner for outer, inner in hashed if outer in bound}
+    ) - bound:
         bound |= grown
     return [f"{table} {alias}" for alias, table in scans.items() if alias not in bound]
+
+
+def _hashed(column: str, found: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str | None, str]]:
+    """(outer, inner) of each subquery that PostgreSQL hashes: its rows are looked up by what the outer row has, and no
+    condition of its own says so."""
+    outputs = {str(node["Subplan Name"]): node.get("Output", ()) for node in found if "Subplan Name" in node}
+    pairs: list[tuple[str | None, str]] = []
+    for condition in (str(node[kind]) for node in found for kind in _CONDITIONS if kind in node):
+        for outer, name, place in _HASHED.findall(condition):
+            inner = _alias(column, outputs[name][int(place) - 1])
+            if inner is not None:
+                pairs.append((_alias(column, outer), inner))
+    return pairs
 
 
 def _equalities(condition: str) -> Iterator[tuple[str, str]]:

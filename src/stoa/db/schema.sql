@@ -924,6 +924,8 @@ BEGIN
     END LOOP;
 END $$;
 
+COMMENT ON FUNCTION public.widen_policies() IS 'Has the policies of all tables admit several projects. Called after each migration.';
+
 CREATE FUNCTION public.widened(p_condition text) RETURNS text
     LANGUAGE sql IMMUTABLE
     RETURN regexp_replace(regexp_replace(p_condition, '\((\w+) = stoa_project\(\)\)'::text, '((\1 = stoa_project()) OR (\1 = ANY (stoa_projects())))'::text, 'g'::text), '\((\w+) = \( SELECT stoa_project\(\) AS stoa_project\)\)'::text, '((\1 = (SELECT stoa_project())) OR (\1 = ANY (coalesce((SELECT stoa_projects()), ''{}''))))'::text, 'g'::text);

@@ -715,6 +715,18 @@ async def state(dsn: str) -> dict[str, Any]:
         await connection.close()
 
 
+async def narrow_policies(dsn: str) -> list[str]:
+    """Tables whose policy knows one project and not several."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(
+            "SELECT tablename FROM pg_policies WHERE qual LIKE '%stoa_project()%' AND qual NOT LIKE '%stoa_projects()%'"
+        )
+        return [row["tablename"] for row in rows]
+    finally:
+        await connection.close()
+
+
 async def test_a_large_index_has_a_table_of_its_own_and_loses_it_again(
     database: Database, index: Index, dsn: str
 ) -> None:
@@ -728,6 +740,7 @@ async def test_a_large_index_has_a_table_of_its_own_and_loses_it_again(
     await upkeep.tend()
     assert (await state(dsn))["own_table"]
     assert (await state(dsn))["hnsw"]
+    assert await narrow_policies(dsn) == [], "whoever sees several projects sees these vectors too"
     found = await ask(database, index, "", query, limit=10, explain=True)
     assert found.explain["semantic"]["method"] == "hnsw"
     assert (
