@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
+from tests.support.running import NO_AUTHORITIES
 from tests.support.targets import Target
 
 LONG = {"pieces": [f"w{number} " for number in range(2_000)], "delay": 0.05}
@@ -30,7 +31,10 @@ async def test_a_revoked_key_ends_its_streams_with_a_word(target: Target, script
         )
     )["data"]
     key_id, secret = await made_key(target)
-    async with httpx.AsyncClient(base_url=target.node.url, timeout=30) as stranger, target.node.client() as owner:
+    async with (
+        httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=target.node.url, timeout=30) as stranger,
+        target.node.client() as owner,
+    ):
         async with (
             stranger.stream(
                 "GET", f"/v1/runs/{run['id']}/stream", headers={"Authorization": f"Bearer {secret}"}

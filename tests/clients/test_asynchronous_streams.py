@@ -10,6 +10,7 @@ import pytest
 from stoa_client import AsyncStoa, RetryPolicy, StoaError
 from tests.support.client_cases import Told, cases, check, told
 from tests.support.client_results import KEY, change_of, error_of, nothing
+from tests.support.running import NO_AUTHORITIES
 from tests.support.scripted_stoa import CONVERSATION_ID, RUN_ID, ScriptedStoa
 
 
@@ -40,6 +41,6 @@ async def result(one: Told, http: httpx.AsyncClient) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", cases(), ids=[case["name"] for case in cases()])
 async def test_case(scripted: ScriptedStoa, case: dict[str, Any]) -> None:
-    async with httpx.AsyncClient() as http, asyncio.timeout(100):
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES) as http, asyncio.timeout(100):
         for one in told(scripted, case):
             check(one, await result(one, http))

@@ -10,6 +10,7 @@ import pytest
 from stoa_client import RetryPolicy, Stoa, StoaError
 from tests.support.client_cases import Told, cases, check, told
 from tests.support.client_results import KEY, change_of, error_of, nothing
+from tests.support.running import NO_AUTHORITIES
 from tests.support.scripted_stoa import CONVERSATION_ID, RUN_ID, ScriptedStoa
 
 
@@ -40,6 +41,6 @@ def result(one: Told, http: httpx.Client) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", cases(), ids=[case["name"] for case in cases()])
 def test_case(scripted: ScriptedStoa, case: dict[str, Any]) -> None:
-    with httpx.Client() as http:
+    with httpx.Client(verify=NO_AUTHORITIES) as http:
         for one in told(scripted, case, step=7):
             check(one, result(one, http))

@@ -13,6 +13,7 @@ from stoa.gateway import Capabilities
 from tests.conftest import Running, serving
 from tests.support.apps import deployed
 from tests.support.doubles import ScriptedModel, answer
+from tests.support.running import NO_AUTHORITIES
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ async def test_who_may_use_an_app(app_server: Running) -> None:
 async def test_a_public_app_needs_no_credential(app_server: Running) -> None:
     server = app_server
     app = await deployed(server, access_control={"access_type": "public"})
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as anybody:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url, timeout=30) as anybody:
         done = (await anybody.post(path(app), json={"input": {"input": "Hi"}})).json()["data"]
         assert done["status"] == "completed"
         assert (await anybody.get(path(app, f"/v1/runs/{done['id']}"))).json()["data"]["id"] == done["id"]

@@ -18,6 +18,7 @@ from tests.support.apps import deployed
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.graphs import flow, node
+from tests.support.running import NO_AUTHORITIES
 
 MARKDOWN = {"file_name": "report.md", "name": "Report", "kind": "markdown", "content": "# One"}
 
@@ -32,7 +33,7 @@ async def server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def anybody(server: Running) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url) as client:
         yield client
 
 

@@ -26,6 +26,7 @@ from stoa.access.types import OrgRole, ProjectRole
 from tests.conftest import Running
 from tests.support.owned import Owned, needed, owning
 from tests.support.routes import ROUTES
+from tests.support.running import NO_AUTHORITIES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/isolation.md"
@@ -186,7 +187,7 @@ async def strangers(shared_server: Running, owned: Owned) -> AsyncIterator[dict[
 
     def client(authorization: str | None) -> httpx.AsyncClient:
         headers = {"Authorization": authorization} if authorization is not None else {}
-        return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30)
+        return httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url, headers=headers, timeout=30)
 
     made_clients = {
         "none": [client(None), client("")],

@@ -19,6 +19,7 @@ from stoa.gateway import ModelError
 from stoa.kernel.metrics import SERIES_MAX, Counter, Histogram
 from tests.conftest import Running, serving
 from tests.support.doubles import FixedClock, ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.running import NO_AUTHORITIES
 
 TOKEN = "a token of sixteen letters at least"
 MESSAGES = "/v3/conversations/{conversation_id}/messages"
@@ -232,7 +233,7 @@ async def test_who_may_read(
     async with serving(dsn, tmp_path, ScriptedModel(), **settings) as server:
         if settings.get("metrics_token"):
             assert (await server.client.get("/metrics")).status_code == 401
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url) as client:
             raw = {name: text.encode("latin-1") for name, text in headers.items()}
             response = await client.get("/metrics", headers=raw)
             assert response.status_code == status, response.text

@@ -150,7 +150,7 @@ async def root_of(server: Running, host: str) -> str:
     return str((await server.call("POST", "/v1/knowledgebases", 201, json={"name": "Documented"}))["data"]["url"])
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize(("host", "cases_min"), [("api", 8_000), ("kb", 100)])
 async def test_the_document_is_true(shared_server: Running, host: str, cases_min: int) -> None:
     """At the bounds of every parameter and field, and beyond them."""
@@ -167,6 +167,9 @@ async def test_the_document_is_true(shared_server: Running, host: str, cases_min
 async def test_the_document_is_true_of_any_input(shared_server: Running, tmp_path: Path, host: str) -> None:
     """In a process of its own: it is a synchronous client, and this process serves."""
     root = await root_of(shared_server, host)
+    (
+        await shared_server.client.get(f"{root}/openapi.json")
+    ).raise_for_status()  # Made once; the program waits ten seconds.
     command = [
         str(Path(sys.executable).parent / "schemathesis"),
         "run",
@@ -179,6 +182,7 @@ async def test_the_document_is_true_of_any_input(shared_server: Running, tmp_pat
         str(EXAMPLES_MAX),
         "--seed",
         "20261123",
+        # One: in two threads, Python 3.11 fails to parse ("AST constructor recursion depth mismatch").
         "--workers",
         "1",
         "--request-timeout",

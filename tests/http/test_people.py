@@ -18,6 +18,7 @@ from stoa.kernel.clock import SystemClock
 from stoa.kernel.errors import Conflict, NotFound, RateLimited, Unauthorized
 from stoa.kernel.ids import RandomIds
 from tests.conftest import Running
+from tests.support.running import NO_AUTHORITIES
 
 PASSWORD = "correct horse battery"
 QUICK = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -35,7 +36,9 @@ async def people(running: Running) -> AsyncIterator[tuple[Users, Tokens]]:
 class Person:
     def __init__(self, running: Running, token: str) -> None:
         self.token = token
-        self.client = httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        self.client = httpx.AsyncClient(
+            verify=NO_AUTHORITIES, base_url=running.url, headers={"Authorization": f"Bearer {token}"}, timeout=30
+        )
 
     async def call(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
         response = await self.client.request(method, path, **options)
@@ -182,7 +185,7 @@ async def test_conversations_are_their_users_and_nobody_elses(running: Running, 
     await ada.call("GET", f"/v1/conversations/{keys}", 404)
     assert (await boss.call("GET", "/v1/doctor"))["data"]["broken"] == 0
     ticket = (await ada.call("POST", f"/v1/runs/{run}/stream-tickets", 201))["data"]["ticket"]
-    async with httpx.AsyncClient(base_url=running.url) as nobody:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=running.url) as nobody:
         assert (await nobody.get(f"/v1/runs/{run}/stream?ticket={ticket}")).status_code == 200
     receipt = (await ada.call("DELETE", f"/v1/conversations/{mine}"))["deletion_id"]
     await ada.call("GET", f"/v1/deletions/{receipt}")
@@ -267,7 +270,7 @@ async def test_an_invitation_opens_once(running: Running, person: Any) -> None:
     listed = await running.call("GET", f"/v1/orgs/{org}/invitations")
     assert again["token"] not in str(listed)
     body = {"token": invited["token"], "first_name": "Eve", "password": PASSWORD}
-    async with httpx.AsyncClient(base_url=running.url, timeout=30) as nobody:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=running.url, timeout=30) as nobody:
         path = "/v1/invitations/accept"
         assert (await nobody.post(path, json=body)).status_code == 404  # The first token opens nothing any more.
         body["token"] = again["token"]

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Running
 from tests.support.apps import deployed
 from tests.support.routes import NOWHERE, ROUTES, Route
+from tests.support.running import NO_AUTHORITIES
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {
@@ -475,7 +476,9 @@ async def shared(shared_server: Running) -> AsyncIterator[Running]:
     APP["id"] = (await deployed(shared_server, name="Refusals"))["id"]
     made = await shared_server.call("POST", f"/apps/{APP['id']}/v1/connect/tokens", json={"user_id": "u"})
     headers = {"Authorization": f"Bearer {made['token']}"}
-    async with httpx.AsyncClient(base_url=shared_server.url, headers=headers, timeout=30) as connecting:
+    async with httpx.AsyncClient(
+        verify=NO_AUTHORITIES, base_url=shared_server.url, headers=headers, timeout=30
+    ) as connecting:
         CONNECTING["client"] = connecting
         yield shared_server
 

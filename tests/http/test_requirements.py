@@ -18,6 +18,7 @@ from tests.support.apps import deployed
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.providers import provider
+from tests.support.running import NO_AUTHORITIES
 from tests.support.services import Service
 
 HI = {"input": {"input": "Hi"}}
@@ -208,7 +209,7 @@ async def test_who_has_no_key_speaks_for_no_user(shared: Running, app: dict[str,
     await connect(server, app, requirement, "u-1", "mine")
     await server.call("PATCH", f"/v1/apps/{app['id']}", json={"access_control": {"access_type": "public"}})
     host = f"/apps/{app['id']}"
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as anybody:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url, timeout=30) as anybody:
         done = await anybody.post(f"{host}/v1/runs", json={**HI, "user_id": "u-1"})
         assert done.json()["data"]["status"] == "completed"
         assert service.asked == [], "the tool was withheld"
@@ -303,7 +304,10 @@ async def test_authorization_at_a_real_provider(
     assert "oauth2/authorize" in refused["error"]["details"]["type"]
     begin = f"{server.url}/v1/connect/requirements/{requirement['id']}/oauth2/authorize"
     failed, connected = "/connect?result=failed", "/connect?result=connected"
-    async with httpx.AsyncClient(timeout=30) as browser, httpx.AsyncClient(timeout=30) as stranger:
+    async with (
+        httpx.AsyncClient(verify=NO_AUTHORITIES, timeout=30) as browser,
+        httpx.AsyncClient(verify=NO_AUTHORITIES, timeout=30) as stranger,
+    ):
         sent = (await browser.post(begin, headers=headers)).json()["data"]["url"]
         asked = parse_qs(urlsplit(sent).query)
         assert asked["code_challenge_method"] == ["S256"]

@@ -19,6 +19,7 @@ from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, Step, answer, calling
 from tests.support.knowledge import TRAVEL, base_of, settled, upload
 from tests.support.pictures import DOT
+from tests.support.running import NO_AUTHORITIES
 
 MODEL = "stoa-extractive"
 WEATHER: Any = {
@@ -30,7 +31,7 @@ WEATHER: Any = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def client(shared_server: Running) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{shared_server.url}/openai/v1", api_key=FIRST_KEY, max_retries=0) as made:
         yield made
@@ -423,7 +424,9 @@ async def test_the_same_routes_on_the_routers_own_host(shared_server: Running) -
     says(shared_server, answer("Hello."))
     port = shared_server.url.rpartition(":")[2]
     async with httpx.AsyncClient(
-        base_url=shared_server.url, headers={"Authorization": f"Bearer {FIRST_KEY}", "Host": f"router.localhost:{port}"}
+        verify=NO_AUTHORITIES,
+        base_url=shared_server.url,
+        headers={"Authorization": f"Bearer {FIRST_KEY}", "Host": f"router.localhost:{port}"},
     ) as other:
         made = await other.post("/v1/responses", json={"model": MODEL, "input": "Hi"})
         assert made.json()["status"] == "completed"
@@ -498,17 +501,19 @@ async def test_strangers_find_nothing(shared_server: Running, client: openai.Asy
     assert (await client.responses.retrieve(made.id)).output_text == "Secret."
 
 
-async def test_what_is_not_stored_goes(running: Running) -> None:
+async def test_what_is_not_stored_goes(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data of `store: false` is deleted by any node, a minute after the end."""
-    says(running, answer("Gone soon."))
-    made = await running.call("POST", "/openai/v1/responses", json={"model": MODEL, "input": "Hi", "store": False})
-    run = (await running.call("GET", f"/v1/runs/{made['id'][5:]}"))["data"]
-    database = await asyncpg.connect(running.dsn)
-    await database.execute("UPDATE runs SET ended_at = now() - interval '61 seconds'")
-    await database.close()
-    async with asyncio.timeout(60):
-        while (await running.client.get(f"/v1/conversations/{run['conversation_id']}")).status_code != 404:
-            await asyncio.sleep(0.5)
+    monkeypatch.setattr("stoa.dialects.worker.SECONDS", 0.5)
+    async with serving(dsn, tmp_path, ScriptedModel([answer("Gone soon.")])) as server:
+        body = {"model": MODEL, "input": "Hi", "store": False}
+        made = await server.call("POST", "/openai/v1/responses", json=body)
+        run = (await server.call("GET", f"/v1/runs/{made['id'][5:]}"))["data"]
+        database = await asyncpg.connect(server.dsn)
+        await database.execute("UPDATE runs SET ended_at = now() - interval '61 seconds'")
+        await database.close()
+        async with asyncio.timeout(60):
+            while (await server.client.get(f"/v1/conversations/{run['conversation_id']}")).status_code != 404:
+                await asyncio.sleep(0.1)
 
 
 RESOURCE = [

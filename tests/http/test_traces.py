@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedModel
+from tests.support.running import NO_AUTHORITIES
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RESOLVED = {"Host": "collector.localhost"}
@@ -138,7 +139,7 @@ async def test_what_the_database_cannot_hold_is_replaced_and_the_rest_kept(share
 async def test_who_may_send_and_read(shared_server: Running) -> None:
     body = {"runs": [run()]}
     await shared_server.call("POST", "/v1/traces", 401, json=body)  # The first key is organization-wide.
-    async with httpx.AsyncClient(base_url=shared_server.url) as stranger:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=shared_server.url) as stranger:
         assert (await stranger.post("/v1/traces", json=body)).status_code == 401
     reader = await project_key(shared_server, permissions=["traces:read"])
     await shared_server.call("POST", "/v1/traces", 403, json=body, headers=reader)

@@ -18,6 +18,7 @@ from tests.conftest import Running, serving
 from tests.support.apps import deployed
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
+from tests.support.running import NO_AUTHORITIES
 
 
 class SetClock(SystemClock):
@@ -209,7 +210,7 @@ async def test_a_webhook_takes_each_delivery_once(server: Running, app: str) -> 
     hook = await create(server, app, provider="webhook", config={}, input_transformer=transformer)
     path = hook["webhook_url"].removeprefix(server.url)
     delivery: dict[str, Any] = {"json": {"issue": {"title": "It is broken"}}, "headers": {"X-GitHub-Delivery": "d-1"}}
-    async with httpx.AsyncClient(base_url=server.url) as sender:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url) as sender:
         assert "activate" in (await sender.post(path, **delivery)).json()["error"]["message"]  # A draft.
         await server.call("POST", f"/v1/apps/{app}/triggers/{hook['id']}/activate")
         answers = await asyncio.gather(*(sender.post(path, **delivery) for _ in range(20)))
@@ -252,7 +253,7 @@ async def test_a_signed_webhook_takes_its_senders_deliveries_alone(server: Runni
     body = b'{"input": "Hi"}'
     made = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     url = f"/v1/apps/{app}/triggers/{hook['id']}"
-    async with httpx.AsyncClient(headers={"Content-Type": "application/json"}) as sender:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, headers={"Content-Type": "application/json"}) as sender:
         signed = {"X-Hub-Signature-256": f"sha256={made}"}
         assert (await sender.post(hook["webhook_url"], content=body, headers=signed)).status_code == 202
         assert (await sender.post(hook["webhook_url"], content=body + b" ", headers=signed)).status_code == 401
@@ -310,7 +311,7 @@ async def test_name_and_provider_never_change(server: Running, app: str) -> None
 async def test_an_event_loses_its_payload_with_its_run(server: Running, app: str) -> None:
     """What a deletion removes is in no log; the delivery stays known."""
     hook = await active(server, app, provider="webhook", config={})
-    async with httpx.AsyncClient() as sender:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES) as sender:
         sent = {"json": {"input": "The secret"}, "headers": {"webhook-id": "w"}}
         await sender.post(hook["webhook_url"], **sent)  # type: ignore[arg-type]
         event = (await events(server, hook, 1, "accepted"))[0]

@@ -4,13 +4,13 @@ from typing import Any
 
 import httpx
 
-from tests.support.running import Running
+from tests.support.running import NO_AUTHORITIES, Running
 
 
 async def key_of(server: Running, **limits: Any) -> tuple[str, httpx.AsyncClient]:
     made = (await server.call("POST", "/v1/access-keys", 201, json={"name": "limited", **limits}))["data"]
     return made["id"], httpx.AsyncClient(
-        base_url=server.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=30
+        verify=NO_AUTHORITIES, base_url=server.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=30
     )
 
 

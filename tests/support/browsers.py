@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.running import FIRST_KEY, Running
+from tests.support.running import FIRST_KEY, NO_AUTHORITIES, Running
 
 
 def browser(running: Running) -> httpx.AsyncClient:
     """Without a key; with the headers that a browser sends from a page of this server."""
     headers = {"Accept": "text/html", "Origin": running.url, "Sec-Fetch-Site": "same-origin"}
-    return httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30)
+    return httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=running.url, headers=headers, timeout=30)
 
 
 async def sign_in(client: httpx.AsyncClient, key: str = FIRST_KEY, **fields: str) -> httpx.Response:

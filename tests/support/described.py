@@ -26,6 +26,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+REQUEST = {"method", "url", "headers", "params", "json", "data", "files", "cookies"}
+"""What a request is made of, of all that a transport of schemathesis takes."""
 ANSWER_SECONDS_MAX = 20.0
 # Other methods on the same paths are in the table of refusals; here they would be a sixth of all requests.
 CONFIG = {"phases": {"coverage": {"unexpected-methods": []}}}
@@ -44,7 +46,7 @@ class Conformance:
 async def conformance(client: httpx.AsyncClient, root: str, document: dict[str, Any], excluded: str) -> Conformance:
     """`client` has the credential. `excluded` is a pattern of paths that are not asked."""
     schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(CONFIG))
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [one.ok() for one in schema.get_all_operations()]
     found = Conformance()
     for operation in in_order(one for one in operations if not re.search(excluded, one.path)):
         for case in cases(schema, operation):
@@ -88,9 +90,6 @@ async def sent(client: httpx.AsyncClient, root: str, case: Any) -> httpx.Respons
         if prepared.method == "DELETE":
             record_delete_attempt(pool, case, answer.status_code)
     return answer
-
-
-REQUEST = {"method", "url", "headers", "params", "json", "data", "files", "cookies"}
 
 
 def raw(value: str | bytes) -> bytes:

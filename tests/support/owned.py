@@ -11,7 +11,7 @@ import httpx
 
 from stoa.access.rules import digest, new_secret
 from tests.support.apps import deployed
-from tests.support.running import Running
+from tests.support.running import NO_AUTHORITIES, Running
 from tests.support.transfers import made_up
 
 
@@ -164,7 +164,7 @@ async def owning(server: Running) -> AsyncGenerator[Owned]:
         "version": skill["latest_version_id"],
     }
     strangers = [
-        httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {token}"})
+        httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url, headers={"Authorization": f"Bearer {token}"})
         for token in (stranger, sibling)
     ]
     yield Owned(ids, strangers)

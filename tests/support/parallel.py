@@ -25,12 +25,28 @@ WORKERS_MAX = 8  # Each has a PostgreSQL and at times four nodes; beyond this, m
 LEFTOVER_SECONDS_MAX = 10.0
 
 SECONDS = {
-    "tests/http/test_openapi.py": 6.0,  # A fuzzer tries every route.
+    "tests/http/test_openapi.py": 5.0,  # Every bound of every field.
+    "tests/http/test_refusals.py": 0.03,
+    "tests/http/test_event_loop.py": 5.0,
+    "tests/http/test_field_tools.py": 1.0,
+    "tests/http/test_isolation_matrix.py": 28.0,
+    "tests/http/test_knowledge_faults.py": 3.5,
+    "tests/http/test_ocr.py": 2.5,
+    "tests/http/test_responses.py": 1.5,
+    "tests/http/test_sources.py": 1.0,
     "tests/crash/": 12.0,
+    "tests/e2e/test_accessible.py": 12.0,
     "tests/e2e/": 4.0,
-    "tests/cluster/": 3.0,
+    "tests/cluster/": 3.5,
+    "tests/attack/test_outbound.py": 0.25,
     "tests/attack/": 2.0,
-    "tests/docs/": 1.0,
+    "tests/docs/test_readme.py": 0.25,
+    "tests/docs/": 5.0,
+    "tests/console/test_documentation.py": 0.02,
+    "tests/ports/test_embedder.py": 2.0,
+    "tests/ports/test_provider_wires.py": 0.02,
+    "tests/slice/db/": 2.0,
+    "tests/slice/doctor/": 0.8,
     "tests/slice/": 0.5,
     "tests/http/": 0.3,
     "tests/unit/": 0.05,
