@@ -155,7 +155,7 @@ async def test_every_statement_asks_for_one_organization(template: asyncpg.Conne
         ("SELECT 1 FROM runs WHERE (org_id, id) = ($1, $2)", []),
         (
             "SELECT 1 FROM runs r WHERE org_id = $1 AND ($2::boolean OR EXISTS (SELECT FROM messages m"
-            + " WHERE m.org_id = r.org_id AND m.run_id = r.id))",
+             " WHERE m.org_id = r.org_id AND m.run_id = r.id))",
             [],
         ),
     ],
