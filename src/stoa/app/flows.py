@@ -1,4 +1,4 @@
-"""Flows between apps, which keep them, runs, which run them, and conversations, in which they are tried out."""
+"""Connects the slices that handle flows: apps store them, runs execute them, conversations try them out."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Opens every slice's component, in the order in which they lend to one another."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -95,7 +95,7 @@ async def open_slices(
         talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
-        dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
+        dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen, settings.cors_origins))
         usage = await enter(usage_component.open_component(kit))
         exports = traces_component.Exporting(outbound, models.gateway.vault, choices.trace_endpoint(settings))
         days, apps_of = settings.traces_retention_days, deployed.apps
@@ -138,6 +138,7 @@ def _open_dialects(
     models: Models,
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
+    origins: Collection[str],
 ) -> AbstractAsyncContextManager[Component]:
     slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
     worker = talking.runs.worker
@@ -148,7 +149,7 @@ def _open_dialects(
         slugs.model_of,
         lambda: worker.draining,
     )
-    return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named)
+    return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named, origins)
 
 
 def _open_triggers(

@@ -1,4 +1,4 @@
-"""The JSON shape of an agent: what a conversation's model is told, and what it may call."""
+"""The JSON shape of an agent: the instructions of a conversation's model, and the tools that it may call."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -81,7 +81,7 @@ class SkillIn(Body):
 
 
 class AgentIn(Body):
-    """What the model is told, what it may call, and how far it may go.
+    """The model's instructions, the tools that it may call, and its limits.
 
     `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
     `memory` false shows nothing of what was said before; left out, the model reads the conversation so far. `skills`

@@ -27,20 +27,20 @@ class Recalling:
             if await tx.fetchval(SQL.memory_of_project, org_id, project_id, memory_id) is None:
                 return ()
             found = await store.list_items(tx, org_id, memory_id, scope, PageRequest(page_size=limit))
-        return [said for one in reversed(found) if (said := _utterance(one)).role]
+        return [utterance for one in reversed(found) if (utterance := _utterance(one)).role]
 
-    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, said: Conversed) -> None:
+    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, exchange: Conversed) -> None:
         """In the transaction that stores the answer, so that it is there once, whoever dies. Nothing where the memory
         is gone."""
-        if await tx.fetchval(SQL.memory_of_project, org_id, project_id, said.memory_id) is None:
+        if await tx.fetchval(SQL.memory_of_project, org_id, project_id, exchange.memory_id) is None:
             return
-        await tx.execute(SQL.lock_user, said.memory_id, said.user_id)
+        await tx.execute(SQL.lock_user, exchange.memory_id, exchange.user_id)
         items = [
-            (uuid5(run_id, f"memory {said.key} {number}"), NewItem(said.user_id, said.session_id, message))
-            for number, message in enumerate(said.messages)
+            (uuid5(run_id, f"memory {exchange.key} {number}"), NewItem(exchange.user_id, exchange.session_id, message))
+            for number, message in enumerate(exchange.messages)
         ]
-        await store.insert_items(tx, org_id, project_id, said.memory_id, items, run_id)
-        await tx.execute(SQL.delete_oldest_items, org_id, said.memory_id, said.user_id, rules.ITEMS_MAX)
+        await store.insert_items(tx, org_id, project_id, exchange.memory_id, items, run_id)
+        await tx.execute(SQL.delete_oldest_items, org_id, exchange.memory_id, exchange.user_id, rules.ITEMS_MAX)
 
     async def forget(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, tuple[int, int]]:
         """What the runs of a conversation remembered, which are deleted next. Gives rows and bytes per table."""

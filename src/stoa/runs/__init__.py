@@ -18,7 +18,18 @@ from stoa.runs.ports import CheckRequirements
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
-from stoa.runs.types import GraphStart, Input, Moved, Publication, RequestType, Run, RunStatus, SendMessage, Trial
+from stoa.runs.types import (
+    DialectFilter,
+    GraphStart,
+    Input,
+    Moved,
+    Publication,
+    RequestType,
+    Run,
+    RunStatus,
+    SendMessage,
+    Trial,
+)
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 from stoa.runs.workflow.advice import advice
@@ -35,6 +46,7 @@ __all__ = [
     "CheckRequirements",
     "Context",
     "Credential",
+    "DialectFilter",
     "GraphStart",
     "Input",
     "KnowledgeTool",

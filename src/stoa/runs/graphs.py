@@ -1,4 +1,4 @@
-"""The graph that a run is of: found, read once, and given what its nodes work with."""
+"""Loads the graph of a run, parses it once, and gives its nodes the models, tools and bases that they name."""
 
 import asyncio
 from collections import OrderedDict
