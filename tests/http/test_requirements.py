@@ -104,6 +104,9 @@ async def test_a_workflow_s_requirements(shared: Running, app: dict[str, Any]) -
     assert (await server.call("GET", f"{url}/{made['id']}"))["data"] == made
     assert made["spec"]["fields"] == ["token"]
     assert made["optional"] is False
+    below = await require(server, app, name="again", spec={"type": made["spec"]["type"], "data": made["spec"]})
+    assert below["spec"] == made["spec"], "what our own answers show is taken"
+    await server.call("DELETE", f"{url}/{below['id']}")
     changed = {"form": {"title": "CRM"}, "optional": True}
     updated = (await server.call("PUT", f"{url}/{made['id']}", json=changed))["data"]
     assert (updated["form"], updated["optional"]) == ({"title": "CRM"}, True)

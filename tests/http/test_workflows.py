@@ -99,7 +99,11 @@ LLM = {"type": "dynamiq.nodes.llms.OpenAI", "model": "gpt-5"}
         ({"agent": {"tools": ["none-such"]}}, "flow.agent.tools[0]", "none-such"),
         ({"agent": {"instruction": "x"}}, "flow.agent.instruction", "did you mean instructions?"),
         (graph({"id": "x", "type": "dynamiq.nodes.tools.Tavily"}), "flow.nodes[1].type", "dynamiq.nodes.tools.Tavily"),
-        (graph({"id": "x", "type": "dynamiq.nodes.tools.Python"}), "flow.nodes[1].type", "Python"),
+        (
+            graph({"id": "x", "type": "dynamiq.nodes.tools.Python", "code": "def run(x): return x"}),
+            "flow.nodes.x",
+            "STOA_SANDBOX",
+        ),
         (graph({"id": "x", "type": "dynamiq.nodes.agents.Agent"}), "flow.nodes[1].llm", "required"),
         (
             graph(

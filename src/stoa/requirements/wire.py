@@ -1,7 +1,7 @@
 """The JSON shapes of requirements (contract section 5.1)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -139,13 +139,20 @@ class SentWire(Wire):
     url: str
 
 
+def _flat(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As it is stored: what stands below `data`, where our answers show it, stands beside `type`."""
+    below = spec.get("data")
+    beside = {name: one for name, one in spec.items() if name != "data"}
+    return {**cast("Mapping[str, Any]", below), **beside} if isinstance(below, Mapping) else spec
+
+
 def new_requirement(body: CreateRequirement) -> NewRequirement:
     return NewRequirement(
         body.name,
         RequirementType(body.type),
         body.form.title,
         body.form.description,
-        body.spec,
+        _flat(body.spec),
         body.client_secret,
         body.optional,
     )

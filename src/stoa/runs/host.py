@@ -1,7 +1,7 @@
 """The Runs API of an app on its own host (contract section 5)."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final, Literal, Protocol
 from uuid import UUID
 
@@ -35,7 +35,7 @@ from stoa.runs.api import SORTABLE, OpenStream, statuses_of
 from stoa.runs.ports import AppProjects, CheckRequirements, Uploads
 from stoa.runs.rules import ACTIVE
 from stoa.runs.service import Runs
-from stoa.runs.types import AppStart, Run, RunFilter, SendMessage
+from stoa.runs.types import AppStart, Run, RunFilter, RunStatus, SendMessage
 
 SEQUENCE_MAX: Final = 2**31 - 1
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -161,6 +161,12 @@ class AppRuns:
         return Data(data=app_wire.app_run(run, asked.get(run.id, ())))
 
 
+def begun(run: Run) -> Run:
+    """A run as the request that began it left it, however far it has come since."""
+    nothing: dict[str, Any] = dict.fromkeys(("output", "error", "usage", "ended_at", "result"))
+    return replace(run, status=RunStatus.CREATED, **nothing)
+
+
 def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
     router = Routes(tags=["app"])
     running = gate("apps:run")
@@ -212,7 +218,7 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
         async with forms.read(request, app_wire.StartRun, ("input",)) as (body, files):
             run = await app_runs.start(caller, body, files, idempotency_key)
         if body.background:
-            return await app_runs.answered(caller, await app_runs.runs.get(caller.principal, run.id), 202)
+            return await app_runs.answered(caller, begun(await app_runs.runs.get(caller.principal, run.id)), 202)
         if body.stream:
             return app_runs.reading.open_stream(caller.principal, run.id)
         return await app_runs.answered(caller, await app_runs.runs.ended(caller.principal, run.id))

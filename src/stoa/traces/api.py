@@ -1,7 +1,7 @@
 """The reading of traces, of a project and of an app, and what a project says of them (contract sections 6 and 9)."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -202,7 +202,7 @@ def of_app(which: Filter, app_id: UUID, project_id: UUID) -> Filter:
     return replace(which, source_id=str(app_id), project_id=project_id)
 
 
-def _paging(
+async def _paging(
     page: Page = 1,
     page_size: PageSize = PAGE_SIZE_DEFAULT,
     cursor: Annotated[str | None, Query(max_length=CURSOR_CHARACTERS_MAX, description=ABOUT_CURSORS)] = None,
@@ -212,8 +212,8 @@ def _paging(
     return PageRequest(page, page_size, cursor=cursor)
 
 
-def _filter() -> Callable[..., Filter]:
-    def chosen(
+def _filter() -> Callable[..., Awaitable[Filter]]:
+    async def chosen(
         project_id: UUID | None = None,
         started_from: Annotated[AwareDatetime | None, Query(alias="started_at:gte")] = None,
         started_to: Annotated[AwareDatetime | None, Query(alias="started_at:lte")] = None,

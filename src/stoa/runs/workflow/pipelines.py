@@ -1,39 +1,43 @@
 """What is wrong with the embedders of a graph: they give no vectors, so nothing may want one. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stoa.kernel.json_paths import PathError
 from stoa.runs.workflow.graph import Graph, GraphNode
-from stoa.runs.workflow.paths import nodes_of
+from stoa.runs.workflow.paths import field
 
 _READERS: Final = ("retrievers", "writers")
+_TEXT: Final = ("output", "query")
+"""What of a text embedder's result anything may read: the text itself."""
 
 
 def pipeline_problems(graph: Graph) -> Mapping[str, str]:
     """By the node that would read a vector."""
     problems: dict[str, str] = {}
     embedders = {one.node.id for one in graph.nodes if one.type.group == "embedders"}
-    if not embedders:
-        return problems
-    for one in graph.nodes:
+    for one in graph.nodes if embedders else ():
         if one.type.group in _READERS:
             continue
-        read = {edge.node for edge in one.depends} | _named(one)
-        for embedder in sorted(read & embedders):
+        if embedder := next((name for name in _wanted(one) if name in embedders), None):
             problems[f"flow.nodes.{one.key}"] = (
                 f"(node {one.node.title!r}) reads the embedder {embedder!r}, which gives no vectors here: a knowledge"
-                " base embeds texts itself, so only a retriever or a writer of it may stand behind an embedder"
+                " base embeds texts itself, so only a retriever or a writer of it may read an embedder"
             )
     return problems
 
 
-def _named(one: GraphNode) -> set[str]:
+def _wanted(one: GraphNode) -> Sequence[str]:
+    """The nodes of whose results more than the text is read. Without a transformer it is all of each that it waits
+    for."""
     transformer = one.node.input_transformer
-    found: set[str] = set()
-    for value in ((transformer.selector if transformer else None) or {}).values():
+    if transformer is None or not transformer.selector or transformer.path:
+        return sorted(edge.node for edge in one.depends)
+    found: list[str] = []
+    for value in transformer.selector.values():
         try:
-            found |= set(nodes_of(value)) if isinstance(value, str) else set()
+            paths = field(value).paths
         except PathError:
             continue  # It was named where it was compiled.
+        found += [path.names[0] for path in paths if path.names and tuple(path.names[1:3]) != _TEXT]
     return found

@@ -114,6 +114,8 @@ def test_nothing_may_want_a_vector() -> None:
         node("output", "end", "find", pick={"vector": "$.e.output.embedding"}),
     )
     assert list(pipeline_problems(read(far))) == ["flow.nodes.end"]
+    text = flow(node("embed_text", "e", "start"), node("output", "end", "e", pick={"asked": "$.e.output.query"}))
+    assert not pipeline_problems(read(text)), "the text itself is there to be read"
     assert not pipeline_problems(read(indexing()))
 
 
