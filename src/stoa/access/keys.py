@@ -1,4 +1,4 @@
-"""What becomes of an access key after it was made: changed, rotated, and who uses it. One transaction per method."""
+"""Access keys after they were made: changing them, rotating them, listing who uses them. One transaction per method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

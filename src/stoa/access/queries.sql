@@ -55,7 +55,7 @@ SELECT * FROM access_keys WHERE org_id = $1 AND id = $2;
 SELECT * FROM access_keys WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_keys
-SELECT count(*) FROM access_keys WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM access_keys WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: share_org
 -- Locks the organization against a revocation of keys: a key cannot make another one while it is being revoked.
@@ -118,7 +118,7 @@ SELECT * FROM projects WHERE org_id = $1 AND id = $2;
 SELECT * FROM projects WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_projects
-SELECT count(*) FROM projects WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM projects WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: update_project
 -- $7 says whether $6, how long conversations are kept, is meant.

@@ -43,7 +43,7 @@ async def open_component(
             HostKind.API: [
                 agui_routes(threads, streams, kit.gate),
                 ui_message_routes(threads, streams, kit.gate),
-                a2a_routes(Tasks(beginning, streams), named, streams.admit, kit.gate),
+                a2a_routes(Tasks(beginning, streams, threads), named, streams.admit, kit.gate),
             ],
         },
         around={HostKind.ROUTER: partial(Resumable, gate=kit.gate)},

@@ -185,6 +185,8 @@ class Backup(BaseModel):
     key_file: Path | None = None
     include_secret_key: bool = False
     """Puts `secret.key` into encrypted backups."""
+    files: bool = False
+    """Copies the files of a bucket too; those of the data directory are always in a backup."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Backup":
