@@ -397,7 +397,12 @@ class Campaign:
         return total
 
     async def healthy(self) -> None:
-        doctor = (await self.http.get("/v1/doctor", headers=_bearer(KEY))).json()["data"]
+        """On a busy machine the doctor may stop before its last check; it is asked again then."""
+        for _ in range(DOCTORS_MAX):
+            doctor = (await self.http.get("/v1/doctor", headers=_bearer(KEY))).json()["data"]
+            assert not doctor["broken"], doctor
+            if doctor["complete"]:
+                break
         assert doctor["healthy"], doctor
 
     async def audit(self) -> None:
@@ -442,6 +447,7 @@ class Campaign:
         assert off <= TOLERANCE, (dict(line), exchange.billed, exchange.sent)
 
 
+DOCTORS_MAX: Final = 10
 _RESUMABLE: Final = "/router/v1/chat/completions"
 
 
