@@ -47,7 +47,10 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
         if options.gateway:
             every = options.every or (1 if options.long else 23)
             data = options.home or Path(home) / "data"
-            report = asyncio.run(gateway_campaign(data, seed=options.seed, every=every, at_once=200, kills=6))
+            seconds_max = options.minutes * 60
+            report = asyncio.run(
+                gateway_campaign(data, seed=options.seed, every=every, at_once=200, kills=6, seconds_max=seconds_max)
+            )
             print(json.dumps(report.as_json(), indent=1))
             raise SystemExit(0)
         if options.failover:

@@ -8,7 +8,9 @@ reserved, no call is made again after its first byte, and two answers are never 
 import asyncio
 import itertools
 import json
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -77,17 +79,22 @@ class Report:
     settled_seconds_max: float = 0.0
     """From a kill of the server until its calls were on the bill, the new server's start included."""
     resumed: int = 0
+    complete: bool = True
+    """Whether there was time for every fault."""
 
     def as_json(self) -> dict[str, Any]:
         numbers = {name: getattr(self, name) for name in ("calls", "lines", "exact", "estimated", "resumed")}
         worst, settled = round(self.worst, 4), round(self.settled_seconds_max, 2)
-        return {"faults": dict(self.faults), **numbers, "worst": worst, "settled_seconds_max": settled}
+        more = {"worst": worst, "settled_seconds_max": settled, "complete": self.complete}
+        return {"faults": dict(self.faults), **numbers, **more}
 
 
 class Campaign:
     def __init__(self, home: Path, seed: int) -> None:
         self.home = home
         self.random = random.Random(seed)
+        self.until = math.inf
+        """When (time.monotonic) the part of the campaign that is under way ends, whatever is left of it."""
         self.providers = {"alpha": WireProvider("alpha", "openai"), "beta": WireProvider("beta", "anthropic")}
         self.report = Report()
         self._numbers = itertools.count()
@@ -161,15 +168,24 @@ class Campaign:
 
     # --- the provider dies ------------------------------------------------------------------------------------------
     async def providers_die(self, kinds: Iterable[Kind], every: int) -> None:
-        for kind in kinds:
-            for number, at in enumerate(self.cuts(kind, every)):
-                if number % CLEAN_EVERY == 0:
-                    await self.clean()
-                name, body = self.new_call(kind)
-                self.providers[kind.first].fates[name] = Fate(at)
-                status, text = await self.whole(kind, name, body)
-                self.report.faults["provider"] += 1
-                self._check_seam(kind, name, status, text)
+        places = [(kind, at) for kind in kinds for at in self.cuts(kind, every)]
+        self.random.shuffle(places)  # So that a part of them is of all.
+        for number, (kind, at) in enumerate(places):
+            if self.over():
+                break
+            if number % CLEAN_EVERY == 0:
+                await self.clean()
+            name, body = self.new_call(kind)
+            self.providers[kind.first].fates[name] = Fate(at)
+            status, text = await self.whole(kind, name, body)
+            self.report.faults["provider"] += 1
+            self._check_seam(kind, name, status, text)
+
+    def over(self) -> bool:
+        """Whether the time for this part is over; the report says so."""
+        ended = time.monotonic() > self.until
+        self.report.complete = self.report.complete and not ended
+        return ended
 
     def _check_seam(self, kind: Kind, name: str, status: int, text: str) -> None:
         first, second = (self.providers[one].log.get(name) for one in (kind.first, kind.second))
@@ -200,6 +216,8 @@ class Campaign:
         _, body = self.new_call(kind)
         size = len(self._request(kind, "c0", body))
         for at in {*range(self.random.randrange(every), size, every), size - 1}:
+            if self.over():
+                break
             name, body = self.new_call(kind)
             reader, writer = await self._connect()
             writer.write(self._request(kind, name, body)[:at])
@@ -216,6 +234,8 @@ class Campaign:
         hold = wire.said[-1][0] + 2
         end = await self._read_then_die(kind, hold, None)
         for at in range(self.random.randrange(1, every + 1), end, every):
+            if self.over():
+                break
             await self._read_then_die(kind, hold, at)
 
     async def _read_then_die(self, kind: Kind, hold: int, at: int | None) -> int:
@@ -253,6 +273,8 @@ class Campaign:
         places = [(kind, at) for kind in kinds for at in self.cuts(kind, every)]
         self.random.shuffle(places)
         for start in range(0, len(places), at_once):
+            if self.over():
+                break
             await self.clean()
             await self._server_dies(places[start : start + at_once], database=start % (2 * at_once) > 0)
 
@@ -279,6 +301,8 @@ class Campaign:
         reference = await self._resumable(None)
         size = len(reference)
         for at in range(self.random.randrange(every), size, every):
+            if self.over():
+                break
             await self._resumable(at)
         wire = answer("openai", "alpha", streamed=True, prompt=1)
         for number in range(kills):
@@ -373,7 +397,12 @@ class Campaign:
         return total
 
     async def healthy(self) -> None:
-        doctor = (await self.http.get("/v1/doctor", headers=_bearer(KEY))).json()["data"]
+        """On a busy machine the doctor may stop before its last check; it is asked again then."""
+        for _ in range(DOCTORS_MAX):
+            doctor = (await self.http.get("/v1/doctor", headers=_bearer(KEY))).json()["data"]
+            assert not doctor["broken"], doctor
+            if doctor["complete"]:
+                break
         assert doctor["healthy"], doctor
 
     async def audit(self) -> None:
@@ -418,16 +447,25 @@ class Campaign:
         assert off <= TOLERANCE, (dict(line), exchange.billed, exchange.sent)
 
 
+DOCTORS_MAX: Final = 10
 _RESUMABLE: Final = "/router/v1/chat/completions"
 
 
-async def gateway_campaign(home: Path, *, seed: int, every: int, at_once: int, kills: int) -> Report:
-    """`every`: how many bytes of an exchange are passed over between two faults."""
+async def gateway_campaign(
+    home: Path, *, seed: int, every: int, at_once: int, kills: int, seconds_max: float = math.inf
+) -> Report:
+    """`every`: how many bytes of an exchange are passed over between two faults. Each part of the campaign has its
+    share of `seconds_max`."""
     campaign = Campaign(home, seed)
+    begun = time.monotonic()
     async with campaign.running():
+        campaign.until = begun + 0.35 * seconds_max
         await campaign.providers_die(KINDS, every)
+        campaign.until = begun + 0.6 * seconds_max
         await campaign.clients_die(KINDS, every)
+        campaign.until = begun + 0.7 * seconds_max
         await campaign.resumables(every, kills)
+        campaign.until = begun + seconds_max
         await campaign.servers_die(KINDS, every, at_once)
         await campaign.settled()
         await campaign.healthy()
