@@ -1,5 +1,8 @@
-"""`python -m tests.crash [--long] [--failover | --pooled | --full-disk | --gateway | --workflows] [--seed N]`: the
-campaign of faults, reported as JSON."""
+"""The campaign of faults, reported as JSON.
+
+python -m tests.crash [--long] [--failover | --pooled | --full-disk | --gateway | --workers N | --workflows]
+                      [--seed N] [--minutes M]
+"""
 
 import argparse
 import asyncio
@@ -14,6 +17,7 @@ from tests.support.crashes.dying_graph import every_death
 from tests.support.crashes.failover import FAILOVERS, FailoverField, SlowClient
 from tests.support.crashes.gateway import gateway_campaign
 from tests.support.crashes.pooled import POOLED, PooledField
+from tests.support.crashes.workers import WORKER_FATES, WorkersField
 
 MANY, MANY_DELAYS = 100, (0.5, 1.0)
 """So many streams say one or two words a second, and hang up less often: two cores carry them, two nodes, two servers
@@ -28,6 +32,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     parser.add_argument("--workflows", action="store_true", help="a graph's server dies at every statement, instead")
     parser.add_argument("--gateway", action="store_true", help="calls of the AI gateway, instead")
     parser.add_argument("--failover", action="store_true", help="the database fails over to its standby, instead")
+    parser.add_argument("--workers", type=int, help="one server of so many workers, with a bucket, instead")
     parser.add_argument("--streams", type=int, help="with --failover: so many clients instead of 20, or 200")
     parser.add_argument("--pooled", action="store_true", help="everything goes through PgBouncer, instead")
     parser.add_argument("--full-disk", action="store_true", help="the disks of data and log are full at times, instead")
@@ -61,6 +66,23 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
                     seconds_max=options.minutes * 60,
                     kinds=FAILOVERS,
                     kind_of_field=FailoverField,
+                )
+            )
+            print(json.dumps(report.as_json(), indent=1))
+            raise SystemExit(0)
+        if options.workers:
+            WorkersField.workers_count = options.workers
+            fates = 2_000 if options.long else 3 * len(WORKER_FATES)
+            report = asyncio.run(
+                campaign(
+                    options.home or Path(home) / "data",
+                    faults=fates,
+                    fates=fates,
+                    seed=options.seed,
+                    clients=8,
+                    seconds_max=options.minutes * 60,
+                    kinds=WORKER_FATES,
+                    kind_of_field=WorkersField,
                 )
             )
             print(json.dumps(report.as_json(), indent=1))

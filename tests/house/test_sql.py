@@ -7,48 +7,18 @@ import asyncpg
 import pytest
 
 from stoa.db.sql import load
-
-SOURCE = Path(__file__).parents[2] / "src" / "stoa"
-FILES = sorted(SOURCE.glob("**/*.sql"))
-FILLINGS = {
-    "{order}": "created_at, id",
-    "{events_order}": "received_at, id",
-    "{apps_order}": "p.name, p.id",
-    "{listed_order}": "a.name, a.id",
-    "{sums_order}": "day, id",
-    "{items_order}": "uploaded_at, id",
-    "{vectors}": "knowledge_vectors",
-    "{dimensions}": "384",
-    "{newest_traces}": load("stoa.traces").newest_traces,
-    "{sent_traces}": load("stoa.traces").sent_traces,
-    "{own_runs}": load("stoa.traces").own_runs,
-    "{sent_scope}": "",
-    "{own_scope}": "",
-    "{only}": "",
-    "{own_status}": "r.status",
-    "{own_name}": "'Answer'",
-    "{directory}": "blobs",
-    "{table}": "files",
-    "{column}": "sha256",
-    "{columns}": "org_id, sha256",
-    "{names}": "SELECT name FROM files",
-    "{target}": "knowledge_vectors",
-    "{source}": "ONLY knowledge_vectors",
-}
-NAMED = [file for file in FILES if file.parent.name != "migrations"]
+from tests.support.statements import NAMED, SOURCE, filled, statements_of
 
 
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: str(file.relative_to(SOURCE)))
 async def test_statements_compile_and_are_used(dsn: str, file: Path) -> None:
-    statements = load(".".join(("stoa", *file.parent.relative_to(SOURCE).parts)), file.name).texts
+    statements = statements_of(file)
     python = "\n".join(path.read_text("utf-8") for path in SOURCE.glob("**/*.py"))
     connection = await asyncpg.connect(dsn)
     try:
         for name, text in statements.items():
             assert f"SQL.{name}" in python, f"{name} is not used"
-            for place, filling in FILLINGS.items():
-                text = text.replace(place, filling)
-            await connection.prepare(text)
+            await connection.prepare(filled(text))
     finally:
         await connection.close()
 
@@ -132,7 +102,7 @@ def test_no_list_is_counted_to_its_end() -> None:
     found = {
         f"{file.relative_to(SOURCE)}: {name}"
         for file in NAMED
-        for name, text in load(".".join(("stoa", *file.parent.relative_to(SOURCE).parts)), file.name).texts.items()
+        for name, text in statements_of(file).items()
         if name.startswith("count_") and "SELECT count(*)" in text and "LIMIT" not in text
     }
     assert found == COUNTED_WHOLE.keys(), "count up to 10,001 (`Page.counted`), or say what bounds it"

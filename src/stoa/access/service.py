@@ -75,6 +75,7 @@ class Access:
                 rules.digest(secret),
                 rules.preview(secret),
                 *[None] * 7,
+                False,
             )
             return secret
 
@@ -200,6 +201,7 @@ class Access:
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
                 new.cache_seconds,
+                new.resumable_streams,
             )
             assert row is not None
             created = store.key(row)

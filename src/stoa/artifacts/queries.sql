@@ -84,6 +84,7 @@ DELETE FROM artifacts WHERE org_id = $1 AND id = $2 RETURNING project_id;
 SELECT EXISTS (SELECT 1 FROM artifact_versions WHERE org_id = $1 AND project_id = $2 AND sha256 = $3);
 
 -- name: artifact_contents
+-- Of all tenants.
 -- Every content in a scope, for the doctor.
 SELECT DISTINCT org_id, project_id, sha256 FROM artifact_versions
 WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR created_at >= $2);

@@ -80,8 +80,10 @@ def asked_secret(directory: Path, secret: bytes | None, *, encrypt: bool = False
         return None
     if not is_there and not encrypt:
         return None
-    said: str = typer.prompt("Passphrase of the backups", hide_input=True, confirmation_prompt=not is_there, err=True)
-    return said.encode()
+    passphrase: str = typer.prompt(
+        "Passphrase of the backups", hide_input=True, confirmation_prompt=not is_there, err=True
+    )
+    return passphrase.encode()
 
 
 def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: bool) -> None:
@@ -199,11 +201,11 @@ def list_backups(repository: Repository, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return
     for row in rows:
-        said = row.get("problem") or (
+        description = row.get("problem") or (
             f"{row['rows']:,} rows, {row['files']:,} files, {_size(row['bytes'])}; Stoa {row['stoa']}, schema"
             f" {row['schema']}"
         )
-        out.print(f"{row['id']}  {said}", markup=False)
+        out.print(f"{row['id']}  {description}", markup=False)
     if not rows:
         out.print("There are no backups yet.")
 

@@ -948,6 +948,7 @@ CREATE TABLE public.access_keys (
     spending_period text,
     successor_id uuid,
     cache_seconds integer,
+    resumable_streams boolean DEFAULT false NOT NULL,
     CONSTRAINT access_keys_cache_seconds_check CHECK (((cache_seconds >= 1) AND (cache_seconds <= 86400))),
     CONSTRAINT access_keys_rate_limit_check CHECK ((rate_limit > 0)),
     CONSTRAINT access_keys_spending_limit_usd_check CHECK ((spending_limit_usd >= (0)::numeric)),
@@ -2673,6 +2674,8 @@ CREATE INDEX cached_answers_of_key ON public.cached_answers USING btree (org_id,
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
+CREATE INDEX callbacks_of_app ON public.callbacks USING btree (org_id, app_id, created_at DESC, id);
+
 CREATE INDEX callbacks_of_run ON public.callbacks USING btree (org_id, run_id);
 
 CREATE INDEX callbacks_pending ON public.callbacks USING btree (project_id, not_before) WHERE (status = 'pending'::text);
@@ -2860,6 +2863,8 @@ CREATE INDEX runs_of_app ON public.runs USING btree (org_id, app_id, created_at 
 CREATE INDEX runs_of_conversation ON public.runs USING btree (org_id, conversation_id);
 
 CREATE INDEX runs_of_day ON public.runs USING brin (created_at);
+
+CREATE INDEX runs_of_dialect ON public.runs USING btree (org_id, (((options -> 'wanted'::text) ->> 'dialect'::text)), (((options -> 'wanted'::text) ->> 'agent'::text)), created_at DESC, id DESC) WHERE (((options -> 'wanted'::text) ->> 'dialect'::text) IS NOT NULL);
 
 CREATE INDEX runs_of_owner ON public.runs USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 

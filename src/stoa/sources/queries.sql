@@ -73,6 +73,7 @@ SELECT org_id, project_id, id, knowledgebase_id, created_by FROM knowledge_sourc
 WHERE deleting IS NOT NULL AND updated_at < now() - interval '30 seconds' LIMIT 20;
 
 -- name: source_ids
+-- Of all tenants.
 -- Those of the ids that are sources still.
 SELECT id FROM knowledge_sources WHERE id = ANY ($1::uuid[]);
 
@@ -128,6 +129,7 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 syncs. First those of dead nodes, those whose lease has expired, and those of this node that it does
 -- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
 -- are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
@@ -259,6 +261,7 @@ SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: give_back
+-- Of all tenants.
 -- Called when this node stops: releases its syncs, and this attempt does not count.
 UPDATE knowledge_source_syncs
 SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)

@@ -416,6 +416,7 @@ CROSS JOIN LATERAL (
 LIMIT $2;
 
 -- name: abandoned
+-- Of all tenants.
 -- Traces of projects that are gone.
 SELECT t.org_id, t.project_id, t.id FROM traces t
 WHERE NOT EXISTS (SELECT 1 FROM projects p WHERE p.org_id = t.org_id AND p.id = t.project_id)
@@ -440,6 +441,7 @@ ON CONFLICT (org_id, project_id) DO UPDATE SET
 RETURNING *;
 
 -- name: begin_exports
+-- Of all tenants.
 -- Where the server exports all projects: those that have no row yet get one.
 INSERT INTO trace_settings (org_id, project_id)
 SELECT p.org_id, p.id FROM projects p
@@ -447,6 +449,7 @@ WHERE NOT EXISTS (SELECT 1 FROM trace_settings s WHERE s.org_id = p.org_id AND s
 LIMIT 1000 ON CONFLICT DO NOTHING;
 
 -- name: claim_exports
+-- Of all tenants.
 -- Projects whose exports are due, claimed for $2 seconds: a node that dies lets go of them by itself. $3: whether the
 -- server has an endpoint for those that name none.
 UPDATE trace_settings s SET export_claim = $1, export_not_before = now() + $2 * interval '1 second'

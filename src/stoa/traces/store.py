@@ -239,23 +239,30 @@ def span(row: Row) -> Span:
     return Span(
         trace_id=row["trace_id"],
         id=row["id"],
-        parent_id=row["parent_id"],
         wire=row["wire"],
-        name=row["name"],
         type=row["type"],
-        status=row["status"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
         body=orjson.loads(row["body"]),
-        source_id=row["source_id"],
-        session_id=row["session_id"],
-        user_id=row["user_id"],
-        model=row["model"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        cost_usd=row["cost"],
-        tags=row["tags"],
+        **columns(row),
     )
+
+
+def columns(row: Row) -> dict[str, Any]:
+    """What a span's row holds of it beside its body."""
+    return {
+        "parent_id": row["parent_id"],
+        "name": row["name"],
+        "status": row["status"],
+        "started_at": row["started_at"],
+        "ended_at": row["ended_at"],
+        "source_id": row["source_id"],
+        "session_id": row["session_id"],
+        "user_id": row["user_id"],
+        "model": row["model"],
+        "prompt_tokens": row["prompt_tokens"],
+        "completion_tokens": row["completion_tokens"],
+        "cost_usd": row["cost"],
+        "tags": row["tags"],
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,10 +87,12 @@ SELECT date_trunc('hour', least(now() - interval '5 minutes', min(xact_start)), 
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 
 -- name: first_line
+-- Of all tenants.
 -- When the oldest line was entered; asked once, before the first sum.
 SELECT min(at) FROM model_calls;
 
 -- name: sum_lines
+-- Of all tenants.
 -- Adds the lines between two full hours to the sums of their hours and days.
 INSERT INTO usage_sums AS s (org_id, project_id, width, starts_at, key_id, model, kind, calls, prompt_tokens,
     cached_tokens, completion_tokens,
@@ -114,6 +116,7 @@ ON CONFLICT (org_id, width, starts_at, project_id, key_id, model, kind) DO UPDAT
 UPDATE usage_progress SET until = $1;
 
 -- name: first_sum
+-- Of all tenants.
 -- The oldest hour that has a sum; asked once, before the first total.
 SELECT min(starts_at) FROM usage_sums WHERE width = 'hour';
 
