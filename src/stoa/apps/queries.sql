@@ -86,7 +86,7 @@ FROM (
     SELECT p.* FROM apps p
     WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR EXISTS (
         SELECT FROM app_deployments l
-        WHERE l.org_id = p.org_id AND l.id = p.latest_deployment_id AND l.workflow_id = $3))
+        WHERE l.org_id = $1 AND l.id = p.latest_deployment_id AND l.workflow_id = $3))
       AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean)
     ORDER BY {apps_order} LIMIT $6 OFFSET $7
 ) a
@@ -100,7 +100,7 @@ SELECT count(*) FROM (
     SELECT FROM apps p
     WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR EXISTS (
         SELECT FROM app_deployments l
-        WHERE l.org_id = p.org_id AND l.id = p.latest_deployment_id AND l.workflow_id = $3))
+        WHERE l.org_id = $1 AND l.id = p.latest_deployment_id AND l.workflow_id = $3))
       AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean)
     LIMIT 10001
 ) counted;
