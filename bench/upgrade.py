@@ -33,6 +33,13 @@ SELECT c.relname, l.mode, l.pid || ' ' || l.virtualtransaction AS of FROM pg_loc
 JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.granted AND l.mode = ANY ($1) AND c.relname = ANY ($2) AND a.backend_type = 'client backend'
 """
+BLOCKED = """
+SELECT a.pid || a.query_start::text AS of, left(a.query, 40) AS waiting,
+       translate(left(b.query, 60), E'\\n', ' ') AS behind
+FROM pg_stat_activity a CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS p (pid)
+JOIN pg_stat_activity b ON b.pid = p.pid
+WHERE a.wait_event_type = 'Lock' AND a.query LIKE 'SELECT 1 FROM %'
+"""
 FILL = """
 INSERT INTO conversations (org_id, project_id, id, title, model_id)
     SELECT o.org_id, o.project_id, ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Filled ' || n,
@@ -58,6 +65,8 @@ class Phase:
     statement_seconds_max: dict[str, float] = field(default_factory=dict)
     held: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     """By table, mode and transaction: when it was first seen and last."""
+    blocked: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    """By statement of a reader or writer and the one that it waited for."""
 
 
 class Bench:
@@ -106,6 +115,10 @@ class Bench:
                 phase, asked = self.phase, time.monotonic()
                 for row in await connection.fetch(HELD, STRONG, LARGE):
                     seen = phase.held.setdefault((row["relname"], row["mode"], row["of"]), [asked, asked])
+                    seen[1] = time.monotonic()
+                asked = time.monotonic()
+                for row in await connection.fetch(BLOCKED):
+                    seen = phase.blocked.setdefault((row["waiting"], row["behind"], row["of"]), [asked, asked])
                     seen[1] = time.monotonic()
                 await asyncio.sleep(0.002)
         finally:
@@ -189,6 +202,10 @@ async def run(before: str, rows: int, seconds: float) -> None:
                 :5
             ]:
                 print(f"  held {(last - first) * 1000:.0f} ms: {mode} on {table}")
+            for (waiting, behind, _), (first, last) in sorted(
+                phase.blocked.items(), key=lambda one: one[1][0] - one[1][1]
+            )[:5]:
+                print(f"  waited {(last - first) * 1000:.0f} ms: {waiting} behind {behind}")
             for line in phase.failed[:5]:
                 print(f"  {line}")
 

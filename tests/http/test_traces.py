@@ -309,6 +309,41 @@ async def test_pages_filters_and_deletion(running: Running) -> None:
     assert (await running.call("GET", "/v1/traces"))["pagination"]["total_count"] == 6
 
 
+async def test_a_filter_that_an_index_serves_gives_what_the_whole_list_holds(running: Running) -> None:
+    """Of what was sent and of the server's own runs; whatever the value looks like."""
+    key = await project_key(running)
+    sessions, users = [str(uuid4()), "no-uuid"], ["ada", "bob"]
+    sent = [
+        run(
+            session_id=sessions[n % 2],
+            user_id=users[n // 2 % 2],
+            source_id=str(n % 3),
+            status=("succeeded", "failed", "canceled", None)[n % 4],
+            end_time=None if n % 4 == 3 else START.isoformat(),
+            start_time=START.isoformat(),
+        )
+        for n in range(12)
+    ]
+    await running.call("POST", "/v1/traces", json={"runs": sent}, headers=key)
+    await running.ask(await running.conversation(user_id="ada"), "Hi")
+    whole = (await running.call("GET", "/v1/traces"))["data"]
+    assert len(whole) == 13
+    for field, values in {
+        "session_id": [*sessions, str(uuid4())],
+        "user_id": [*users, "x"],
+        "source_id": ["0", str(uuid4())],
+        "status": ["succeeded", "failed", "canceled", "running"],
+    }.items():
+        for value in values:
+            wanted = [one["id"] for one in whole if (one.get(field) or "running") == value]
+            found = (await running.call("GET", "/v1/traces", params={field: value}))["data"]
+            assert [one["id"] for one in found] == wanted, (field, value)
+            summed = await running.call("GET", "/v1/trace-aggregates", params={field: value, "group_by": "wire"})
+            assert sum(group["traces"] for group in summed["data"]["groups"]) == len(wanted), (field, value)
+    for status, count in {"completed": 1, "started": 0, "canceled": 0}.items():
+        assert len((await running.call("GET", f"/v1/runs?status={status}"))["data"]) == count
+
+
 async def test_expired_traces_are_removed(dsn: str, tmp_path: Path) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), traces_retention_days=1e-9) as running:
         key = await project_key(running)

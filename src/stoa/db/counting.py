@@ -17,8 +17,9 @@ from stoa.kernel.supervise import Supervisor, spread
 _SQL: Final = load("stoa.db", "lists.sql")
 LOOK_SECONDS: Final = 30.0
 """How old the counts are at most while little happens: a page reads what is younger."""
-STEP: Final = timedelta(days=1)
-"""How much is counted in one transaction."""
+STEP: Final = timedelta(hours=1)
+"""How much is counted in one transaction: deletions of older items wait for it. A day of 200,000 runs held them for 0.6
+seconds."""
 SMALL_DAY_ITEMS: Final = 1_000
 """A day of so many items keeps no hours: they are passed over in a fraction of a millisecond."""
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,7 @@ class ListCounts:
         await self._supervisor.stop()
 
     async def catch_up(self) -> None:
-        """Counts all that can be counted, a day in each transaction."""
+        """Counts all that can be counted, an hour in each transaction."""
         more = True
         while more:
             async with internal(self._database) as tx:
@@ -50,7 +51,7 @@ class ListCounts:
 
 
 async def _count_more(tx: Tx) -> bool:
-    """Takes the next day into the counts; False when nothing is left to do, or another node does it."""
+    """Takes the next hour into the counts; False when nothing is left to do, or another node does it."""
     done: datetime | None = await tx.fetchval(_SQL.take_progress)
     if done is None:
         return False

@@ -463,6 +463,9 @@ CREATE FUNCTION public.follow_deleted_items() RETURNS trigger
 DECLARE
     counted_until timestamptz;
 BEGIN
+    IF NOT EXISTS (SELECT FROM gone WHERE owner_id IS NULL) THEN
+        RETURN NULL;
+    END IF;
     SELECT until INTO counted_until FROM list_progress FOR SHARE;
     INSERT INTO list_changes (org_id, project_id, list, starts_at, items)
     SELECT org_id, project_id, TG_TABLE_NAME, date_trunc('hour', created_at, 'UTC'), -count(*)

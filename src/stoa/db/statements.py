@@ -88,6 +88,7 @@ _RULES: Final[Sequence[tuple[str, str | None, Hold]]] = (
     (rf"DROP TRIGGER .*?\bON {_NAME}", _EXCLUSIVE, Hold.MOMENTS),
     (rf"DROP TABLE (IF EXISTS )?{_NAME}", _EXCLUSIVE, Hold.MOMENTS),
     (rf"LOCK TABLE {_NAME}", _EXCLUSIVE, Hold.MOMENTS),
+    (r"SELECT widen_policies\(\)", _EXCLUSIVE, Hold.MOMENTS),
     (rf"DO (?!.*({_HEAVY}))", _EXCLUSIVE, Hold.MOMENTS),
     (r"CREATE (UNLOGGED )?TABLE|CREATE (OR REPLACE )?(FUNCTION|VIEW|PROCEDURE)", None, Hold.NOTHING),
     (r"CREATE (TYPE|SEQUENCE|STATISTICS|ROLE)|ALTER FUNCTION|DROP (FUNCTION|VIEW)", None, Hold.NOTHING),
