@@ -179,7 +179,7 @@ class Items:
             if await tx.fetchrow(SQL.settings, principal.org_id, base_id) is None:
                 raise no_base(base_id)
             found, total = await store.list_items(tx, principal.org_id, base_id, page, statuses, source_id)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, item_id: UUID, base_id: UUID | None = None) -> Item:
         """With a `base_id`, only an item of that base."""

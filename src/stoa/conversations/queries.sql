@@ -159,6 +159,7 @@ SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
           WHERE c.org_id = $1 AND c.id = $2 AND o.id = f.conversation_id));
 
 -- name: unread_files
+-- Of all tenants.
 -- Files that should long have been read: their node died.
 SELECT * FROM files WHERE status = 'pending' AND created_at < now() - interval '90 seconds' ORDER BY created_at
     LIMIT 16;
