@@ -85,7 +85,7 @@ def problems(*, write: bool) -> Iterator[str]:
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments = argparse.ArgumentParser(description="Lints the Helm chart and renders it.")
     arguments.add_argument("--check", action="store_true", help="write nothing")
     found = list(problems(write=not arguments.parse_args().check))
     print(*found, sep="\n", end="\n" if found else "")

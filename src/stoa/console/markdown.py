@@ -27,7 +27,7 @@ TAGS: Final = {
 }  # fmt: skip
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n`]*)\n")
 _FORMULAS: Final = {"$$": "$$", "\\[": "\\]"}
-_INTERRUPTS: Final = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+_INTERRUPTS: Final[Any] = {"alt": ["paragraph", "reference", "blockquote", "list"]}
 FORMULA_LINES_MAX: Final = 200
 _CITATION: Final = re.compile(r"\[(\d{1,3})\]")
 
