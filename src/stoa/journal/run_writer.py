@@ -97,6 +97,11 @@ class RunWriter:
         self.ticks.wake(self)
 
     @property
+    def ready(self) -> bool:
+        """Whether `write` takes more, and whoever writes need not wait first."""
+        return not self.fenced and self.broken is None and self.pending_characters <= PENDING_CHARACTERS_MAX
+
+    @property
     def crowded(self) -> bool:
         return self.pending_characters > PENDING_CHARACTERS_MAX
 
