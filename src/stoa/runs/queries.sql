@@ -108,6 +108,27 @@ SELECT end_run_v1(
     p_usage => $9, p_turns => $10, p_uses => $11, p_alone => $12, p_epoch => $13, p_base => $14,
     p_sequences => $15, p_kinds => $16, p_payloads => $17, p_notifications => $18);
 
+-- name: end_runs
+-- The same for several runs, in the order of the lists: all of them, or none. Waits no longer than $20 for a lock.
+SELECT count(end_run_v1(
+    p_org => e.org, p_run => e.run, p_conversation => e.conversation, p_message => e.message, p_status => e.status,
+    p_output => e.output, p_content => e.content, p_error => e.error, p_usage => e.usage, p_turns => e.turns,
+    p_uses => e.uses, p_alone => e.alone, p_epoch => e.epoch, p_base => e.base,
+    p_sequences => e.sequences, p_kinds => e.kinds, p_payloads => e.payloads,
+    p_notifications => CASE WHEN e.number = 1 THEN $19::text[] ELSE '{}' END))
+FROM (SELECT set_config('lock_timeout', $20, true) OFFSET 0) AS limited, LATERAL (
+    SELECT r.*, v.* FROM unnest(
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::jsonb[], $8::jsonb[], $9::jsonb[],
+        $10::jsonb[], $11::jsonb[], $12::boolean[], $13::bigint[], $14::int[]) WITH ORDINALITY
+        AS r (org, run, conversation, message, status, output, content, error, usage, turns, uses, alone, epoch, base,
+              number)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(sequence ORDER BY sequence) AS sequences, array_agg(kind ORDER BY sequence) AS kinds,
+               array_agg(payload ORDER BY sequence) AS payloads
+        FROM unnest($15::int[], $16::int[], $17::smallint[], $18::bytea[]) AS v (number, sequence, kind, payload)
+        WHERE v.number = r.number) AS v
+    ORDER BY r.number) AS e;
+
 -- name: want_cancel
 -- Requests the cancel; the node that works on the run records the end. The first reason stays.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, $3)

@@ -1,0 +1,77 @@
+"""Work that is asked for at the same moment and done together: one statement, one commit, for several who wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
+
+from stoa.kernel.errors import DatabaseUnavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Waiting: TypeAlias = list[tuple[Item, "asyncio.Future[Result]"]]
+
+
+class Joined(Generic[Item, Result]):
+    """`work` gets the items that wait, and gives a result for each, in order; what it raises, each of them raises.
+
+    Nothing waits for others to come: what is asked for in one turn of the event loop is begun together, and what comes
+    while `at_once_max` works are under way is begun when one of them ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        items_max: int,
+        at_once_max: int,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._items_max = items_max
+        self._at_once_max = at_once_max
+        self._waiting: _Waiting[Item, Result] = []
+        self._running: set[asyncio.Task[Sequence[Result]]] = set()
+        self._scheduled = False
+
+    async def do(self, item: Item) -> Result:
+        """The work goes on when whoever waits for it is cancelled."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, done))
+        self._schedule(loop)
+        return await done
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and not self._scheduled and len(self._running) < self._at_once_max:
+            self._scheduled = True
+            loop.call_soon(self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        batch, self._waiting = self._waiting[: self._items_max], self._waiting[self._items_max :]
+        task = loop.create_task(self._together([item for item, _ in batch]), name=self._name)
+        self._running.add(task)
+        task.add_done_callback(partial(self._ended, batch))
+        self._schedule(loop)
+
+    async def _together(self, items: Sequence[Item]) -> Sequence[Result]:
+        return await self._work(items)
+
+    def _ended(self, batch: _Waiting[Item, Result], task: asyncio.Task[Sequence[Result]]) -> None:
+        self._running.discard(task)
+        self._schedule(task.get_loop())
+        error = None if task.cancelled() else task.exception()
+        results = task.result() if error is None and not task.cancelled() else ()
+        for place, (_, done) in enumerate(batch):
+            if done.done():  # Whoever waited has gone.
+                continue
+            if task.cancelled():
+                done.cancel()
+            elif isinstance(error, DatabaseUnavailable):
+                done.set_exception(DatabaseUnavailable(error.message))  # One of its own for each traceback.
+            elif error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(results[place])

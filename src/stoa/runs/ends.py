@@ -1,0 +1,67 @@
+"""Ends of runs that are due at the same moment, as one statement and one commit."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from stoa.db import FAILURES, Database, Raised, Unstorable
+from stoa.db.internal import internal_statement
+from stoa.kernel.joining import Joined
+from stoa.runs.store import SQL
+
+ENDS_MAX: Final = 50
+"""In one statement."""
+STATEMENTS_MAX: Final = 2
+"""At the same moment: while they are under way, ends gather for the next one."""
+LOCK_WAIT: Final = "100ms"
+"""How long all of them wait for a conversation that something else has locked; then each ends by itself."""
+_COLUMNS: Final = 14
+"""Arguments of `end_run` before those of its events."""
+End: TypeAlias = tuple[object, ...]
+"""The arguments of `end_run`."""
+
+
+class Ends:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._joined = Joined("runs.ends", self._end, items_max=ENDS_MAX, at_once_max=STATEMENTS_MAX)
+
+    async def end(self, end: End) -> None:
+        """Ends a run that changes nothing else. Raises Raised for `queue` and `fenced`, Unstorable, DatabaseUnavailable.
+        Nothing is written then."""
+        refused = await self._joined.do(end)
+        if refused is not None:
+            raise refused
+
+    async def _end(self, ends: Sequence[End]) -> Sequence[BaseException | None]:
+        if len(ends) > 1:
+            # Each conversation is locked until all are ended, so every node locks them in the same order.
+            ranked = sorted(ends, key=lambda end: str(end[2]))
+            try:
+                async with internal_statement(self._database) as tx:
+                    await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
+                    return [None] * len(ends)
+            except (Raised, Unstorable, *FAILURES):  # Of one of them, and nothing was written: each meets its own.
+                pass
+        return await asyncio.gather(*map(self._alone, ends), return_exceptions=True)
+
+    async def _alone(self, end: End) -> None:
+        async with internal_statement(self._database) as tx:
+            await tx.fetchval(SQL.end_run, *end)
+
+
+def _columns(ends: Sequence[End]) -> Sequence[object]:
+    """The arguments of `end_runs`: a list for each one of `end_run`'s, and the events of all with the end's number."""
+    columns: list[object] = [list(column) for column in zip(*(end[:_COLUMNS] for end in ends), strict=True)]
+    numbers: list[int] = []
+    events: tuple[list[object], list[object], list[object]] = ([], [], [])
+    notifications: list[object] = []
+    for number, end in enumerate(ends, 1):
+        *records, told = end[_COLUMNS:]
+        for column, values in zip(events, records, strict=True):
+            assert isinstance(values, list)
+            column += values
+        numbers += [number] * (len(events[0]) - len(numbers))
+        assert isinstance(told, list)
+        notifications += told
+    return [*columns, numbers, *events, notifications]
