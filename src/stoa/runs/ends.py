@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+import orjson
+
 from stoa.db import FAILURES, Database, Raised, Unstorable
 from stoa.db.internal import internal_statement
 from stoa.kernel.joining import Joined
@@ -17,6 +19,8 @@ LOCK_WAIT: Final = "100ms"
 """How long all of them wait for a conversation that something else has locked; then each ends by itself."""
 _COLUMNS: Final = 14
 """Arguments of `end_run` before those of its events."""
+_JSON: Final = range(6, 11)
+"""Those that are JSON. A list of lists would be an array of two dimensions, so here they go as text."""
 End: TypeAlias = tuple[object, ...]
 """The arguments of `end_run`."""
 
@@ -24,7 +28,7 @@ End: TypeAlias = tuple[object, ...]
 class Ends:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._joined = Joined("runs.ends", self._end, items_max=ENDS_MAX, at_once_max=STATEMENTS_MAX)
+        self._joined = Joined("ends of runs", self._end, items_max=ENDS_MAX, at_once_max=STATEMENTS_MAX)
 
     async def end(self, end: End) -> None:
         """Ends a run that changes nothing else. Raises Raised for `queue` and `fenced`, Unstorable, DatabaseUnavailable.
@@ -41,7 +45,12 @@ class Ends:
                 async with internal_statement(self._database) as tx:
                     await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
                     return [None] * len(ends)
-            except (Raised, Unstorable, *FAILURES):  # Of one of them, and nothing was written: each meets its own.
+            except (
+                Raised,
+                Unstorable,
+                TypeError,
+                *FAILURES,
+            ):  # Of one of them, and nothing was written: each meets its own.
                 pass
         return await asyncio.gather(*map(self._alone, ends), return_exceptions=True)
 
@@ -52,7 +61,9 @@ class Ends:
 
 def _columns(ends: Sequence[End]) -> Sequence[object]:
     """The arguments of `end_runs`: a list for each one of `end_run`'s, and the events of all with the end's number."""
-    columns: list[object] = [list(column) for column in zip(*(end[:_COLUMNS] for end in ends), strict=True)]
+    columns: list[object] = []
+    for place, column in enumerate(zip(*(end[:_COLUMNS] for end in ends), strict=True)):
+        columns.append([_as_text(value) for value in column] if place in _JSON else list(column))
     numbers: list[int] = []
     events: tuple[list[object], list[object], list[object]] = ([], [], [])
     notifications: list[object] = []
@@ -65,3 +76,7 @@ def _columns(ends: Sequence[End]) -> Sequence[object]:
         assert isinstance(told, list)
         notifications += told
     return [*columns, numbers, *events, notifications]
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
