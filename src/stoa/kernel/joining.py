@@ -16,7 +16,8 @@ class Joined(Generic[Item, Result]):
     """`work` gets the items that wait, and gives a result for each, in order; what it raises, each of them raises.
 
     Nothing waits for others to come: what is asked for in one turn of the event loop is begun together, and what comes
-    while `at_once_max` works are under way is begun when one of them ends.
+    while `at_once_max` works are under way is begun when one of them ends. A work that takes longer than
+    `seconds_max` does not count any more, so one that hangs holds up nothing for longer.
     """
 
     def __init__(
@@ -26,13 +27,16 @@ class Joined(Generic[Item, Result]):
         *,
         items_max: int,
         at_once_max: int,
+        seconds_max: float | None = None,
     ) -> None:
         self._name = name
         self._work = work
         self._items_max = items_max
         self._at_once_max = at_once_max
+        self._seconds_max = seconds_max
         self._waiting: _Waiting[Item, Result] = []
         self._running: set[asyncio.Task[Sequence[Result]]] = set()
+        self._late: set[asyncio.Task[Sequence[Result]]] = set()
         self._scheduled = False
 
     async def do(self, item: Item) -> Result:
@@ -53,14 +57,28 @@ class Joined(Generic[Item, Result]):
         batch, self._waiting = self._waiting[: self._items_max], self._waiting[self._items_max :]
         task = loop.create_task(self._together([item for item, _ in batch]), name=self._name)
         self._running.add(task)
-        task.add_done_callback(partial(self._ended, batch))
+        timer = None if self._seconds_max is None else loop.call_later(self._seconds_max, self._count_no_more, task)
+        task.add_done_callback(partial(self._ended, batch, timer))
         self._schedule(loop)
+
+    def _count_no_more(self, task: asyncio.Task[Sequence[Result]]) -> None:
+        self._running.discard(task)
+        self._late.add(task)
+        self._schedule(task.get_loop())
 
     async def _together(self, items: Sequence[Item]) -> Sequence[Result]:
         return await self._work(items)
 
-    def _ended(self, batch: _Waiting[Item, Result], task: asyncio.Task[Sequence[Result]]) -> None:
+    def _ended(
+        self,
+        batch: _Waiting[Item, Result],
+        timer: asyncio.TimerHandle | None,
+        task: asyncio.Task[Sequence[Result]],
+    ) -> None:
+        if timer is not None:
+            timer.cancel()
         self._running.discard(task)
+        self._late.discard(task)
         self._schedule(task.get_loop())
         error = None if task.cancelled() else task.exception()
         results = task.result() if error is None and not task.cancelled() else ()

@@ -17,6 +17,8 @@ STATEMENTS_MAX: Final = 2
 """At the same moment: while they are under way, ends gather for the next one."""
 LOCK_WAIT: Final = "100ms"
 """How long all of them wait for a conversation that something else has locked; then each ends by itself."""
+SECONDS_MAX: Final = 0.1
+"""Longer than that nothing waits for a statement under way."""
 _COLUMNS: Final = 14
 """Arguments of `end_run` before those of its events."""
 _JSON: Final = range(6, 11)
@@ -28,11 +30,13 @@ End: TypeAlias = tuple[object, ...]
 class Ends:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._joined = Joined("ends of runs", self._end, items_max=ENDS_MAX, at_once_max=STATEMENTS_MAX)
+        self._joined = Joined(
+            "ends of runs", self._end, items_max=ENDS_MAX, at_once_max=STATEMENTS_MAX, seconds_max=SECONDS_MAX
+        )
 
     async def end(self, end: End) -> None:
-        """Ends a run that changes nothing else. Raises Raised for `queue` and `fenced`, Unstorable, DatabaseUnavailable.
-        Nothing is written then."""
+        """Ends a run that changes nothing else. Raises Raised for `queue` and `fenced`, Unstorable and
+        DatabaseUnavailable; then nothing is written."""
         refused = await self._joined.do(end)
         if refused is not None:
             raise refused
