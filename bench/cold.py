@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How soon the first event comes: back to back, after pauses, and in the first requests of a server that has just started.
+"""How soon the first event comes: back to back, after pauses, and in the first requests of a server.
 
     python bench/cold.py --tools ../shared/bench [--quick]
 
-One client sends a message, reads the stream to its end, waits, and sends the next; each request to the server is followed by the same
-one to the stub, so both meet the machine in the same state. Printed are milliseconds from the request to the first
-piece of text, of both, and the difference at p50. `idle` is a server that nobody asks anything: its CPU, and how often
-it wakes, for the node and for its database.
+One client sends a message, reads the stream to its end, waits, and sends the next. Each request to the server is
+followed by the same one to the stub, so both meet the machine in the same state. Printed are milliseconds from the
+request to the first piece of text, of both, and the difference at p50. `idle` is a server that nobody asks anything:
+its CPU, and how often it wakes, for the node and for its database.
 """
 
 import argparse

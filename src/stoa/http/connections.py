@@ -216,7 +216,7 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()  # Of a socket that is not read from nobody knows that it was closed.
 
     def _write_body(self, data: bytes) -> bool:
-        """What `send` does with a piece of the body of the response under way, without its message and its coroutine."""
+        """What `send` does with a piece of the body of the response under way, without a message and a coroutine."""
         running = self._running
         if not running.chunked_encoding or running.response_complete or not data or self.flow.write_paused:
             return False

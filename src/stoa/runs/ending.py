@@ -82,9 +82,8 @@ class Ending:
         self._journal.writer.published(batch)
 
     async def _end_alone(self, run: Run, batch: Batch, outcome: Outcome) -> bool:
-        """In one statement, maybe with others, as most runs end. False, and nothing is written, where other runs are queued. Raises
-        Raised.
-        """
+        """In one statement, as most runs end, maybe with others. False, and nothing is written, where other runs are
+        queued. Raises Raised."""
         try:
             await self._ends.end(self._ending(run, batch, outcome, alone=True))
             return True

@@ -73,9 +73,9 @@ def _columns(ends: Sequence[End]) -> Sequence[object]:
     notifications: list[object] = []
     for number, end in enumerate(ends, 1):
         *records, told = end[_COLUMNS:]
-        for column, values in zip(events, records, strict=True):
+        for kept, values in zip(events, records, strict=True):
             assert isinstance(values, list)
-            column += values
+            kept.extend(values)
         numbers += [number] * (len(events[0]) - len(numbers))
         assert isinstance(told, list)
         notifications += told

@@ -32,6 +32,9 @@ TRANSACTIONS_MAX: Final = 2
 LOCK_WAIT: Final = "100ms"
 """How long all of them wait for a conversation that something else has locked; then each starts by itself."""
 
+SECONDS_MAX: Final = 0.1
+"""Longer than that nothing waits for a transaction under way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -78,7 +81,9 @@ class Starts:
         self._prepare = prepare
         self._start_alone = alone
         self._commence = commence
-        self._joined = Joined("starts of runs", self._start, items_max=STARTS_MAX, at_once_max=TRANSACTIONS_MAX)
+        self._joined = Joined(
+            "starts of runs", self._start, items_max=STARTS_MAX, at_once_max=TRANSACTIONS_MAX, seconds_max=SECONDS_MAX
+        )
 
     async def start(self, asked: Asked) -> Run:
         """Raises what a start by itself raises."""
@@ -164,9 +169,9 @@ def _columns(news: Sequence[tuple[object, ...]]) -> Sequence[object]:
     numbers: list[int] = []
     events: tuple[list[object], list[object], list[object]] = ([], [], [])
     for number, new in enumerate(news, 1):
-        for column, values in zip(events, new[_EVENTS:], strict=True):
+        for kept, values in zip(events, new[_EVENTS:], strict=True):
             assert isinstance(values, list)
-            column += values
+            kept.extend(values)
         numbers += [number] * (len(events[0]) - len(numbers))
     return [*columns, numbers, *events]
 
