@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from stoa.kernel.errors import DatabaseUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Waiting: TypeAlias = list[tuple[Item, "asyncio.Future[Result]"]]
 
 
 class Joined(Generic[Item, Result]):
@@ -34,7 +33,7 @@ class Joined(Generic[Item, Result]):
         self._items_max = items_max
         self._at_once_max = at_once_max
         self._seconds_max = seconds_max
-        self._waiting: _Waiting[Item, Result] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[Sequence[Result]]] = set()
         self._late: set[asyncio.Task[Sequence[Result]]] = set()
         self._scheduled = False
@@ -71,7 +70,7 @@ class Joined(Generic[Item, Result]):
 
     def _ended(
         self,
-        batch: _Waiting[Item, Result],
+        batch: list[tuple[Item, asyncio.Future[Result]]],
         timer: asyncio.TimerHandle | None,
         task: asyncio.Task[Sequence[Result]],
     ) -> None:

@@ -49,13 +49,8 @@ class Ends:
                 async with internal_statement(self._database) as tx:
                     await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
                     return [None] * len(ends)
-            except (
-                Raised,
-                Unstorable,
-                TypeError,
-                *FAILURES,
-            ):  # Of one of them, and nothing was written: each meets its own.
-                pass
+            except (Raised, Unstorable, TypeError, *FAILURES):
+                pass  # Of one of them, and nothing was written: each meets its own.
         return await asyncio.gather(*map(self._alone, ends), return_exceptions=True)
 
     async def _alone(self, end: End) -> None:
