@@ -1,6 +1,5 @@
 """Ends of runs that are due at the same moment, as one statement and one commit."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -37,21 +36,23 @@ class Ends:
     async def end(self, end: End) -> None:
         """Ends a run that changes nothing else. Raises Raised for `queue` and `fenced`, Unstorable and
         DatabaseUnavailable; then nothing is written."""
-        refused = await self._joined.do(end)
-        if refused is not None:
-            raise refused
+        if not await self._joined.do(end):
+            await self._alone(end)
 
-    async def _end(self, ends: Sequence[End]) -> Sequence[BaseException | None]:
-        if len(ends) > 1:
-            # Each conversation is locked until all are ended, so every node locks them in the same order.
-            ranked = sorted(ends, key=lambda end: str(end[2]))
-            try:
-                async with internal_statement(self._database) as tx:
-                    await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
-                    return [None] * len(ends)
-            except (Raised, Unstorable, TypeError, *FAILURES):
-                pass  # Of one of them, and nothing was written: each meets its own.
-        return await asyncio.gather(*map(self._alone, ends), return_exceptions=True)
+    async def _end(self, ends: Sequence[End]) -> Sequence[bool]:
+        """Whether they have ended. False for all, and nothing is written, where one of them cannot: then each tries by
+        itself, so that none waits for another's lock or meets another's refusal."""
+        if len(ends) == 1:
+            await self._alone(ends[0])
+            return [True]
+        # Each conversation is locked until all are ended, so every node locks them in the same order.
+        ranked = sorted(ends, key=lambda end: str(end[2]))
+        try:
+            async with internal_statement(self._database) as tx:
+                await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
+            return [True] * len(ends)
+        except (Raised, Unstorable, TypeError, *FAILURES):
+            return [False] * len(ends)
 
     async def _alone(self, end: End) -> None:
         async with internal_statement(self._database) as tx:

@@ -6,7 +6,7 @@ refusal.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class Begun:
 
 New: TypeAlias = tuple[tuple[object, ...], Batch]
 """The arguments of `begin_run`, and the first events."""
-StartAlone: TypeAlias = Callable[[Asked], Awaitable[Run]]
+StartAlone: TypeAlias = Callable[[Asked], Coroutine[Any, Any, Run]]
 
 
 class Starts:
@@ -87,35 +87,35 @@ class Starts:
 
     async def start(self, asked: Asked) -> Run:
         """Raises what a start by itself raises."""
-        started = await self._joined.do(asked)
-        if isinstance(started, BaseException):
-            raise started
-        return started
+        return await self._joined.do(asked) or await self._alone(asked)
 
-    async def _start(self, asked: Sequence[Asked]) -> Sequence[Run | BaseException]:
-        groups: dict[Any, list[int]] = {}
+    async def _start(self, asked: Sequence[Asked]) -> Sequence[Run | None]:
+        """The runs that have begun. None, and nothing is written, for those of a tenant of whose runs one cannot: then
+        each tries by itself, so that none waits for another's lock or meets another's refusal."""
+        if len(asked) == 1:
+            return [await self._alone(asked[0])]
+        groups: dict[object, list[int]] = {}
         for place, one in enumerate(asked):
             groups.setdefault(_scope(one.principal), []).append(place)
         parts = [[asked[place] for place in places] for places in groups.values()]
         found = await asyncio.gather(*map(self._of_one_scope, parts))
-        started: list[Run | BaseException | None] = [None] * len(asked)
+        started: dict[int, Run | None] = {}
         for places, runs in zip(groups.values(), found, strict=True):
-            for place, run in zip(places, runs, strict=True):
-                started[place] = run
-        return [one for one in started if one is not None]
+            started.update(zip(places, runs, strict=True))
+        return [started[place] for place in range(len(asked))]
 
-    async def _of_one_scope(self, asked: Sequence[Asked]) -> Sequence[Run | BaseException]:
+    async def _of_one_scope(self, asked: Sequence[Asked]) -> Sequence[Run | None]:
         if len(asked) > 1 and len({one.conversation_id for one in asked}) == len(asked):
             try:
                 return await self._together(asked)
             except (_Refused, Raised, Unstorable, BadRequest, TypeError, *FAILURES):
-                pass  # Of one of them, and nothing was written: each meets its own.
-        loop = asyncio.get_running_loop()
-        alone = [loop.create_task(self._alone(one), context=one.context, name="start of a run") for one in asked]
-        return await asyncio.gather(*alone, return_exceptions=True)
+                pass
+        return [None] * len(asked)
 
     async def _alone(self, asked: Asked) -> Run:
-        return await self._start_alone(asked)
+        # The task that it is awaited in may be that of several requests.
+        loop = asyncio.get_running_loop()
+        return await loop.create_task(self._start_alone(asked), context=asked.context, name="start of a run")
 
     async def _together(self, asked: Sequence[Asked]) -> Sequence[Run]:
         # Each conversation is locked until all have started, so every node locks them in the same order.

@@ -113,8 +113,8 @@ class Reception:
         """A chunk of which a part was read already, and refused."""
         self._refused = None
         out, failure = refused.out, refused.failure
-        if failure is None and not self._reading.ended and len(chunk) > refused.count:
-            more, failure = self._batch(self._parser.feed(chunk[refused.count :]))
+        if failure is None and not self._reading.ended and len(chunk) > refused.size:
+            more, failure = self._batch(self._parser.feed(chunk[refused.size :]))
             out = joined([*out, *more])
         return out, failure
 
@@ -247,9 +247,9 @@ _Read = tuple[list[Delta], ModelError | None]
 
 
 class _Refused(NamedTuple):
-    """What the first `count` bytes of a chunk say, which nobody has taken yet."""
+    """What the first `size` bytes of a chunk say, which nobody has taken yet."""
 
-    count: int
+    size: int
     out: list[Delta]
     failure: ModelError | None
 
