@@ -255,7 +255,7 @@ class _Refused(NamedTuple):
 
 
 def _only_words(out: Sequence[Delta]) -> bool:
-    return all(type(delta) in _WORDS for delta in out)
+    return type(out[0]) in _WORDS and (len(out) == 1 or all(type(delta) in _WORDS for delta in out))
 
 
 async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:
