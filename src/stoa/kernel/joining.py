@@ -15,7 +15,8 @@ class Joined(Generic[Item, Result]):
     """`work` gets the items that wait, and gives a result for each, in order; what it raises, each of them raises.
 
     Nothing waits for others to come: what is asked for in one turn of the event loop is begun together, and what comes
-    while `at_once_max` works are under way is begun when one of them ends. A work that takes longer than
+    while `at_once_max` works are under way is begun when one of them ends. With `alone`, what comes while nothing is
+    under way is done by that at once, in the task that asks. A work that takes longer than
     `seconds_max` does not count any more, so one that hangs holds up nothing for longer.
     """
 
@@ -27,20 +28,34 @@ class Joined(Generic[Item, Result]):
         items_max: int,
         at_once_max: int,
         seconds_max: float | None = None,
+        alone: Callable[[Item], Awaitable[Result]] | None = None,
     ) -> None:
         self._name = name
         self._work = work
         self._items_max = items_max
         self._at_once_max = at_once_max
         self._seconds_max = seconds_max
+        self._alone = alone
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._running: set[asyncio.Task[Sequence[Result]]] = set()
-        self._late: set[asyncio.Task[Sequence[Result]]] = set()
+        self._running: set[object] = set()
+        """Tasks, and one mark for each item that is done alone."""
+        self._late: set[object] = set()
         self._scheduled = False
 
+    @property
+    def idle(self) -> bool:
+        return not (self._running or self._waiting)
+
     async def do(self, item: Item) -> Result:
-        """The work goes on when whoever waits for it is cancelled."""
+        """Work that is done together goes on when one of those who wait for it is cancelled."""
         loop = asyncio.get_running_loop()
+        if self._alone is not None and self.idle:
+            mark = object()
+            timer = self._count(loop, mark)
+            try:
+                return await self._alone(item)
+            finally:
+                self._uncount(loop, mark, timer)
         done: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, done))
         self._schedule(loop)
@@ -55,15 +70,27 @@ class Joined(Generic[Item, Result]):
         self._scheduled = False
         batch, self._waiting = self._waiting[: self._items_max], self._waiting[self._items_max :]
         task = loop.create_task(self._together([item for item, _ in batch]), name=self._name)
-        self._running.add(task)
-        timer = None if self._seconds_max is None else loop.call_later(self._seconds_max, self._count_no_more, task)
+        timer = self._count(loop, task)
         task.add_done_callback(partial(self._ended, batch, timer))
         self._schedule(loop)
 
-    def _count_no_more(self, task: asyncio.Task[Sequence[Result]]) -> None:
-        self._running.discard(task)
-        self._late.add(task)
-        self._schedule(task.get_loop())
+    def _count(self, loop: asyncio.AbstractEventLoop, work: object) -> asyncio.TimerHandle | None:
+        self._running.add(work)
+        if self._seconds_max is None:
+            return None
+        return loop.call_later(self._seconds_max, self._count_no_more, loop, work)
+
+    def _count_no_more(self, loop: asyncio.AbstractEventLoop, work: object) -> None:
+        self._running.discard(work)
+        self._late.add(work)
+        self._schedule(loop)
+
+    def _uncount(self, loop: asyncio.AbstractEventLoop, work: object, timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()
+        self._running.discard(work)
+        self._late.discard(work)
+        self._schedule(loop)
 
     async def _together(self, items: Sequence[Item]) -> Sequence[Result]:
         return await self._work(items)
@@ -74,11 +101,7 @@ class Joined(Generic[Item, Result]):
         timer: asyncio.TimerHandle | None,
         task: asyncio.Task[Sequence[Result]],
     ) -> None:
-        if timer is not None:
-            timer.cancel()
-        self._running.discard(task)
-        self._late.discard(task)
-        self._schedule(task.get_loop())
+        self._uncount(task.get_loop(), task, timer)
         error = None if task.cancelled() else task.exception()
         results = task.result() if error is None and not task.cancelled() else ()
         for place, (_, done) in enumerate(batch):

@@ -30,7 +30,12 @@ class Ends:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._joined = Joined(
-            "ends of runs", self._end, items_max=ENDS_MAX, at_once_max=STATEMENTS_MAX, seconds_max=SECONDS_MAX
+            "ends of runs",
+            self._end,
+            items_max=ENDS_MAX,
+            at_once_max=STATEMENTS_MAX,
+            seconds_max=SECONDS_MAX,
+            alone=self._alone,
         )
 
     async def end(self, end: End) -> None:
@@ -43,8 +48,7 @@ class Ends:
         """Whether they have ended. False for all, and nothing is written, where one of them cannot: then each tries by
         itself, so that none waits for another's lock or meets another's refusal."""
         if len(ends) == 1:
-            await self._alone(ends[0])
-            return [True]
+            return [await self._alone(ends[0])]
         # Each conversation is locked until all are ended, so every node locks them in the same order.
         ranked = sorted(ends, key=lambda end: str(end[2]))
         try:
@@ -54,9 +58,10 @@ class Ends:
         except (Raised, Unstorable, TypeError, *FAILURES):
             return [False] * len(ends)
 
-    async def _alone(self, end: End) -> None:
+    async def _alone(self, end: End) -> bool:
         async with internal_statement(self._database) as tx:
             await tx.fetchval(SQL.end_run, *end)
+        return True
 
 
 def _columns(ends: Sequence[End]) -> Sequence[object]:

@@ -81,19 +81,24 @@ class Starts:
         self._prepare = prepare
         self._start_alone = alone
         self._commence = commence
-        self._joined = Joined(
-            "starts of runs", self._start, items_max=STARTS_MAX, at_once_max=TRANSACTIONS_MAX, seconds_max=SECONDS_MAX
+        self._joined: Joined[Asked, Run | None] = Joined(
+            "starts of runs",
+            self._start,
+            items_max=STARTS_MAX,
+            at_once_max=TRANSACTIONS_MAX,
+            seconds_max=SECONDS_MAX,
+            alone=alone,
         )
 
     async def start(self, asked: Asked) -> Run:
         """Raises what a start by itself raises."""
-        return await self._joined.do(asked) or await self._alone(asked)
+        return await self._joined.do(asked) or await self._start_alone(asked)
 
     async def _start(self, asked: Sequence[Asked]) -> Sequence[Run | None]:
         """The runs that have begun. None, and nothing is written, for those of a tenant of whose runs one cannot: then
         each tries by itself, so that none waits for another's lock or meets another's refusal."""
         if len(asked) == 1:
-            return [await self._alone(asked[0])]
+            return [await self._in_its_context(asked[0])]
         groups: dict[object, list[int]] = {}
         for place, one in enumerate(asked):
             groups.setdefault(_scope(one.principal), []).append(place)
@@ -112,10 +117,10 @@ class Starts:
                 pass
         return [None] * len(asked)
 
-    async def _alone(self, asked: Asked) -> Run:
-        # The task that it is awaited in may be that of several requests.
-        loop = asyncio.get_running_loop()
-        return await loop.create_task(self._start_alone(asked), context=asked.context, name="start of a run")
+    async def _in_its_context(self, asked: Asked) -> Run:
+        return await asyncio.get_running_loop().create_task(
+            self._start_alone(asked), context=asked.context, name="start of a run"
+        )
 
     async def _together(self, asked: Sequence[Asked]) -> Sequence[Run]:
         # Each conversation is locked until all have started, so every node locks them in the same order.

@@ -36,6 +36,7 @@ def together(monkeypatch: pytest.MonkeyPatch, count: int, name: str = "of runs")
             plain(self, loop)
 
     monkeypatch.setattr(Joined, "_schedule", when_complete)
+    monkeypatch.setattr(Joined, "idle", False)
 
 
 async def rows(running: Running, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -118,7 +119,8 @@ async def test_one_whose_conversation_is_locked_holds_up_no_other(
 async def test_an_end_that_cannot_be_leaves_the_others_alone(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """One is fenced off, and one has a queue behind it."""
     gates = [asyncio.Event() for _ in range(3)]
-    running.model.scripts = [*([gate, WORDS] for gate in gates), [WORDS]]
+    # The first says nothing: no tick may notice before its end that it is fenced off.
+    running.model.scripts = [[gates[0], WORDS[1:]], [gates[1], WORDS], [gates[2], WORDS], [WORDS]]
     talks = await conversations(running, 3)
     ids: list[str] = []
     for place, talk in enumerate(talks):

@@ -77,3 +77,22 @@ async def test_what_it_raises_each_of_them_raises(error: Exception) -> None:
         assert [type(one) for one in raised] == [type(error)] * 2
         work.error = None
         assert await joined.do(3) == 6
+
+
+async def test_the_first_is_done_alone_and_those_behind_it_together() -> None:
+    work, alone = Work(), asyncio.Event()
+    work.gate.set()
+
+    async def by_itself(item: int) -> int:
+        await alone.wait()
+        return -item
+
+    joined = Joined("work", work, items_max=9, at_once_max=1, alone=by_itself)
+    async with asyncio.timeout(5):
+        asked = [asyncio.create_task(joined.do(item)) for item in (1, 2, 3)]
+        await asyncio.sleep(0)
+        alone.set()
+        assert await asyncio.gather(*asked) == [-1, 4, 6]
+        assert joined.idle
+        assert await joined.do(4) == -4
+    assert work.batches == [[2, 3]]
