@@ -33,8 +33,12 @@ PIPELINED_MAX: Final = 16
 """Requests that wait behind the one being answered. Hardly any client pipelines; without a bound each costs memory
 before it is admitted."""
 UNREAD_BYTES_MAX: Final = 64 * 1024
-"""Bytes of an unread body: up to this the connection is kept open, above it is closed after the response. Also the
-buffer of a queued request."""
+"""Bytes of an unread body: up to this the connection is kept open, above it is closed after the response."""
+AHEAD_BYTES_MAX: Final = 1024 * 1024
+"""Of the body of a request that came before the response to the one ahead of it was complete. Clients that know
+nothing of pipelining do this: once they have the bytes that `Content-Length` announced they send the next request, and
+the server may not have ended its response yet. Reading is paused meanwhile, but a read may give 256 KiB, and the
+request being answered may resume reading."""
 SLICE_BYTES: Final = 16 * 1024
 """The parser is fed in slices, so that an overlong head is refused before it is buffered."""
 CHUNK_OVERHEAD: Final = 16
@@ -294,7 +298,7 @@ class Connection(HttpToolsProtocol):
         self._body_bytes += len(body)
         self._window_bytes += len(body)
         super().on_body(body)
-        if self.pipeline and len(self.cycle.body) > UNREAD_BYTES_MAX:
+        if self.pipeline and len(self.cycle.body) > AHEAD_BYTES_MAX:
             self._stop(400, "bad_request", "A large body was sent ahead of the answer to the request before it.")
 
     def on_message_complete(self) -> None:
@@ -308,12 +312,13 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        answered = self._running
+        super().on_response_complete()  # Starts the next request, if one was pipelined.
         self._when_gone = None
         self._unset_keepalive_if_required()  # The sweep does that.
         if self._phase is _Phase.BETWEEN:
             self._since = self.loop.time()
-        elif self._phase is _Phase.BODY and not self.pipeline and self._unread() > UNREAD_BYTES_MAX:
+        elif self._phase is _Phase.BODY and answered is self.cycle and self._unread() > UNREAD_BYTES_MAX:
             self._linger()
 
     def _announced(self) -> float:
