@@ -290,8 +290,7 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "bad_request", "Too many requests were sent ahead of their answers.")
         self._phase, self._since = _Phase.BODY, self.loop.time()
         self._raw, self._window_bytes = self._slice, 0
-        scope = cast("dict[str, Any]", self.scope)
-        scope[WHEN_GONE], scope[WRITE_BODY] = self._tell_when_gone, self._write_body
+        cast("dict[str, Any]", self.scope).update({WHEN_GONE: self._tell_when_gone, WRITE_BODY: self._write_body})
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
