@@ -4,8 +4,8 @@ and says of each what became of it.
     bench/compat_dynamiq_files.py CHECKOUT
 
 The models that the files name are offered by a stand-in on loopback, what they take from the environment is there, and
-the MCP servers that are programs are declared in stoa.toml, as the command's note says. Nothing is run: a file is
-deployed where every node of it could be.
+the MCP servers that are programs are declared in stoa.toml, as the command's note says, and a sandbox is set. Nothing
+is run: a file is deployed where every node of it could be.
 """
 
 import json
@@ -108,7 +108,8 @@ def main() -> int:
             )
         )
         os.chdir(home)
-        _, url = stack.enter_context(serving(home / "data", STOA_ALLOW_PRIVATE_ADDRESSES="true"))
+        settings = {"STOA_ALLOW_PRIVATE_ADDRESSES": "true", "STOA_SANDBOX": "subprocess"}
+        _, url = stack.enter_context(serving(home / "data", **settings))
         for name in PROVIDERS:
             connect(url, name, base_url)
         environment = {**os.environ, **dict.fromkeys(variables, "example"), "STOA_URL": url, "STOA_KEY": KEY}

@@ -9,7 +9,8 @@ is asked of both in turn; printed are the lower quartiles in milliseconds (what 
 there) and their ratio. small: 20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5
 runs, 5 lines of the bill and 50 events; for each there is a trace of five spans that another program sent, and for four
 hundred of them a knowledge base of about two hundred chunks (or --bases in all: 5,000 are a million chunks, and take an
-hour). full has 1,000 projects. With --data the databases stay there and are used again.
+hour). full has 1,000 projects. With --data the databases stay there and are used again. --routes asks every route that
+reads, of every host, with every filter and order (growth_routes.py).
 """
 
 import argparse
@@ -31,14 +32,15 @@ from urllib.request import Request, urlopen
 
 import asyncpg
 from bed import KEY, machine, serving
+from growth_routes import bench as bench_routes
 
 from stoa.cli.client import call
 from stoa.db.embedded import start_embedded
 from stoa.db.sql import parse
 
 SCALES = {"small": 20_000, "medium": 60_000, "full": 200_000}
-EMPTY, BATCH, PROJECTS = 50, 2_000, 20
-OF_A_PROJECT, OF_A_BASE = 200, 400
+EMPTY, BATCH, PROJECTS, FEW = 50, 2_000, 20, 10
+OF_A_PROJECT, OF_A_BASE, OF_A_THING = 200, 400, 10
 """Conversations for which there is one."""
 WORDS_OF_A_BASE = 12_000
 """About two hundred chunks."""
@@ -340,6 +342,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", default="", help="figures whose names hold this, and neither start-up nor doctor")
+    parser.add_argument("--routes", action="store_true", help="every route that reads, with every filter and order")
     options = parser.parse_args()
     conversations = options.conversations or SCALES[options.scale]
     with contextlib.ExitStack() as stack:
@@ -358,6 +361,10 @@ def main() -> None:
             f" filled in {seconds:.0f} s; lower quartiles of {options.rounds}, ms"
         )
         print(f"{'':<38}{'empty':>12}{'full':>12}{'ratio':>9}", flush=True)
+        if options.routes:
+            many = (FEW, conversations // OF_A_THING)
+            bench_routes((empty.data_dir, full.data_dir), many, options.rounds, options.only)
+            return
         if not options.only:
             line("start-up, warm", warm_starts(empty), warm_starts(full))
         with serving(empty.data_dir) as (_, empty.url), serving(full.data_dir) as (_, full.url):

@@ -187,3 +187,21 @@ WITH source AS (
 INSERT INTO knowledge_postings (org_id, project_id, index_id, term, first_ordinal, last_ordinal, count, records)
 SELECT p.org_id, m.project, m.target, p.term, p.first_ordinal, p.last_ordinal, p.count, p.records
 FROM made m JOIN knowledge_postings p ON p.org_id = m.org_id AND p.index_id = m.source;
+
+-- name: copies
+-- How `growth_routes.py` makes many of a thing: rows like the one of the table `name` for which `which` is true, from
+-- number `first` to `last` of `total`. `different` is a JSON object of what each has of its own, from its number `n` and
+-- its moment `at`.
+CREATE OR REPLACE FUNCTION growth.copies(name text, which text, different text, first bigint, last bigint, total bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    columns text := (SELECT string_agg(format('%I', attname), ', ' ORDER BY attnum) FROM pg_attribute
+        WHERE attrelid = name::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = '');
+BEGIN
+    EXECUTE format(
+        'INSERT INTO %1$I (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM ('
+        ' SELECT made.* FROM (SELECT to_jsonb(t) AS columns FROM %1$I t WHERE %4$s LIMIT 1) r CROSS JOIN'
+        ' (SELECT n, growth.moment(n, $3) AS at FROM generate_series($1, $2) n) numbered'
+        ' CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$I, r.columns || %3$s) made) made',
+        name, columns, different, which) USING first, last, total;
+END $$;

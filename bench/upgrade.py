@@ -4,7 +4,9 @@
 python bench/upgrade.py --before COMMIT [--rows 1000000] [--seconds 20]
 
 The second one migrates the database. Prints, for each phase, how many messages were answered on each node, what
-failed, and the longest that a message, and a statement on any large table, took.
+failed, and the longest that a message, and a statement on any large table, took. `held` are locks on large tables that
+keep readers or writers out, from when pg_locks first shows them until it does not: unlike the times of statements, they
+say nothing of how busy the machine is.
 """
 
 import argparse
@@ -25,6 +27,12 @@ import httpx
 ROOT = Path(__file__).parents[1]
 KEY = "stoa_acc_" + "u" * 64
 LARGE = ("runs", "messages", "conversations", "events", "journals", "model_calls", "audit")
+STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+HELD = """
+SELECT c.relname, l.mode, l.pid || ' ' || l.virtualtransaction AS of FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.mode = ANY ($1) AND c.relname = ANY ($2) AND a.backend_type = 'client backend'
+"""
 FILL = """
 INSERT INTO conversations (org_id, project_id, id, title, model_id)
     SELECT o.org_id, o.project_id, ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Filled ' || n,
@@ -48,6 +56,8 @@ class Phase:
     failed: list[str] = field(default_factory=list)
     message_seconds_max: float = 0
     statement_seconds_max: dict[str, float] = field(default_factory=dict)
+    held: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    """By table, mode and transaction: when it was first seen and last."""
 
 
 class Bench:
@@ -86,6 +96,18 @@ class Bench:
                 took = time.monotonic() - begun
                 phase.statement_seconds_max[table] = max(phase.statement_seconds_max.get(table, 0), took)
                 await asyncio.sleep(0.01)
+        finally:
+            await connection.close()
+
+    async def watch_locks(self, dsn: str) -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            while not self.stopping.is_set():
+                phase, asked = self.phase, time.monotonic()
+                for row in await connection.fetch(HELD, STRONG, LARGE):
+                    seen = phase.held.setdefault((row["relname"], row["mode"], row["of"]), [asked, asked])
+                    seen[1] = time.monotonic()
+                await asyncio.sleep(0.002)
         finally:
             await connection.close()
 
@@ -143,6 +165,7 @@ async def run(before: str, rows: int, seconds: float) -> None:
                 await connection.close()
                 for table in LARGE:
                     crew.create_task(bench.watch(dsn, table))
+                crew.create_task(bench.watch_locks(dsn))
                 begin("the old node alone, large tables")
                 await asyncio.sleep(seconds)
                 begin("the new node starts and migrates")
@@ -162,6 +185,10 @@ async def run(before: str, rows: int, seconds: float) -> None:
                 f"{phase.name}: answered {phase.answered}, failed {len(phase.failed)}; slowest message"
                 f" {phase.message_seconds_max:.2f} s; slowest statement {worst[1] * 1000:.0f} ms ({worst[0]})"
             )
+            for (table, mode, _), (first, last) in sorted(phase.held.items(), key=lambda one: one[1][0] - one[1][1])[
+                :5
+            ]:
+                print(f"  held {(last - first) * 1000:.0f} ms: {mode} on {table}")
             for line in phase.failed[:5]:
                 print(f"  {line}")
 

@@ -13,16 +13,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from stoa.console import pages
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
 from stoa.gateway import ModelError
-from tests.support.browsers import chromium, signed_in
+from tests.support import console_pages, syncs
+from tests.support.browsers import chromium, opened, signed_in
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 from tests.support.running import Running, serving
 
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
-LISTS = ("conversations", "knowledge", "runs", "traces", "usage", "models", "keys", "overview")
+LISTS = {
+    **{name: path for name, path, _ in pages.NAVIGATION if name != "chat"},
+    "doctor": "/console/doctor",
+    "found": "/console/search?q=tide",
+}
+FRAGMENTS = ("thread", "passages", "items", "sources only")
+"""Addresses that are parts of pages."""
 TIDES = (
     "# Tides\n\nThe moon pulls the sea [1]. **Twice** a day the water rises, and `sin` says when.\n\n",
     "- Brest: six metres\n- Saint-Malo: twelve metres, among the highest in Europe\n\n",
@@ -32,7 +40,7 @@ TIDES = (
 
 
 @asynccontextmanager
-async def server(model: ScriptedModel) -> AsyncIterator[Running]:
+async def server(model: ScriptedModel) -> AsyncIterator[tuple[Running, Path]]:
     with tempfile.TemporaryDirectory(prefix="stoa-screenshots-") as room:
         Path(room).chmod(0o755)  # noqa: ASYNC240 — a tool's own directory
         database = await start_embedded(Path(room) / "cluster")
@@ -40,9 +48,15 @@ async def server(model: ScriptedModel) -> AsyncIterator[Running]:
             await migrate(database.dsn)
             tool = ScriptedTool("pay", approval=True, editable_params=("amount",))
             async with serving(
-                database.dsn, Path(room) / "data", model, toolbox=Shelf(tool), allow_private_addresses=True
+                database.dsn,
+                Path(room) / "data",
+                model,
+                toolbox=Shelf(tool, ScriptedTool("weather")),
+                allow_private_addresses=True,
+                source_directories=[Path(room) / "documents"],
             ) as running:
-                yield running
+                syncs.fill(Path(room) / "documents")
+                yield running, Path(room) / "documents"
         finally:
             await database.stop()
 
@@ -131,13 +145,16 @@ async def shoot(page: Any, url: str, where: Path, name: str, paths: dict[str, st
 
 
 async def main(where: Path, wanted: Sequence[str]) -> None:
-    lists = {"new": "/", **{name: f"/console/{name}" for name in LISTS}}
-    async with server(ScriptedModel()) as running, chromium() as chrome:
+    lists = {"new": "/", **LISTS}
+    async with server(ScriptedModel()) as (running, documents), chromium() as launched, opened(launched) as chrome:
         page = await signed_in(await chrome.context(), running.url)
         stranger = await (await chrome.context()).new_page()
         await shoot(stranger, running.url, where, "empty", {"sign-in": "/console/sign-in"}, wanted)
         await shoot(page, running.url, where, "empty", lists, wanted)
         one = await fill(running)
+        running.model.requests.clear()
+        more = await console_pages.fill(running, documents)
+        one |= {name.replace(" ", "-"): path for name, path in more.items() if name not in {*one, *FRAGMENTS}}
         await shoot(page, running.url, where, "full", {**lists, **one}, wanted)
         poor = (
             await running.call("POST", "/v1/access-keys", 201, json={"name": "Poor", "permissions": ["doctor:read"]})

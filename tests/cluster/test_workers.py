@@ -5,6 +5,8 @@ import contextlib
 import hashlib
 import json
 import signal
+import socket
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import pytest
 
 from tests.support.databases import Databases
 from tests.support.nodes import KEY, TERMINAL, Node, frames, script
-from tests.support.processes import free_port, serve, url_of
+from tests.support.processes import ENVIRONMENT, STOA, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -31,6 +33,8 @@ class Served:
     node: Node
     process: asyncio.subprocess.Process
     said: list[str]
+    manager: socket.socket
+    """What systemd would listen on."""
 
     def workers(self) -> dict[int, psutil.Process]:
         found: dict[int, psutil.Process] = {}
@@ -75,10 +79,18 @@ async def served(dsn: str, home: Path, upstream: ScriptedServer) -> AsyncGenerat
         "STOA_CONNECTIONS_MAX": "6",
         "STOA_ALLOW_PRIVATE_ADDRESSES": "true",
     }
-    with node.log.open("wb") as log:
+    with node.log.open("wb") as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0stoa-test-{uuid4().hex}" if sys.platform == "linux" else str(home / "manager"))
+        manager.settimeout(10)
+        environment["NOTIFY_SOCKET"] = _address(manager)
         async with serve(home, config=config, stderr=log, **environment) as (process, said):
             node.port = int(url_of(said).rsplit(":", 1)[1])
-            yield Served(node, process, said)
+            yield Served(node, process, said, manager)
+
+
+def _address(manager: socket.socket) -> str:
+    name = manager.getsockname()
+    return f"@{name[1:].decode()}" if isinstance(name, bytes) else str(name)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +122,7 @@ def route(path: str) -> str:
 
 async def test_it_says_once_that_it_is_ready_and_each_line_of_the_log_whose_it_is(server: Served) -> None:
     assert sum(line.startswith("Stoa is ready at ") for line in server.said) == 1
+    assert server.manager.recv(64) == b"READY=1"
     assert sorted(server.workers()) == [1, 2]
     lines = server.log()
     assert {line["worker"] for line in lines if line["event"] == "models"} == {1, 2}
@@ -217,6 +230,7 @@ async def test_it_drains_as_one(server: Served) -> None:
         assert await server.process.wait() == 0
         await following
     assert seen[-1]["type"] == "run.completed"
+    assert server.manager.recv(64) == b"STOPPING=1"
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
 
 
@@ -229,3 +243,37 @@ async def test_its_workers_do_not_outlive_it(dsn: str, tmp_path: Path, upstream:
         await reached(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers), 10)
         with pytest.raises(httpx.ConnectError):
             await server.node.call("GET", "/health")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_signal_amid_the_start_stops_it_in_good_order(tmp_path: Path, workers: str) -> None:
+    """The first process of a container would ignore SIGTERM otherwise, and be killed half a minute later."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await gone.wait()
+        writer.transport.abort()
+
+    (config := tmp_path / "stoa.toml").touch()
+    async with await asyncio.start_server(never_answers, "127.0.0.1", 0) as database:
+        port = database.sockets[0].getsockname()[1]
+        environment = {"STOA_DATABASE_URL": f"postgresql://stoa@127.0.0.1:{port}/stoa", "STOA_WORKERS": workers}
+        options = ["--port", "0", "--data-dir", str(tmp_path / "data"), "--config", str(config)]
+        process = await asyncio.create_subprocess_exec(
+            *STOA, "serve", *options, env={**ENVIRONMENT, **environment}, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            async with asyncio.timeout(60):
+                await asked.wait()
+                children = psutil.Process(process.pid).children()
+                process.send_signal(signal.SIGTERM)
+                said, _ = await process.communicate()
+        finally:
+            gone.set()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert (process.returncode, said.decode().strip()) == (0, "Stopped before the server was ready.")
+    assert len(children) == (2 if workers == "2" else 0)
+    await reached(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in children), 10)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stoa.console import pages, streaming
+from stoa.console.answers import Answer
 from tests.conftest import Running
 from tests.support.browsers import browser, sign_in
 from tests.support.doubles import answer, calling
@@ -41,6 +42,13 @@ WHOLE = events(
     said("last [1]"),
     ("run.completed", {"usage": {"total_tokens": 3}, "log": {"events": 9, "sha256": "x"}}),
 )  # fmt: skip
+
+
+SUBAGENTS = events(
+    ("agent.subagent.started", {"id": "t1", "name": "reader", "brief": "Read it"}),
+    ("agent.subagent.started", {"id": "t2", "name": "writer", "brief": "Write it"}),
+    ("agent.response.delta", {"delta": "half a page", "source": {"name": "reader"}, "tool_call_id": "t1"}),
+)
 
 
 class Page:
@@ -166,3 +174,20 @@ async def test_an_approval_is_a_card_until_it_is_answered(running: Running) -> N
         answered = (await client.get(f"/console/runs/{run['id']}/answer")).text
         assert "Answered." in answered
         assert "answer-card" not in answered
+
+
+def test_subagents_that_work_at_once_stand_side_by_side() -> None:
+    answer = Answer(RUN)
+    for event in SUBAGENTS:
+        answer.apply(event)
+    ((piece,),) = [answer.changes(pages.render)]
+    lanes = re.findall(
+        r'<button type="button" class="worker (\w+)".*?<b>(\w+)</b>.*?worker-text" dir="auto">(.*?)</span>',
+        piece["html"],
+    )
+    assert lanes == [("running", "reader", "half a page"), ("running", "writer", "Write it")]
+    assert "2 subagents at work" in piece["html"]
+    answer = Answer(RUN)
+    for event in SUBAGENTS[:2]:
+        answer.apply(event)
+    assert 'class="worker' not in answer.changes(pages.render)[0]["html"], "one needs no place of its own"

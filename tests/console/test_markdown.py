@@ -89,3 +89,30 @@ def test_formulas_stay_as_they_were_written() -> None:
 def test_citations_are_chips_but_not_in_code() -> None:
     assert 'data-cite="2"' in markdown.document("So it is [2].")[0]
     assert "data-cite" not in markdown.document("`a[2]`")[0]
+
+
+FORMULAS = (
+    "So:\n\\[\nx_1\n+ y*2*\n- z\n\\]\nand\n\n$$\na\n\n= b\n$$\nIt costs $5 or $6.\n\n"
+    "- one\n  $$\n  c\n  + d\n  $$\n- two\n\nend\n"
+)
+
+
+def test_lines_of_a_formula_are_no_list() -> None:
+    shown = "".join(markdown.document(FORMULAS))
+    assert '<code class="math">\\[\nx_1\n+ y*2*\n- z\n\\]</code>' in shown
+    assert '<code class="math">$$\na\n\n= b\n$$</code>' in shown
+    assert '<code class="math">$$\nc\n+ d\n$$</code>' in shown
+    assert "It costs $5 or $6." in shown
+    assert shown.count("<li>") == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_formula_is_one_block_wherever_its_stream_is_cut(seed: int) -> None:
+    finished, rest = markdown.blocks_of(FORMULAS)
+    assert cut(FORMULAS, seed) == [*finished, rest]
+
+
+def test_a_formula_that_is_never_closed_is_text() -> None:
+    assert markdown.document("$$\nopen\n\n- a\n")[0].startswith("<p>$$\nopen</p>\n<ul>")
+    long = "$$\n" + "x\n" * markdown.FORMULA_LINES_MAX + "$$\n"
+    assert 'class="math"' not in "".join(markdown.document(long))

@@ -20,6 +20,8 @@ LISTS = (
     *(path for _, path, _ in pages.NAVIGATION),
     f"/console/traces?q={HOSTILE}&model={HOSTILE}&since=day&cost_usd_min=x",
     "/console/traces/compare",
+    f"/console/search?q={HOSTILE}",
+    "/console/search?q=a",
 )
 NOBODY = "00000000-0000-7000-8000-000000000000"
 OF_ANYBODY = {"chat with an app"}
@@ -142,6 +144,32 @@ async def test_assets_are_kept_for_good_and_come_compressed(full: tuple[Running,
             assert sent.headers["content-encoding"] == "gzip"
         assert (await client.get("/console/assets/x/../../pages.py")).status_code == 404
         assert (await client.get("/console/assets/x/nothing.js")).status_code == 404
+
+
+async def test_the_run_of_an_app_is_drawn_on_its_graph(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
+    app = one["app"].rpartition("/")[2]
+    runs = (await running.call("GET", "/v1/runs"))["data"]
+    run = next(one["id"] for one in runs if one.get("app_id") == app)
+    async with browser(running) as client:
+        await sign_in(client)
+        states = dict(
+            re.findall(r'class="g-node g-\w+ is-(\w+)" data-node="(\w+)"', await read(client, f"/console/runs/{run}"))
+        )
+    assert states, "each node that the run came to has its state"
+
+
+async def test_what_is_pasted_out_of_a_log_is_found(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
+    async with browser(running) as client:
+        await sign_in(client)
+        for name in ("run", "chat", "app", "workflow", "source", "project", "deletion"):
+            found = await client.get(f"/console/search?q={one[name].rpartition('/')[2]}")
+            assert (found.status_code, found.headers.get("location")) == (303, one[name]), name
+        found = await read(client, "/console/search?q=travel")
+        assert one["app"] in found
+        assert one["workflow"] in found
+        assert "Nothing found" in await read(client, f"/console/search?q={NOBODY}")
 
 
 async def test_the_calls_of_a_page_are_shown_without_the_key(full: tuple[Running, dict[str, str]]) -> None:

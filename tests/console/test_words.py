@@ -8,7 +8,8 @@ import pytest
 
 from stoa import access
 from stoa.console import pages, words
-from stoa.console.routes.account import PERMISSIONS
+from stoa.console.routes.account import PERMISSIONS, PROVIDERS
+from stoa.gateway import registry
 
 ROOT = Path(pages.__file__).parent
 SAID = re.compile(r"""(?:\b_|translate)\(\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
@@ -31,6 +32,13 @@ def test_a_catalogue_is_complete(language: str) -> None:
     assert said() - set(catalogue) == set()
     assert set(catalogue) - said() == set()
     assert [text for text, translated in catalogue.items() if blanks(text) != blanks(translated)] == []
+
+
+def test_every_provider_can_be_connected_on_its_page() -> None:
+    assert {name: kind.default_url for name, kind in registry.PROVIDERS.items() if kind.default_url} == {
+        name: address for name, (_, address) in PROVIDERS.items() if "…" not in address
+    }
+    assert set(PROVIDERS) == set(registry.PROVIDERS)
 
 
 def test_every_permission_has_words() -> None:

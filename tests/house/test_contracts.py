@@ -4,6 +4,8 @@ decoration."""
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,28 @@ VIOLATIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources, to be broken. What the linter has read of a file it keeps while the file stays as it is."""
+    root = tmp_path_factory.mktemp("contracts")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.pdf"))
+    return root
+
+
+@contextmanager
+def added(file: Path, line: str) -> Iterator[None]:
+    text = file.read_text("utf-8")
+    file.write_text(f"{text}\n{line}\n", "utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(text, "utf-8")
+
+
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
     linter = Path(sys.executable).parent / "lint-imports"
-    command = [str(linter), "--config", str(root / "pyproject.toml"), "--no-cache"]
+    command = [str(linter), "--config", str(root / "pyproject.toml"), "--cache-dir", str(root / "cache")]
     return subprocess.run(
         command,
         cwd=root,
@@ -43,11 +64,8 @@ def lint(root: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("contract", "file", "line"), VIOLATIONS, ids=[f"{contract} ({file})" for contract, file, _ in VIOLATIONS]
 )
-def test_each_contract_catches_its_violation(tmp_path: Path, contract: str, file: str, line: str) -> None:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.pdf"))
-    broken = tmp_path / "src" / "stoa" / file
-    broken.write_text(broken.read_text("utf-8") + f"\n{line}\n", "utf-8")
-    done = lint(tmp_path)
+def test_each_contract_catches_its_violation(copied: Path, contract: str, file: str, line: str) -> None:
+    with added(copied / "src" / "stoa" / file, line):
+        done = lint(copied)
     assert done.returncode != 0
     assert f"{contract} BROKEN" in done.stdout, done.stdout + done.stderr

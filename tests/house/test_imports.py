@@ -3,7 +3,9 @@ circle from Python, not from a reader."""
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 SOURCE = Path(__file__).parents[2] / "src" / "stoa"
 HEAVY = {
@@ -23,23 +25,32 @@ HEAVY = {
 their types alone."""
 
 
-def modules() -> dict[str, ast.Module]:
+@cache
+def modules() -> Mapping[str, ast.Module]:
     found: dict[str, ast.Module] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         parts = ("stoa", *path.relative_to(SOURCE).with_suffix("").parts)
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text("utf-8"))
-    return found
+    return MappingProxyType(found)
+
+
+@cache
+def written(tree: ast.AST) -> tuple[tuple[str, str], ...]:
+    """What a piece of code imports, as (module, name) from it; the name is empty where the module itself is."""
+    found: list[tuple[str, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [(node.module, alias.name) for alias in node.names]
+    return tuple(found)
 
 
 def imported(tree: ast.AST, known: Mapping[str, ast.Module]) -> Iterator[str]:
     """The names of modules: of ours exactly, of others as they are written."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                yield name if name in known else node.module
+    for module, name in written(tree):
+        whole = f"{module}.{name}"
+        yield whole if whole in known else module
 
 
 def for_types_only(tree: ast.Module) -> Iterator[ast.stmt]:
@@ -66,7 +77,7 @@ def test_no_circles() -> None:
 
 
 def test_a_circle_behind_type_checking_is_found() -> None:
-    known = modules()
+    known = dict(modules())
     hidden = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from stoa.journal.writer import JournalWriter\n"
     known["stoa.events.types"] = ast.parse(hidden)
     assert {"stoa.events.types", "stoa.journal.writer"} <= circles(known)

@@ -104,6 +104,33 @@ def test_the_compose_file_has_nodes_that_share_what_they_must() -> None:
     assert used == set(compose()["volumes"])
 
 
+class _Merging(yaml.SafeLoader):
+    """Reads what Compose adds to YAML."""
+
+
+_Merging.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+
+
+def test_files_may_lie_in_an_s3_server_that_compose_starts_too() -> None:
+    text = (DEPLOY / "compose.s3.yaml").read_text("utf-8")
+    made = yaml.load(text, _Merging)
+    node, server, bucket = (made["services"][name] for name in ("node", "objects", "bucket"))
+    assert set(node["environment"]) - OUTSIDE <= set(variables())
+    assert re.match(r"\$\{STOA_BLOBS:-s3://stoa", node["environment"]["STOA_BLOBS"])
+    assert ":8333" in node["environment"]["STOA_BLOBS_ENDPOINT"]
+    assert "-s3.port=8333" in server["command"]
+    assert "!override" in text, "the shared volume is not added to"
+    assert node["volumes"] == ["/data"]
+    assert node["depends_on"] == {"bucket": {"condition": "service_completed_successfully"}}
+    assert bucket["depends_on"] == {"objects": {"condition": "service_healthy"}}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert ":?" in node["environment"][name], "without it nothing starts, and it says why"
+        assert name in made["configs"]["objects"]["content"]
+    assert "ports" not in server, "nodes reach it, and nobody else"
+    assert re.search(r":\d", server["image"])
+    assert bucket["image"] == server["image"]
+
+
 def unit() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in (DEPLOY / "stoa.service").read_text("utf-8").splitlines():

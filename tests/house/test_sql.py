@@ -7,43 +7,18 @@ import asyncpg
 import pytest
 
 from stoa.db.sql import load
-
-SOURCE = Path(__file__).parents[2] / "src" / "stoa"
-FILES = sorted(SOURCE.glob("**/*.sql"))
-FILLINGS = {
-    "{order}": "created_at, id",
-    "{events_order}": "received_at, id",
-    "{apps_order}": "p.name, p.id",
-    "{listed_order}": "a.name, a.id",
-    "{sums_order}": "day, id",
-    "{items_order}": "uploaded_at, id",
-    "{vectors}": "knowledge_vectors",
-    "{dimensions}": "384",
-    "{list_traces}": load("stoa.traces").list_traces.rstrip().rstrip(";"),
-    "{own_status}": "r.status",
-    "{own_name}": "'Answer'",
-    "{directory}": "blobs",
-    "{table}": "files",
-    "{column}": "sha256",
-    "{columns}": "org_id, sha256",
-    "{names}": "SELECT name FROM files",
-    "{target}": "knowledge_vectors",
-    "{source}": "ONLY knowledge_vectors",
-}
-NAMED = [file for file in FILES if file.parent.name != "migrations"]
+from tests.support.statements import NAMED, SOURCE, filled, statements_of
 
 
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: str(file.relative_to(SOURCE)))
 async def test_statements_compile_and_are_used(dsn: str, file: Path) -> None:
-    statements = load(".".join(("stoa", *file.parent.relative_to(SOURCE).parts)), file.name).texts
+    statements = statements_of(file)
     python = "\n".join(path.read_text("utf-8") for path in SOURCE.glob("**/*.py"))
     connection = await asyncpg.connect(dsn)
     try:
         for name, text in statements.items():
             assert f"SQL.{name}" in python, f"{name} is not used"
-            for place, filling in FILLINGS.items():
-                text = text.replace(place, filling)
-            await connection.prepare(text)
+            await connection.prepare(filled(text))
     finally:
         await connection.close()
 
@@ -105,3 +80,29 @@ def test_every_named_statement_exists() -> None:
                 source = f"{found[1]}.{found[2]}.{name}"
             assert source in known, f"{module}: where does {name} come from?"
             assert statement in known[source], f"{module}: {name}.{statement} is in no .sql file"
+
+
+COUNTED_WHOLE = {
+    "conversations/queries.sql: count_files": "of one conversation",
+    "conversations/queries.sql: count_segments": "SEGMENTS_MAX",
+    "memory/queries.sql: count_items": "ITEMS_MAX",
+    "memory/queries.sql: count_items_of_user": "ITEMS_MAX",
+    "memory/queries.sql: count_memories": "MEMORIES_MAX",
+    "memory/queries.sql: count_other_files": "FILES_MAX",
+    "memory/queries.sql: count_stores": "MEMORIES_MAX",
+    "skills/queries.sql: count_skills": "SKILLS_MAX",
+    "skills/queries.sql: count_versions": "VERSIONS_MAX",
+    "sources/queries.sql: count_items_of_source": "a sync reads all of them",
+    "triggers/queries.sql: count_triggers": "TRIGGERS_MAX",
+}
+"""Counts without a bound, and what bounds them."""
+
+
+def test_no_list_is_counted_to_its_end() -> None:
+    found = {
+        f"{file.relative_to(SOURCE)}: {name}"
+        for file in NAMED
+        for name, text in statements_of(file).items()
+        if name.startswith("count_") and "SELECT count(*)" in text and "LIMIT" not in text
+    }
+    assert found == COUNTED_WHOLE.keys(), "count up to 10,001 (`Page.counted`), or say what bounds it"

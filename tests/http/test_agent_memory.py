@@ -86,6 +86,34 @@ async def test_a_graphs_agent_reads_and_keeps_its_session(server: Running) -> No
     assert dialogue(server.model.requests[-1]) == [("user", "Another user")]
 
 
+@pytest.mark.parametrize("save_mode", ["full", "input_output"])
+async def test_calls_of_tools_are_remembered_where_the_memory_says_so(server: Running, save_mode: str) -> None:
+    memory_id, store_id, session = await memory(server), await store(server), str(uuid4())
+    notes = {"enabled": True, "backend": {"memory_store_id": store_id}}
+    backend = {"type": BACKEND, "memory_id": memory_id}
+    remembered = {"backend": backend, "save_mode": save_mode}
+    app = await deployed(server, flow(node("agent", "a", "start", memory=remembered, memory_store=notes)))
+    server.model.scripts = [calling(("memory_store", '{"action": "list"}'), say="Looking."), answer("Nothing.")]
+    await run(server, app, "Any notes?", user_id="u", session_id=session)
+    params = {"user_id": "u", "session_id": session, "sort": "created_at"}
+    items = [
+        one["data"] for one in (await server.call("GET", f"/v1/memories/{memory_id}/items", params=params))["data"]
+    ]
+    server.model.scripts = [answer("Still none.")]
+    await run(server, app, "And now?", user_id="u", session_id=session)
+    parts = [type(part).__name__ for one in server.model.requests[-1].messages for part in one.parts]
+    if save_mode == "input_output":
+        assert [one["role"] for one in items] == ["user", "assistant"]
+        assert parts == ["TextPart"] * 3
+        return
+    assert [one["role"] for one in items] == ["user", "assistant", "tool", "assistant"]
+    (call,) = items[1]["tool_calls"]
+    assert (call["function"]["name"], items[2]["tool_call_id"], items[2]["name"]) == (
+        "memory_store", call["id"], "memory_store")  # fmt: skip
+    assert items[3]["content"] == [{"type": "text", "text": "Nothing."}]
+    assert parts == ["TextPart", "TextPart", "ToolCallPart", "ToolResultPart", "TextPart", "TextPart"]
+
+
 async def test_without_a_session_everything_of_the_user_is_meant(server: Running) -> None:
     memory_id = await memory(server)
     app = await deployed(server, remembering(memory_id))

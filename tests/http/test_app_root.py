@@ -285,6 +285,10 @@ async def test_a_callback_is_signed_and_carries_the_run(app_server: Running, ser
     assert (one["webhook_id"], one["url"]) == (headers["webhook-id"], f"{service.url}/hook")
     assert [(two["number"], two["status_code"]) for two in one["attempts"]] == [(1, 200)]
     assert "hush" not in json.dumps(one)
+    listed = await server.call("GET", f"/v1/apps/{app['id']}/callbacks?status=delivered&status=failed")
+    assert (listed["data"], listed["pagination"]["total_count"]) == ([one], 1)
+    assert (await server.call("GET", f"/v1/apps/{app['id']}/callbacks?status=failed"))["data"] == []
+    await server.call("GET", f"/v1/apps/{uuid4()}/callbacks", 404)
     on_host = await server.call("GET", f"/apps/{app['id']}/v1/runs/{accepted['id']}/callbacks")
     assert on_host["data"] == [one]
 

@@ -52,8 +52,8 @@ async def test_a_file_is_deployed_again_and_changed(shared_server: Running, tmp_
     said = await stoa("deploy", str(file), FACTS_KEY="s3cret")
     assert "runs version 2" in said
     assert app_id in said
-    file.write_text(FILE.replace("tools.HttpApiCall", "tools.Python"))
-    assert "it runs Python code, which this server does not do" in (await stoa("deploy", str(file), status=1)).replace(
+    file.write_text(FILE.replace("tools.HttpApiCall", "tools.Python\n    code: 'def run(x): return x'"))
+    assert "runs Python code, which this server does not do" in (await stoa("deploy", str(file), status=1)).replace(
         "\n", " "
     )
     file.write_text("workflows: {}")

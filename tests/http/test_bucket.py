@@ -222,3 +222,50 @@ async def test_files_move_into_the_bucket_and_back(bucket: BucketServer, tmp_pat
     code, said = await stoa("s3://files/moved", "--verify")
     assert code == 1
     bucket.clear()
+
+
+async def test_a_backup_holds_the_files_of_the_bucket_where_it_is_asked_to(
+    server: Running, bucket: BucketServer, cluster: Databases, tmp_path: Path
+) -> None:
+    conversation, content, backups = await server.conversation(), b"To be kept. " * 1_000, str(tmp_path / "backups")
+    await add(server, conversation, content)
+
+    async def stoa(*arguments: str, blobs: str = PREFIX, dsn: str = server.dsn) -> tuple[int, str]:
+        environment = {
+            "STOA_DATABASE_URL": dsn,
+            "STOA_DATA_DIR": str(server.data_dir),
+            "STOA_BLOBS": f"s3://files/{blobs}",
+            "STOA_BLOBS_ENDPOINT": bucket.url,
+            "COLUMNS": "300",
+        }
+        result = await asyncio.to_thread(CliRunner(env=environment).invoke, command_line, [*arguments])
+        return result.exit_code, result.output
+
+    code, said = await stoa("backup", backups)
+    assert (code, "call this with --files" in said) == (0, True), said
+    code, said = await stoa("backup", backups, "--files")
+    assert (code, "missing" in said) == (0, False), said
+    database = await cluster.copy(f"restored_{uuid4().hex}", "template1")
+    code, said = await stoa("restore", backups, "--into", str(tmp_path / "new"), blobs="restored", dsn=database)
+    assert (code, "s3://files/restored" in said) == (0, True), said
+    restored = [one.content for key, one in bucket.objects.items() if key.startswith("restored/")]
+    assert content in restored
+    database = await cluster.copy(f"restored_{uuid4().hex}", "template1")
+    other = {"STOA_DATABASE_URL": database}  # Without a bucket they go into the data directory.
+    arguments = ["restore", backups, "--into", str(tmp_path / "here")]
+    result = await asyncio.to_thread(CliRunner(env=other).invoke, command_line, arguments)
+    assert result.exit_code == 0, result.output
+    assert content in [path.read_bytes() for path in (tmp_path / "here").rglob("*") if path.is_file()]
+
+    [stored] = [one for key, one in bucket.objects.items() if key.startswith(PREFIX) and one.content == content]
+    stored.content = b"Rotten"
+    code, said = await stoa("backup", str(tmp_path / "other"), "--files")
+    assert "missing or damaged" in said or code == 1, said
+    stored.content = content
+    bucket.reset(DOWN)
+    code, said = await stoa("backup", str(tmp_path / "third"), "--files")
+    assert code == 1, said
+    bucket.reset()
+    await deleted(server, conversation)
+    for key in [key for key in bucket.objects if key.startswith("restored/")]:
+        del bucket.objects[key]

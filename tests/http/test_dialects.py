@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import openai
 import pytest
@@ -198,8 +199,8 @@ async def rpc(server: Running, method: str, agent: str = MODEL, headers: Any = N
     return await server.call("POST", f"/v1/a2a/{agent}", json=body, headers=headers)
 
 
-def a2a_message(text: str, message_id: str = "", **more: Any) -> dict[str, Any]:
-    return {"messageId": message_id, "role": "user", "parts": [{"kind": "text", "text": text}], **more}
+def a2a_message(text: str, message_id: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"messageId": message_id or str(uuid4()), "role": "user", "parts": [{"kind": "text", "text": text}], **more}
 
 
 async def test_a2a_send_get_and_go_on(shared_server: Running) -> None:
@@ -254,7 +255,146 @@ async def test_a2a_errors(shared_server: Running) -> None:
     assert (await rpc(shared_server, "tasks/get"))["error"]["code"] == -32602
     assert (await rpc(shared_server, "message/send"))["error"]["code"] == -32602
     assert (await rpc(shared_server, "message/send", "no/model", message=a2a_message("Hi")))["error"]["code"] == -32602
+    assert (await rpc(shared_server, "tasks/pushNotificationConfig/set"))["error"]["code"] == -32003
+    assert (await rpc(shared_server, "CreateTaskPushNotificationConfig"))["error"]["code"] == -32003
     await shared_server.call("GET", "/v1/a2a/no/model/.well-known/agent-card.json", 404)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 1, "method": ', -32700),
+        (b"not json", -32700),
+        (b"[]", -32600),
+        (b'[{"jsonrpc": "2.0", "id": 1, "method": "tasks/get"}]', -32600),
+        (b'{"id": 1, "method": "tasks/get"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": 7}', -32600),
+        (b'{"jsonrpc": "2.0", "id": {}, "method": "tasks/get"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": true, "method": "tasks/get"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": "x"}', -32602),
+    ],
+)
+async def test_a2a_answers_what_is_no_call_in_json_rpc(shared_server: Running, body: bytes, code: int) -> None:
+    headers = {"Content-Type": "application/json"}
+    answered = await shared_server.call("POST", f"/v1/a2a/{MODEL}", content=body, headers=headers)
+    assert answered["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"messageId": None}, -32602),
+        ({"messageId": ""}, -32602),
+        ({"role": None}, -32602),
+        ({"role": "agent"}, -32602),
+        ({"parts": []}, -32602),
+        ({"parts": [{"kind": "text"}]}, -32602),
+        ({"parts": [{"kind": "file", "file": {"uri": "http://127.0.0.1/x"}}]}, -32005),
+        ({"parts": [{"url": "http://127.0.0.1/x"}]}, -32005),
+        ({"contextId": 7}, -32602),
+        ({"taskId": "none"}, -32001),
+    ],
+)
+async def test_a2a_checks_a_message(shared_server: Running, change: dict[str, Any], code: int) -> None:
+    refused = await rpc(shared_server, "message/send", message={**a2a_message("Hi"), **change})
+    assert refused["error"]["code"] == code
+
+
+async def test_a2a_errors_of_streams_are_events(shared_server: Running) -> None:
+    """The official clients read a stream where they asked for one, and drop the body of any other answer."""
+    body = {"jsonrpc": "2.0", "id": 5, "method": "tasks/resubscribe", "params": {"id": "none"}}
+    assert [frame async for frame in frames(shared_server, "POST", f"/v1/a2a/{MODEL}", json=body)] == [
+        {"jsonrpc": "2.0", "id": 5, "error": {"code": -32001, "message": "There is no task none."}}
+    ]
+
+
+async def test_a2a_takes_contexts_that_clients_name_and_data(shared_server: Running) -> None:
+    says(shared_server, answer("Noted."), answer("Ada."))
+    context = str(uuid4())
+    data = {"kind": "data", "data": {"name": "Ada"}}
+    first = a2a_message("Remember:", contextId=context)
+    first["parts"].append(data)
+    task = (await rpc(shared_server, "message/send", message=first))["result"]
+    assert task["contextId"] == context
+    second = (await rpc(shared_server, "message/send", message=a2a_message("Who?", contextId=context)))["result"]
+    assert second["contextId"] == context
+    said = texts(shared_server)
+    assert len(said) == 3
+    assert '{"name":"Ada"}' in said[0][1]
+    taken = await rpc(shared_server, "message/send", message=a2a_message("More", taskId=task["id"]))
+    assert taken["error"]["code"] == -32004
+
+
+async def test_a2a_lists_the_tasks_of_an_agent(shared_server: Running) -> None:
+    context = f"list-{uuid4()}"
+    names: list[str] = []
+    for number in range(3):
+        says(shared_server, answer(f"Answer {number}."))
+        sent = await rpc(
+            shared_server, "SendMessage", message=a2a_message(f"Ask {number}.", f"m{number}", contextId=context)
+        )
+        names.insert(0, sent["result"]["task"]["id"])
+    listed = (await rpc(shared_server, "ListTasks", contextId=context, pageSize=2))["result"]
+    assert [task["id"] for task in listed["tasks"]] == names[:2]
+    assert (listed["totalSize"], listed["pageSize"]) == (3, 2)
+    assert listed["tasks"][0]["status"]["state"] == "TASK_STATE_COMPLETED"
+    assert {"artifacts", "history"}.isdisjoint(listed["tasks"][0])
+    rest = await rpc(
+        shared_server,
+        "ListTasks",
+        contextId=context,
+        pageToken=listed["nextPageToken"],
+        includeArtifacts=True,
+        historyLength=5,
+    )
+    (last,) = rest["result"]["tasks"]
+    assert rest["result"]["nextPageToken"] == ""
+    assert last["artifacts"][0]["parts"] == [{"text": "Answer 0."}]
+    (message,) = last["history"]
+    assert (message["messageId"], message["role"], message["parts"]) == ("m0", "ROLE_USER", [{"text": "Ask 0."}])
+    for filters, found in (
+        ({"status": "TASK_STATE_COMPLETED"}, 3),
+        ({"status": "TASK_STATE_WORKING"}, 0),
+        ({"status": "TASK_STATE_REJECTED"}, 0),
+        ({"statusTimestampAfter": "2020-01-01T00:00:00Z"}, 3),
+        ({"statusTimestampAfter": "2120-01-01T00:00:00Z"}, 0),
+        ({"contextId": "of nobody"}, 0),
+    ):
+        answered = await rpc(shared_server, "tasks/list", **{"contextId": context, **filters})
+        assert answered["result"]["totalSize"] == len(answered["result"]["tasks"]) == found, filters
+    got = (await rpc(shared_server, "tasks/get", id=names[0], historyLength=1))["result"]
+    assert got["history"][0]["kind"] == "message"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"pageSize": 0},
+        {"pageSize": 101},
+        {"pageSize": "ten"},
+        {"pageToken": "none"},
+        {"status": "TASK_STATE_FINE"},
+        {"statusTimestampAfter": "yesterday"},
+        {"statusTimestampAfter": 10**17},
+        {"historyLength": -1},
+        {"includeArtifacts": "yes"},
+    ],
+)
+async def test_a2a_checks_what_a_list_asks_for(shared_server: Running, params: dict[str, Any]) -> None:
+    refused = await rpc(shared_server, "ListTasks", **params)
+    assert refused["error"]["code"] == -32602
+    assert next(iter(params)) in refused["error"]["message"]
+
+
+async def test_a2a_cards_of_one_version(shared_server: Running) -> None:
+    path = f"/v1/a2a/{MODEL}/.well-known/agent-card.json"
+    both = await shared_server.call("GET", path)
+    new = await shared_server.call("GET", path, headers={"A2A-Version": "1.0"})
+    old = await shared_server.call("GET", path, headers={"A2A-Version": "0.3"})
+    assert new["securitySchemes"] == {"bearer": {"httpAuthSecurityScheme": {"scheme": "bearer"}}}
+    assert old["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert both["securitySchemes"]["bearer"] == {**old["securitySchemes"]["bearer"], **new["securitySchemes"]["bearer"]}
+    assert both.keys() == new.keys() | old.keys()
 
 
 def client_of(server: Running) -> openai.AsyncOpenAI:

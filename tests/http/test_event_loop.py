@@ -23,11 +23,12 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-@pytest.fixture
-def settled_memory() -> Iterator[None]:
+@pytest.fixture(scope="module")
+def settled_memory(shared_server: Running) -> Iterator[None]:
     settle_memory()
     yield
     gc.unfreeze()
+    settle_memory()  # As tests/support/parallel.py has left it.
 
 
 async def test_the_watchdog_barks() -> None:

@@ -72,6 +72,10 @@ async def test_a_fork_shares_and_goes_its_own_way(running: Running) -> None:
     assert made["agent"] == {"instructions": "Be brief."}
     assert made["forked_from"] == {"conversation_id": origin, "message_id": at["id"]}
     assert await said(running, made["id"]) == ["one", "Re: one", "two", "Re: two"]
+    for one in (origin, made["id"]):
+        tree = (await running.call("GET", f"/v1/conversations/{one}/forks"))["data"]
+        assert [found["id"] for found in tree] == [origin, made["id"]]
+        assert tree[1]["forked_from"]["conversation_id"] == origin
     await talk(running, made["id"], "other")
     assert seen(running) == ["one", "Re: one", "two", "Re: two", "other"]
     await talk(running, origin, "four")

@@ -11,6 +11,7 @@ import runpy
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -28,7 +29,6 @@ from tests.support.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/isolation.md"
-PERMISSIONS = runpy.run_path(str(ROOT / "tools/docs/permissions.py"))["routes"]()
 OPEN = {
     "GET /health": "whether the server lives",
     "GET /ready": "whether it answers",
@@ -83,6 +83,12 @@ TABLES = (
 )  # fmt: skip
 
 
+@cache
+def permissions() -> list[tuple[str, str, str]]:
+    """(permission, method, path) of every route."""
+    return list(runpy.run_path(str(ROOT / "tools/docs/permissions.py"))["routes"]())
+
+
 @dataclass(frozen=True)
 class Asked:
     host: str
@@ -111,7 +117,7 @@ class Asked:
     @property
     def permissions(self) -> set[str]:
         path = {"kb": "the base's host: ", "app": "the app's host: "}.get(self.host, "") + self.path
-        found = {one for one, method, route in PERMISSIONS if (method, route) == (self.method, path)}
+        found = {one for one, method, route in permissions() if (method, route) == (self.method, path)}
         if self.host == "kb" and not found:
             found = {"knowledge:read"} if self.method == "GET" else {"knowledge:write"}
         return found

@@ -42,6 +42,13 @@ async def test_a_file_becomes_answers(shared_server: Running) -> None:
         assert all(0 <= hit["score"] <= 1 for hit in hits)
     paged = await search(shared_server, base["id"], "handbook", mode="keyword")
     assert any(hit["metadata"].get("page") for hit in paged if hit["metadata"]["source"] == "handbook.pdf")
+    book = next(hit for hit in paged if hit["metadata"]["source"] == "handbook.pdf")
+    chunks = await shared_server.call("GET", f"/v1/knowledgebase-items/{items[0]['id']}/chunks?page_size=500")
+    assert [one["position"] for one in chunks["data"]] == list(range(chunks["pagination"]["total_count"]))
+    (same,) = [one for one in chunks["data"] if one["id"] == book["id"]]
+    assert (same["content"], same.get("page")) == (book["content"], book["metadata"].get("page"))
+    second = await shared_server.call("GET", f"/v1/knowledgebase-items/{items[0]['id']}/chunks?page=2&page_size=1")
+    assert second["data"] == chunks["data"][1:2]
     shown = (await shared_server.call("GET", f"/v1/knowledgebases/{base['id']}"))["data"]
     assert (shown["item_count"], shown["chunk_count"]) == (2, sum(item["progress"]["chunks"] for item in done))
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anthropic
 import asyncpg
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from stoa.gateway import Capabilities
 from stoa.settings import Price, Provider
 from tests.conftest import FIRST_KEY, Running, serving
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.scripted_model import PIECES, ScriptedServer
 
@@ -30,8 +32,9 @@ async def provider() -> AsyncIterator[ScriptedServer]:
         yield made
 
 
-@pytest.fixture
-async def server(dsn: str, tmp_path: Path, provider: ScriptedServer) -> AsyncIterator[Running]:
+@pytest.fixture(scope="module")
+async def shared(cluster: Databases, room: Path, provider: ScriptedServer) -> AsyncIterator[Running]:
+    name = f"messages_{uuid4().hex}"
     secret = SecretStr("sk-of-the-operator")
     providers = (
         Provider(name="main", type="openai", base_url=provider.url, api_key=secret),
@@ -39,8 +42,18 @@ async def server(dsn: str, tmp_path: Path, provider: ScriptedServer) -> AsyncIte
     )
     prices = (Price(model="*/scripted", prompt=1, completion=2),)
     model = ScriptedModel([answer("Built in.")], Capabilities(images=False, tools=False))
-    async with serving(dsn, tmp_path, model, providers=providers, prices=prices) as made:
+    async with serving(await cluster.copy(name), room / name, model, providers=providers, prices=prices) as made:
         yield made
+
+
+@pytest.fixture
+async def server(shared: Running, provider: ScriptedServer) -> Running:
+    """The module's server, with an empty bill."""
+    provider.forget()
+    database = await asyncpg.connect(shared.dsn)
+    await database.execute("TRUNCATE model_calls")
+    await database.close()
+    return shared
 
 
 @pytest.fixture

@@ -506,8 +506,10 @@ ELSEWHERE = {
     "POST /router/v1/chat/completions/resumable": "tests/http/test_dialects.py",
     "GET /router/v1/chat/completions/ID": "tests/http/test_dialects.py",
     "POST /router/v1/messages": "tests/http/test_messages.py",  # in the shape that Anthropic's clients read
+    "POST /router/v1/messages/count_tokens": "tests/http/test_gateway_faults.py",  # the same
     "GET /router/v1/models": "tests/http/test_router.py",
     "GET /router/v1/models/ID": "tests/http/test_router.py",
+    "POST /router/v1/responses/compact": "tests/http/test_responses_socket.py",  # as OpenAI's clients read it
     **dict.fromkeys(  # as OpenAI's clients read it
         (
             "POST /router/v1/responses",

@@ -507,7 +507,7 @@ async def test_what_the_router_refuses(router: Running, client: openai.AsyncOpen
         (
             (
                 b'{"model": "claude/scripted", "messages": [{"role": "user", "content":'
-                b' [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x.png"}}]}]}'
+                b' [{"type": "image_url", "image_url": {"url": "file:///x.png"}}]}]}'
             ),
             "messages[0].content[0].image_url.url",
         ),

@@ -127,6 +127,29 @@ async def test_a_migration_that_has_to_wait_lets_others_pass(dsn: str) -> None:
         await others.close()
 
 
+async def test_a_migration_that_takes_long_lets_others_pass_first(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is undone after a moment, and gets longer each time until it fits."""
+    slow = Migration(LAST + 1, LATER.name, f"{LATER.sql}SELECT pg_sleep(0.4);\n")
+    monkeypatch.setattr("stoa.db.migrate.migrations", lambda: [*migrations(), slow])
+    others = await asyncpg.connect(dsn, command_timeout=10)
+    try:
+        migrating = asyncio.create_task(migrate(dsn))
+        held = passed = 0
+        async with asyncio.timeout(60):
+            while not migrating.done():
+                locked = await others.fetchval(
+                    "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE granted AND relation = 'runs'::regclass"
+                    " AND mode = 'AccessExclusiveLock')"
+                )
+                held, passed = held + locked, passed + (held > 0 and not locked)
+        assert await migrating == [LATER.name]
+        assert held > 0
+        assert passed > 0, "others came between its attempts"
+        assert await others.fetchval("SELECT count(later) FROM runs") == 0
+    finally:
+        await others.close()
+
+
 @pytest.mark.usefixtures("with_another")
 async def test_a_migration_that_finds_no_moment_says_why(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stoa.db.migrate.TABLE_SECONDS_MAX", 0.2)

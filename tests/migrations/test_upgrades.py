@@ -19,14 +19,15 @@ from tests.support.databases import Databases
 
 NUMBERS = [migration.number for migration in migrations()]
 TOOL = Path(__file__).parents[2] / "tools" / "schema" / "build.py"
-ORG, PROJECT, MODEL, TALK, RUN, ASK, FILE = (UUID(int=number) for number in range(1, 8))
+NAMES = ("ORG", "PROJECT", "MODEL", "TALK", "RUN", "ASK", "FILE")
+"""What the rows below name."""
 
 DATA = {
     1: """
 INSERT INTO orgs (id, name) VALUES ('{ORG}', 'Old');
 INSERT INTO projects (org_id, id, name) VALUES ('{ORG}', '{PROJECT}', 'Old');
-INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ('{ORG}', '{PROJECT}', 'k', 'h', 'p');
-INSERT INTO models (id, slug, name, provider, wire_name, abilities) VALUES ('{MODEL}', 'old/model', 'Old', 'stoa', 'old', '{{}}');
+INSERT INTO access_keys (org_id, id, name, hash, preview) VALUES ('{ORG}', '{PROJECT}', 'k', 'hash of {ORG}', 'p');
+INSERT INTO models (id, slug, name, provider, wire_name, abilities) VALUES ('{MODEL}', 'old/{MODEL}', 'Old', 'stoa', 'old', '{{}}');
 INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, message_count) VALUES ('{ORG}', '{PROJECT}', '{TALK}', 'An old talk', '{MODEL}', 'ada', 2);
 INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id) VALUES
     ('{ORG}', '{PROJECT}', '{TALK}', 1, '{ASK}', 'user', '[]', 'Where are the pelicans?', 'completed', '{RUN}'),
@@ -64,8 +65,16 @@ VALUES ('{ORG}', '{PROJECT}', '{RUN}', '{ASK}', 'a.txt', 1, 'text/plain', 'x', '
 """What was in a database, by the migration that first could hold it."""
 
 
-def filled(text: str) -> str:
-    return text.format(ORG=ORG, PROJECT=PROJECT, MODEL=MODEL, TALK=TALK, RUN=RUN, ASK=ASK, FILE=FILE)
+def ids(number: int) -> dict[str, UUID]:
+    """Those of the rows that are written while the schema is this one."""
+    return {name: UUID(int=100 * number + place) for place, name in enumerate(NAMES)}
+
+
+async def fill(connection: asyncpg.Connection, number: int) -> None:
+    """An organization with data, as a server of this schema would have left them."""
+    for first, text in DATA.items():
+        if first <= number:
+            await connection.execute(text.format(**ids(number)))
 
 
 @pytest.fixture
@@ -85,41 +94,60 @@ async def fresh(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIter
     await cluster.drop(name)
 
 
-async def at(dsn: str, number: int, monkeypatch: pytest.MonkeyPatch) -> asyncpg.Connection:
-    """The schema as it was once this migration had landed, and data of its time in it."""
+async def upgrade(dsn: str, number: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """By a version whose last migration was this one."""
     with monkeypatch.context() as then:
         then.setattr("stoa.db.migrate.migrations", lambda: [one for one in migrations() if one.number <= number])
-        await migrate(dsn)
+        return await migrate(dsn)
+
+
+async def at(dsn: str, number: int, monkeypatch: pytest.MonkeyPatch) -> asyncpg.Connection:
+    """The schema as it was once this migration had landed, and data of its time in it."""
+    await upgrade(dsn, number, monkeypatch)
     connection = await asyncpg.connect(dsn)
-    for first, text in DATA.items():
-        if first <= number:
-            await connection.execute(filled(text))
+    await fill(connection, number)
     return connection
 
 
-@pytest.mark.parametrize("number", NUMBERS[:-1])
-async def test_every_schema_with_data_becomes_this_one(old: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = await at(old, number, monkeypatch)
+async def counts(connection: asyncpg.Connection) -> dict[str, int]:
+    """How many rows each table has."""
     tables = await connection.fetch(
         "SELECT c.oid::regclass::text AS name FROM pg_class c WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'stoa_migrations'"
     )
-    before = {row["name"]: await connection.fetchval(f"SELECT count(*) FROM {row['name']}") for row in tables}
-    assert await migrate(old) == [one.name for one in migrations() if one.number > number]
-    after = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in before}
-    assert after == before
+    return {row["name"]: await connection.fetchval(f"SELECT count(*) FROM {row['name']}") for row in tables}
+
+
+async def test_every_schema_with_data_becomes_this_one(old: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One database goes through every schema, and gets an organization in each: a migration meets data of each schema
+    before it."""
+    connection = await asyncpg.connect(old)
+    for migration in migrations():
+        before = await counts(connection)
+        assert await upgrade(old, migration.number, monkeypatch) == [migration.name]
+        after = await counts(connection)
+        assert {name: after.get(name) for name in before} == before, migration.name
+        await fill(connection, migration.number)
+    for number in NUMBERS:
+        await found(connection, number)
+    await connection.close()
+
+
+async def found(connection: asyncpg.Connection, number: int) -> None:
+    """The organization that was made in this schema has what it had, and this version finds it."""
+    made = ids(number)
     async with connection.transaction():
         await connection.execute(
-            f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{ORG}'; SET LOCAL stoa.project_id = '{PROJECT}'"
+            f"SET LOCAL ROLE stoa_tenant; SET LOCAL stoa.org_id = '{made['ORG']}'; SET LOCAL stoa.project_id = '{made['PROJECT']}'"
         )
         for name, query, expected in (
-            ("conversations", '"pelicans"', [TALK]),
+            ("conversations", '"pelicans"', [made["TALK"]]),
             ("conversations", '"flamingos"', []),
-            ("runs", "null", [RUN]),
+            ("runs", "null", [made["RUN"]]),
         ):
             asked = f'{{"list": "{name}", "filters": {{}}, "order": [["created_at", true]], "offset": 0, "limit": 9, "query": {query}, "count_max": 9}}'
-            assert await connection.fetchval("SELECT ids FROM page_of_list($1)", asked) == expected
-        assert await connection.fetchval("SELECT count(*) FROM shown_messages WHERE shown_in = $1", TALK) == 2
-    await connection.close()
+            assert await connection.fetchval("SELECT ids FROM page_of_list($1)", asked) == expected, (number, name)
+        shown = await connection.fetchval("SELECT count(*) FROM shown_messages WHERE shown_in = $1", made["TALK"])
+        assert shown == 2, number
 
 
 async def test_the_schema_file_is_what_the_migrations_make(fresh: str) -> None:

@@ -38,7 +38,7 @@ WORDS: Final = {
 
 @cache
 def document() -> dict[str, Any]:
-    return yaml.safe_load((CASES / "streams.yaml").read_text("utf-8"))
+    return yaml.load((CASES / "streams.yaml").read_text("utf-8"), yaml.CSafeLoader)
 
 
 def cases() -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from tests.support.doubles import answer
 from tests.support.graphs import flow, node
 from tests.support.running import Running
 
+NOBODY = "00000000-0000-7000-8000-000000000000"
 AGENT = {
     "agent": {"instructions": "You answer questions about travel.", "tools": ["weather"], "subagents": [
         {"name": "reader", "description": "Reads documents."},
@@ -64,10 +65,12 @@ async def _knowledge(running: Running, directory: Path, name: str) -> dict[str, 
     base = (await running.call("POST", "/v1/knowledgebases", 201, json={"name": name}))["data"]["id"]
     files = [("files", ("<script>alert(1).txt", b"High tide is at six."))]
     await running.call("POST", f"/v1/knowledgebases/{base}/upload", 201, files=files)
+    found = (await running.call("GET", f"/v1/knowledgebases/{base}/items"))["data"][0]["id"]
     source = await syncs.create(running, base, "directory", {"path": str(directory)}, name=name, schedule="0 4 * * *")
     await syncs.synced(running, source["id"])
     return {
         "base": f"/console/knowledge/{base}?q={name}&mode=hybrid&mode=keyword",
+        "item": f"/console/items/{found}?chunk={NOBODY}",
         "items": f"/console/knowledge/{base}/items?status=failed",
         "sources": f"/console/knowledge/{base}/sources",
         "sources only": f"/console/knowledge/{base}/sources/list",
@@ -96,6 +99,8 @@ async def _apps(running: Running, name: str) -> dict[str, str]:
         "app": f"/console/apps/{app}",
         "deployments": f"/console/apps/{app}/deployments",
         "rollback": f"/console/apps/{app}/rollback?deployment={deployments[-1]['id']}",
+        "callbacks": f"/console/apps/{app}/callbacks",
+        "project": f"/console/projects/{project}",
         "sessions": f"/console/apps/{app}/sessions",
         "session": f"/console/apps/{app}/sessions/{session}?user={name}",
         "triggers": f"/console/apps/{app}/triggers",

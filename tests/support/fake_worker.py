@@ -4,6 +4,7 @@ serves    is ready, counts, and ends when it is drained
 crashes   ends with exit code 7 as soon as it has its order
 refuses   says why it cannot start
 hangs     is ready, and does nothing more, whatever it is told
+breaks:F  serves; the second one serves as long as there is no file F, and else crashes
 """
 
 import json
@@ -12,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -24,7 +26,7 @@ def main() -> None:
         parent.sendall(json.dumps({"is": what, **fields}).encode() + b"\n")
 
     json.loads(lines.readline())
-    if behaves == "crashes":
+    if behaves == "crashes" or (behaves.startswith("breaks:") and place == 2 and Path(behaves[7:]).exists()):
         os._exit(7)
     if behaves == "refuses":
         send("refused", why="STOA_BOOTSTRAP_KEY is no key", away=False)

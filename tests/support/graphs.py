@@ -14,13 +14,16 @@ from stoa.events import Event
 from stoa.gateway import Capabilities, ModelMessage, ModelRequest, TextPart
 from stoa.kernel.schema_checker import SchemaChecker
 from stoa.runs import Run
+from stoa.runs.agent.knowledge import Quote
 from stoa.runs.agent.ports import Supply
 from stoa.runs.agent.steps import Checkpoint, Interrupt, Question, Released
+from stoa.runs.graphs import code_tools
 from stoa.runs.types import RunStatus
 from stoa.runs.workflow import graph as graphs
 from stoa.runs.workflow.driver import Workflow
-from stoa.runs.workflow.ports import WorkflowPorts
+from stoa.runs.workflow.ports import FileText, NewDocument, WorkflowPorts
 from stoa.runs.workflow.state import NodeState, WorkflowCheckpoint
+from stoa.tools import Sandbox
 from tests.support.doubles import ScriptedModel, ScriptedTool
 
 T = TypeVar("T")
@@ -36,6 +39,13 @@ SHORT_NAMES = {
     "search": f"{PREFIX}.knowledgebases.DynamiqKnowledgebaseVectorSearch",
     "choice": f"{PREFIX}.operators.Choice",
     "map": f"{PREFIX}.operators.Map",
+    "python": f"{PREFIX}.tools.Python",
+    "convert": f"{PREFIX}.converters.PyPDFConverter",
+    "split": f"{PREFIX}.splitters.DocumentSplitter",
+    "embed_text": f"{PREFIX}.embedders.OpenAITextEmbedder",
+    "embed": f"{PREFIX}.embedders.OpenAIDocumentEmbedder",
+    "retrieve": f"{PREFIX}.retrievers.WeaviateDocumentRetriever",
+    "write": f"{PREFIX}.writers.WeaviateDocumentWriter",
 }
 
 
@@ -101,6 +111,12 @@ class GraphRun:
     checkpoints: int = 0
     draining: bool = False
     clock: SteppedClock = field(default_factory=SteppedClock)
+    sandbox: Sandbox | None = None
+    files: Sequence[FileText] = ()
+    stored: dict[str, Sequence[NewDocument]] = field(default_factory=dict)
+    """What was put into knowledge bases, by what names the work."""
+    found: Sequence[Quote] = ()
+    asked: list[Any] = field(default_factory=list)
     last: Any = None
     workflow: Any = None
     on_step: Callable[["GraphRun", Any], None] | None = None
@@ -111,18 +127,20 @@ class GraphRun:
         ports = WorkflowPorts(
             self._model,
             _conversation,
-            _nothing_found,
+            self._search,
             lambda _: None,
             _nothing_own,
-            {tool.name: tool for tool in self.tools},
+            {**{tool.name: tool for tool in self.tools}, **code_tools(graph, self.sandbox)},
             self.answers,
             schemas,
             lambda _: None,
             self.clock,
             lambda: self.draining,
+            self._files,
+            self._store,
         )
         models = {one.key: MODEL for one in graph.everywhere() if one.node.needs().model is not None}
-        made = self.workflow = Workflow(_run(), graph, models, self.fields, self.state, ports)
+        made = self.workflow = Workflow(a_run(), graph, models, self.fields, self.state, ports)
         self.last = None
         try:
             async with aclosing(made.drive()) as steps:
@@ -152,6 +170,17 @@ class GraphRun:
         assert model_id == MODEL
         return Supply(self.model, "scripted", lambda _: 0.001)
 
+    async def _files(self) -> Sequence[FileText]:
+        return self.files
+
+    async def _store(self, _: UUID, documents: Sequence[NewDocument], work: str) -> Sequence[UUID]:
+        self.stored.setdefault(work, documents)
+        return [UUID(int=number) for number in range(len(documents))]
+
+    async def _search(self, bases: Sequence[UUID], query: str, limit: int | None) -> Sequence[Quote]:
+        self.asked.append((list(bases), query, limit))
+        return self.found
+
     def died(self) -> "GraphRun":
         """What another server finds: the rows that were stored, and nothing else."""
         state = WorkflowCheckpoint(nodes={path: NodeState.of(one) for path, one in self.rows.items()})
@@ -167,7 +196,7 @@ class GraphRun:
         return self.state.nodes[node_id].output
 
 
-def _run() -> Run:
+def a_run() -> Run:
     one, now = UUID(int=1), datetime(2026, 1, 1, tzinfo=UTC)
     source = {"content": [{"type": "text", "text": "Hi"}]}
     return Run(
@@ -181,8 +210,4 @@ async def _conversation(_: Capabilities, question: str, **options: Any) -> Model
 
 
 async def _nothing_own(_: Any) -> Sequence[Any]:
-    return ()
-
-
-async def _nothing_found(*_: Any) -> Sequence[Any]:
     return ()

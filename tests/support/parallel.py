@@ -6,6 +6,7 @@ one process and uses the same code.
 """
 
 import contextlib
+import gc
 import os
 import shutil
 import sys
@@ -61,6 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
     room.chmod(0o755)
     config.stash[_room] = room
     os.environ[VARIABLE] = str(room)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays for the whole run: the garbage collector need not go through two million objects again
+    and again, which is a tenth of what tests in process take."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

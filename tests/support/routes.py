@@ -32,6 +32,7 @@ ROUTES = [
     Route("POST", "/v3/conversations/ID/messages", {"content": "Hi", "stream": False}, needs_id=True),
     Route("GET", "/v1/conversations/ID/queue", needs_id=True),
     Route("DELETE", "/v1/conversations/ID/queue/ID", needs_id=True),
+    Route("GET", "/v1/conversations/ID/forks", needs_id=True),
     Route("POST", "/v1/conversations/ID/fork", {"from_message_id": NOWHERE, "title": "T"}, needs_id=True),
     Route("POST", "/v1/conversations/ID/regenerate", {"stream": False}, needs_id=True),
     Route("GET", "/v1/files/ID", needs_id=True),
@@ -98,6 +99,7 @@ ROUTES = [
     Route("DELETE", "/v1/knowledgebase-items/ID", needs_id=True),
     Route("POST", "/v1/knowledgebase-items/ID/reprocess", needs_id=True),
     Route("GET", "/v1/knowledgebase-items/ID/content", needs_id=True),
+    Route("GET", "/v1/knowledgebase-items/ID/chunks", needs_id=True),
     Route("GET", "/v1/knowledgebases/ID/sources", needs_id=True),
     Route(
         "POST",
@@ -155,6 +157,7 @@ ROUTES = [
     Route("GET", "/v1/apps/ID/signing-secret", needs_id=True),
     Route("POST", "/v1/apps/ID/signing-secret/rotate", needs_id=True),
     Route("GET", "/v1/runs/ID/callbacks", needs_id=True),
+    Route("GET", "/v1/apps/ID/callbacks", needs_id=True),
     Route("POST", "/v1/runs/ID/callbacks/ID/replay", needs_id=True),
     Route("GET", "/v1/workflows/ID/requirements", needs_id=True),
     Route(

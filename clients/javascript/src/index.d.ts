@@ -181,6 +181,7 @@ export interface CreateKey {
   rate_limit?: number;
   spending_limit?: number | types.SpendingLimitInput;
   cache_seconds?: number;
+  resumable_streams?: boolean;
 }
 
 export type Upload = File | { file: Blob; name: string };
@@ -208,6 +209,13 @@ export class Stream implements AsyncIterable<types.StoaEvent> {
   output(): Promise<string>;
   close(): Promise<void>;
   cancel(): Promise<void>;
+}
+
+/** The steps of a trace as they come, each again when it changes, to the end of the trace. */
+export class Tail implements AsyncIterable<types.Span> {
+  private constructor();
+  [Symbol.asyncIterator](): AsyncGenerator<types.Span, void, undefined>;
+  close(): Promise<void>;
 }
 
 export class Page<T> implements AsyncIterable<T> {
@@ -298,6 +306,7 @@ export class Stoa {
       options?: Options,
     ): Promise<types.TraceAggregates>;
     get(traceId: string, fields?: { sequence?: number }, options?: Options): Promise<types.FullTrace>;
+    tail(traceId: string, options?: Options): Promise<Tail>;
     diff(traceId: string, other: string, options?: Options): Promise<types.TraceDifference>;
     settings(fields?: { project_id?: string }, options?: Options): Promise<types.TraceSettings>;
     changeSettings(

@@ -4,4 +4,5 @@ export { Stoa } from "./client.js";
 export * from "./errors.js";
 export { Page } from "./resources.js";
 export { Stream } from "./stream.js";
+export { Tail } from "./tail.js";
 export { VERSION } from "./version.js";

@@ -5,6 +5,7 @@ import { StoaError } from "./errors.js";
 import { Follower } from "./follow.js";
 import { sleep } from "./retry.js";
 import { Stream } from "./stream.js";
+import { Tail } from "./tail.js";
 import { EVENT_STREAM, once, path } from "./transport.js";
 
 /** One page of a list. `for await` goes through all that follow too, asking for each page as it is needed. */
@@ -357,6 +358,11 @@ export class Traces extends Resource {
   /** All steps; with `sequence`, of an event of a run, the steps that it belongs to. */
   get(traceId, { sequence } = {}, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/traces/${traceId}`, query: { sequence }, signal });
+  }
+
+  /** Its steps while it goes on, each again when it changes, to the end of the trace. */
+  tail(traceId, { signal } = {}) {
+    return Tail.open(this.transport, traceId, signal);
   }
 
   /** Two traces step by step, paired by their place in the tree. */

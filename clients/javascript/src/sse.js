@@ -29,8 +29,9 @@ export class Decoder {
   #skipLf = false;
   #event = "";
   #data = [];
+  #id = ""; // the last that was given
 
-  /** @param {Uint8Array} chunk @returns {{event: string, data: Uint8Array}[]} */
+  /** @param {Uint8Array} chunk @returns {{event: string, data: Uint8Array, id: string}[]} */
   feed(chunk) {
     const frames = [];
     let at = 0;
@@ -79,12 +80,13 @@ export class Decoder {
     if (line.length === 0) return this.#dispatch();
     let colon = line.indexOf(58);
     if (colon < 0) colon = line.length;
-    if (colon !== 4 && colon !== 5) return null; // A comment, `id`, `retry`, or nothing that we know.
+    if (colon !== 2 && colon !== 4 && colon !== 5) return null; // A comment, or nothing that we know.
     const name = names.decode(line.subarray(0, colon));
     const value = line.subarray(line[colon + 1] === 32 ? colon + 2 : colon + 1);
-    // `id` is not used: an event's `sequence` says the same, and is covered by the hash.
+    // A run's events need no `id`: an event's `sequence` says the same, and is covered by the hash.
     if (name === "data") this.#data.push(value.slice());
     else if (name === "event") this.#event = names.decode(value);
+    else if (name === "id" && !value.includes(0)) this.#id = names.decode(value);
     return null;
   }
 
@@ -96,6 +98,6 @@ export class Decoder {
     this.#event = "";
     if (!lines.length) return null;
     const newline = Uint8Array.of(LF);
-    return { event, data: joined(lines.flatMap((line, i) => (i ? [newline, line] : [line]))) };
+    return { event, data: joined(lines.flatMap((line, i) => (i ? [newline, line] : [line]))), id: this.#id };
   }
 }

@@ -46,6 +46,7 @@ export interface ModelPrice {
   prompt: number;
   completion: number;
   cached?: number;
+  cache_write?: number;
   source?: string;
   as_of?: string;
 }
@@ -480,6 +481,7 @@ export interface AccessKey {
   rate_limit?: number;
   spending_limit?: SpendingLimit;
   cache_seconds?: number;
+  resumable_streams: boolean;
   successor_id?: string;
   last_used_at?: string;
 }

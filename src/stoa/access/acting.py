@@ -1,4 +1,4 @@
-"""In whose name something set up earlier goes on: a trigger starts runs long after the request that made it."""
+"""The principal of work that outlives its request: a trigger starts runs long after the request that created it."""
 
 from uuid import UUID
 

@@ -93,8 +93,8 @@ def _chained(value: AuditLine) -> dict[str, Any]:
     assert value.sequence is not None, "it is in the chain"
     assert value.hash is not None
     assert value.previous is not None
-    told = entry(value, value.sequence)
-    return {"sequence": value.sequence, "previous": value.previous.hex(), "hash": value.hash.hex(), "entry": told}
+    shown = entry(value, value.sequence)
+    return {"sequence": value.sequence, "previous": value.previous.hex(), "hash": value.hash.hex(), "entry": shown}
 
 
 def as_csv(lines: Sequence[AuditLine], *, heading: bool) -> bytes:
@@ -105,8 +105,8 @@ def as_csv(lines: Sequence[AuditLine], *, heading: bool) -> bytes:
         writer.writerow(COLUMNS)
     for one in lines:
         assert one.sequence is not None, "it is in the chain"
-        told = entry(one, one.sequence)
-        writer.writerow([_cell(told.get(name)) for name in COLUMNS])
+        shown = entry(one, one.sequence)
+        writer.writerow([_cell(shown.get(name)) for name in COLUMNS])
     return text.getvalue().encode()
 
 

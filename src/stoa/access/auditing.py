@@ -137,8 +137,8 @@ def entry(line: AuditLine, sequence: int) -> Mapping[str, Any]:
         "changes": line.changes,
     }
     named = {name: str(value) for name, value in ids.items() if value is not None}
-    told = {name: value for name, value in texts.items() if value is not None}
-    return {"sequence": sequence, "at": line.at.isoformat(timespec="microseconds"), **named, **told}
+    given = {name: value for name, value in texts.items() if value is not None}
+    return {"sequence": sequence, "at": line.at.isoformat(timespec="microseconds"), **named, **given}
 
 
 def line_of(row: Row, previous: bytes | None = None) -> AuditLine:

@@ -1,5 +1,5 @@
-"""Why a request was refused, for owners: which rule of access it was. Nobody else is told anything, and an owner
-nothing of organizations that are somebody else's."""
+"""Explains to an owner which access rule refused a request. Nobody else gets an explanation, and an owner gets none
+about an organization of others."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

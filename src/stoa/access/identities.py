@@ -1,4 +1,4 @@
-"""Who somebody is at an OpenID Connect provider becomes a user, and a session."""
+"""Turns an identity that an OpenID Connect provider has confirmed into a user and a session."""
 
 from typing import Final
 

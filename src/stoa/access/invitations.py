@@ -103,7 +103,7 @@ class Invitations:
                 await check_project(tx, principal, project_id)
             rows = await tx.fetch(SQL.invitations, principal.org_id, project_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_invitations, principal.org_id, project_id)
-        return Page([people.invitation(row) for row in rows], page.page, page.page_size, total)
+        return Page.counted([people.invitation(row) for row in rows], page, total)
 
     async def resend(
         self, principal: Principal, project_id: UUID | None, invitation_id: UUID

@@ -47,6 +47,7 @@ class UpdateAccessKey(Body):
         Annotated[SpendingLimitWire, BeforeValidator(total, json_schema_input_type=float | SpendingLimitWire)] | None
     ) = None
     cache_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    resumable_streams: bool | None = None
 
 
 class RotateAccessKey(Body):
@@ -78,7 +79,16 @@ def used_key(value: AccessKey) -> UsedAccessKeyWire:
 def key_changes(body: UpdateAccessKey) -> KeyChanges:
     limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
     fields = frozenset(body.model_fields_set)
-    return KeyChanges(fields, body.name, body.permissions, body.expires_at, body.rate_limit, limit, body.cache_seconds)
+    return KeyChanges(
+        fields,
+        body.name,
+        body.permissions,
+        body.expires_at,
+        body.rate_limit,
+        limit,
+        body.cache_seconds,
+        resumable_streams=bool(body.resumable_streams),
+    )
 
 
 def key_effects(value: KeyEffects) -> KeyEffectsWire:

@@ -1,4 +1,4 @@
-"""What becomes of an access key after it was made: changed, rotated, and who uses it. One transaction per method."""
+"""Access keys after they were made: changing them, rotating them, listing who uses them. One transaction per method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -70,6 +70,7 @@ class Keys:
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
                 after.cache_seconds,
+                after.resumable_streams,
             )
             assert row is not None, "the row is locked"
             lost = _lost(before, after)
@@ -128,7 +129,7 @@ class Keys:
             end = maker["expires_at"] if maker else None
             if end is not None and (expires_at is None or expires_at > end):
                 raise BadRequest.field("expires_at", "is after the end of the key that made it")
-        named = ("rate_limit", "spending_limit", "cache_seconds")
+        named = ("rate_limit", "spending_limit", "cache_seconds", "resumable_streams")
         limits = {name: getattr(changes if name in changes.fields else before, name) for name in named}
         name = changes.name if "name" in changes.fields and changes.name is not None else before.name
         return replace(before, name=name, permissions=permissions, expires_at=expires_at, **limits)
@@ -165,6 +166,7 @@ class Keys:
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
                 before.cache_seconds,
+                before.resumable_streams,
             )
             assert row is not None
             made = store.key(row)

@@ -8,7 +8,7 @@ SELECT permissions, expires_at FROM access_keys WHERE org_id = $1 AND id = $2;
 
 -- name: update_key
 UPDATE access_keys SET name = $3, permissions = $4, expires_at = $5, rate_limit = $6, spending_limit_usd = $7,
-    spending_period = $8, cache_seconds = $9
+    spending_period = $8, cache_seconds = $9, resumable_streams = $10
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: narrow_keys
@@ -52,10 +52,11 @@ ON CONFLICT (org_id, key_id, address, client) DO UPDATE
 SET first_at = least(u.first_at, excluded.first_at), last_at = greatest(u.last_at, excluded.last_at);
 
 -- name: prune_uses
--- Keeps the newest $2 of each of these keys, and none from before $3.
+-- Keeps the newest $3 of each of these keys ($1 their organizations, $2 their ids), and none from before $4.
 DELETE FROM key_uses u USING (
-    SELECT org_id, key_id, address, client, row_number() OVER (PARTITION BY org_id, key_id ORDER BY last_at DESC) AS place
-    FROM key_uses WHERE key_id = ANY ($1::uuid[])
+    SELECT org_id, key_id, address, client,
+           row_number() OVER (PARTITION BY org_id, key_id ORDER BY last_at DESC) AS place
+    FROM unnest($1::uuid[], $2::uuid[]) AS asked (org_id, key_id) JOIN key_uses USING (org_id, key_id)
 ) ranked
 WHERE u.org_id = ranked.org_id AND u.key_id = ranked.key_id AND u.address = ranked.address AND u.client = ranked.client
-  AND (ranked.place > $2 OR u.last_at < $3);
+  AND (ranked.place > $3 OR u.last_at < $4);

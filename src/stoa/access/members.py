@@ -23,7 +23,7 @@ class Members:
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.members, principal.org_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_members, principal.org_id)
-        return Page([people.member(row) for row in rows], page.page, page.page_size, total)
+        return Page.counted([people.member(row) for row in rows], page, total)
 
     async def set_role(self, principal: Principal, user_id: UUID, role: OrgRole) -> Member:
         """Raises Conflict where the organization would keep no owner."""
@@ -56,7 +56,7 @@ class Members:
             await check_project(tx, principal, project_id)
             rows = await tx.fetch(SQL.project_members, principal.org_id, project_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_project_members, principal.org_id, project_id)
-        return Page([people.member(row) for row in rows], page.page, page.page_size, total)
+        return Page.counted([people.member(row) for row in rows], page, total)
 
     async def add_to_project(
         self, principal: Principal, project_id: UUID, user_id: UUID | None, email: str | None, role: ProjectRole

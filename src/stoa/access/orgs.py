@@ -52,7 +52,7 @@ class Orgs:
                 SQL.orgs_of_user.format(order="o.created_at, o.id"), principal.user_id, page.page_size, page.offset
             )
             total = await tx.fetchval(SQL.count_orgs_of_user, principal.user_id)
-        return Page([people.org_of_user(row) for row in rows], page.page, page.page_size, total)
+        return Page.counted([people.org_of_user(row) for row in rows], page, total)
 
     async def create(self, principal: Principal, name: str, once: IdempotencyKey | None) -> Org:
         """A new organization with one project; the caller, an owner or admin of the present one, becomes its owner."""

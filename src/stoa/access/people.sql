@@ -52,7 +52,7 @@ UPDATE orgs SET name = $2 WHERE id = $1 RETURNING *;
 SELECT o.*, m.role FROM orgs o JOIN org_members m ON m.org_id = o.id WHERE m.user_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_orgs_of_user
-SELECT count(*) FROM org_members WHERE user_id = $1;
+SELECT count(*) FROM (SELECT FROM org_members WHERE user_id = $1 LIMIT 10001) counted;
 
 -- name: first_org_of_user
 SELECT org_id FROM org_members WHERE user_id = $1 ORDER BY created_at, org_id LIMIT 1;
@@ -89,7 +89,7 @@ SELECT * FROM personal_tokens WHERE org_id = $1 AND id = $2;
 SELECT * FROM personal_tokens WHERE user_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_tokens_of_user
-SELECT count(*) FROM personal_tokens WHERE user_id = $1;
+SELECT count(*) FROM (SELECT FROM personal_tokens WHERE user_id = $1 LIMIT 10001) counted;
 
 -- name: delete_token
 DELETE FROM personal_tokens WHERE user_id = $1 AND id = $2 RETURNING org_id;
@@ -189,7 +189,7 @@ SELECT u.email, u.first_name, u.last_name, m.* FROM org_members m JOIN users u O
 WHERE m.org_id = $1 ORDER BY m.created_at, m.user_id LIMIT $2 OFFSET $3;
 
 -- name: count_members
-SELECT count(*) FROM org_members WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM org_members WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: member
 SELECT u.email, u.first_name, u.last_name, m.* FROM org_members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND m.user_id = $2;
@@ -219,7 +219,7 @@ SELECT u.email, u.first_name, u.last_name, m.* FROM project_members m JOIN users
 WHERE m.org_id = $1 AND m.project_id = $2 ORDER BY m.created_at, m.user_id LIMIT $3 OFFSET $4;
 
 -- name: count_project_members
-SELECT count(*) FROM project_members WHERE org_id = $1 AND project_id = $2;
+SELECT count(*) FROM (SELECT FROM project_members WHERE org_id = $1 AND project_id = $2 LIMIT 10001) counted;
 
 -- name: project_member
 SELECT u.email, u.first_name, u.last_name, m.* FROM project_members m JOIN users u ON u.id = m.user_id
@@ -246,7 +246,10 @@ SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM 
 SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 ORDER BY created_at DESC, id LIMIT $3 OFFSET $4;
 
 -- name: count_invitations
-SELECT count(*) FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2;
+SELECT count(*) FROM (
+    SELECT FROM invitations
+    WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 LIMIT 10001
+) counted;
 
 -- name: renew_invitation
 UPDATE invitations SET hash = $4, expires_at = $5, mailed_at = NULL WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;

@@ -14,17 +14,21 @@ RETURNING *;
 
 -- name: insert_key
 INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by, rate_limit, spending_limit_usd, spending_period,
-    cache_seconds)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING *;
+    cache_seconds, resumable_streams)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: keys_by_hash
 -- The owners of credentials; the one look-up of every request, and of those that came with it.
-SELECT hash, org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period, cache_seconds
+SELECT
+    hash, org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period, cache_seconds,
+    resumable_streams
 FROM access_keys WHERE hash = ANY($1::bytea[]);
 
 -- name: key_owner
 -- The owner of a key that something signed names.
-SELECT org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period, cache_seconds
+SELECT
+    org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period, cache_seconds,
+    resumable_streams
 FROM access_keys WHERE id = $1;
 
 -- name: living_keys
@@ -51,7 +55,7 @@ SELECT * FROM access_keys WHERE org_id = $1 AND id = $2;
 SELECT * FROM access_keys WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_keys
-SELECT count(*) FROM access_keys WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM access_keys WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: share_org
 -- Locks the organization against a revocation of keys: a key cannot make another one while it is being revoked.
@@ -114,7 +118,7 @@ SELECT * FROM projects WHERE org_id = $1 AND id = $2;
 SELECT * FROM projects WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_projects
-SELECT count(*) FROM projects WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM projects WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: update_project
 -- $7 says whether $6, how long conversations are kept, is meant.
@@ -151,7 +155,7 @@ RETURNING id;
 -- The key that a session stands for, while both live.
 SELECT
     k.org_id, k.project_id, k.id, k.permissions, k.expires_at, k.rate_limit, k.spending_limit_usd, k.spending_period,
-    k.cache_seconds
+    k.cache_seconds, k.resumable_streams
 FROM sessions s JOIN access_keys k ON k.org_id = s.org_id AND k.id = s.key_id
 WHERE s.hash = $1 AND s.kind = 'session' AND s.expires_at > $2;
 
@@ -162,7 +166,7 @@ WITH taken AS (
 )
 SELECT
     k.org_id, k.project_id, k.id, k.permissions, k.expires_at, k.rate_limit, k.spending_limit_usd, k.spending_period,
-    k.cache_seconds
+    k.cache_seconds, k.resumable_streams
 FROM taken t JOIN access_keys k ON k.org_id = t.org_id AND k.id = t.key_id WHERE t.expires_at > $2;
 
 -- name: delete_session

@@ -75,6 +75,7 @@ class Access:
                 rules.digest(secret),
                 rules.preview(secret),
                 *[None] * 7,
+                False,
             )
             return secret
 
@@ -200,6 +201,7 @@ class Access:
                 Decimal(str(limit.usd)) if limit else None,
                 limit.period if limit else None,
                 new.cache_seconds,
+                new.resumable_streams,
             )
             assert row is not None
             created = store.key(row)
@@ -211,7 +213,7 @@ class Access:
     async def keys(self, principal: Principal, page: PageRequest) -> Page[AccessKey]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_keys(tx, principal.org_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def revoke_key(
         self, principal: Principal, key_id: UUID, *, cascade: bool = False, dry_run: bool = False
@@ -276,7 +278,7 @@ class Access:
             return Page((), page.page, page.page_size, 0)
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_projects(tx, principal.org_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def project(self, principal: Principal, project_id: UUID, org_id: UUID | None = None) -> Project:
         """Raises NotFound, also where `org_id` names another organization than the project's."""

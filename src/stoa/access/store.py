@@ -23,6 +23,7 @@ def principal(row: Row) -> Principal:
         row["rate_limit"],
         _spending_limit(row),
         cache_seconds=row["cache_seconds"],
+        resumable_streams=row["resumable_streams"],
     )
 
 
@@ -63,6 +64,7 @@ def key(row: Row) -> AccessKey:
         _spending_limit(row),
         row["successor_id"],
         cache_seconds=row["cache_seconds"],
+        resumable_streams=row["resumable_streams"],
     )
 
 

@@ -96,7 +96,7 @@ class Tokens:
             )
             total = await tx.fetchval(SQL.count_tokens_of_user, user_id)
         found: Sequence[PersonalToken] = [people.token(row) for row in rows]
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def revoke(self, principal: Principal, token_id: UUID) -> None:
         """At once, on every node. Raises NotFound for a token of somebody else."""

@@ -200,6 +200,8 @@ class AccessKey:
     """The last one first."""
     cache_seconds: int | None = None
     """The oldest kept answer of the gateway that it takes."""
+    resumable_streams: bool = False
+    """Whether its streamed chat completions can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ class KeyChanges:
     rate_limit: int | None = None
     spending_limit: SpendingLimit | None = None
     cache_seconds: int | None = None
+    resumable_streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +273,7 @@ class NewKey:
     """Requests per minute."""
     spending_limit: SpendingLimit | None = None
     cache_seconds: int | None = None
+    resumable_streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

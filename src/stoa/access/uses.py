@@ -67,7 +67,7 @@ class KeyUses:
             async with internal(self._database) as tx:
                 await tx.execute(SQL.store_uses, *columns)
                 before = self._clock.now() - KEPT
-                await tx.execute(SQL.prune_uses, [key_id for _, key_id in seen], KEPT_MAX, before)
+                await tx.execute(SQL.prune_uses, *map(list, zip(*seen, strict=True)), KEPT_MAX, before)
         except Unavailable:
             for key, places in seen.items():
                 self._seen[key] = {**places, **self._seen.get(key, {})}

@@ -52,7 +52,8 @@ class SpendingLimitWire(Body):
 class CreateAccessKey(Body):
     """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the
     key's whole life. `cache_seconds`: the oldest kept answer of the gateway that it takes where a request has no
-    `Stoa-Cache`.
+    `Stoa-Cache`. `resumable_streams`: its streamed chat completions can be resumed where a request has no
+    `Stoa-Resumable`.
 
     A key that is limited cannot make keys: each would have limits of its own.
     """
@@ -69,6 +70,7 @@ class CreateAccessKey(Body):
         Annotated[SpendingLimitWire, BeforeValidator(total, json_schema_input_type=float | SpendingLimitWire)] | None
     ) = None
     cache_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    resumable_streams: bool = False
 
 
 class ProjectBody(Body):
@@ -100,6 +102,7 @@ class AccessKeyWire(Wire):
     rate_limit: int | None
     spending_limit: SpendingLimitWire | None
     cache_seconds: int | None
+    resumable_streams: bool
     last_used_at: Timestamp | None
     successor_id: UUID | None
 

@@ -210,7 +210,7 @@ class AgentDefinitions:
         self._catalogue = catalogue
 
     async def checked_agent(self, principal: Principal, agent: Mapping[str, Any]) -> Mapping[str, Any]:
-        told = {name: value for name, value in agent.items() if name not in ("model", "memory")}
+        fields = {name: value for name, value in agent.items() if name not in ("model", "memory")}
         if not isinstance(agent.get("model", ""), str):
             raise BadRequest.field("flow.agent.model", "must be a slug, as GET /v1/router/models lists them")
         try:
@@ -218,7 +218,7 @@ class AgentDefinitions:
         except ValueError as error:
             raise BadRequest.field("flow.agent.memory", str(error)) from error
         try:
-            body = conversations.AgentIn.model_validate(told)
+            body = conversations.AgentIn.model_validate(fields)
         except ValidationError as error:
             problems = _problems(error)
             raise BadRequest("; ".join(f"{path} {why}" for path, why in problems.items()), details=problems) from error
@@ -279,7 +279,8 @@ def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
         return {"memory": False}
     named = {"memory_id": str(memory.memory_id)} if memory.memory_id else {}
     limit = {"limit": memory.limit} if memory.limit else {}
-    return {"memory": {**named, **limit, "strategy": memory.strategy, "scope": memory.scope}}
+    save = {"save_mode": memory.save} if memory.save != "input_output" else {}
+    return {"memory": {**named, **limit, **save, "strategy": memory.strategy, "scope": memory.scope}}
 
 
 def agent_check(

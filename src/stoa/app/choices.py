@@ -1,5 +1,6 @@
 """Settings turned into what the slices take: the operator's choices of providers, embedders, programs and prices."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from stoa.gateway.component import ProviderSettings
 from stoa.gateway.providers.extractive import SLUG
 from stoa.outbound import Outbound
 from stoa.outbound.certificates import checked_bundle
-from stoa.settings import Provider, Settings, SettingsError
+from stoa.settings import SUBPROCESS, Provider, Settings, SettingsError
 from stoa.traces import Endpoint, headers_of
 
 EMBEDDINGS_SLUG: Final = "stoa-embeddings"
@@ -140,6 +141,13 @@ def programs(settings: Settings) -> Sequence[tools.Program]:
         )
         for declared in settings.mcp_servers
     ]
+
+
+def sandbox(settings: Settings) -> tools.Sandbox | None:
+    """Where Python code of flows runs; None: nowhere."""
+    if settings.sandbox is None:
+        return None
+    return tools.Sandbox(None if settings.sandbox == SUBPROCESS else shlex.split(settings.sandbox))
 
 
 def embedder(settings: Settings, outbound: Outbound) -> embedding.RemoteEmbedder | None:

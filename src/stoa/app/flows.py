@@ -1,4 +1,4 @@
-"""Flows between apps, which keep them, runs, which run them, and conversations, in which they are tried out."""
+"""Connects the slices that handle flows: apps store them, runs execute them, conversations try them out."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,15 @@ from uuid import UUID
 
 from stoa import apps, conversations, gateway, runs
 from stoa.db.idempotency import IdempotencyKey
+from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 
 
 class FlowGraphs:
     """What apps ask of those who run graphs: whether a flow is one, what it uses, which types of nodes there are."""
+
+    def __init__(self, *, sandbox: bool = False) -> None:
+        self._sandbox = sandbox
 
     async def read(self, flow: Mapping[str, Any]) -> apps.Reading:
         return await asyncio.to_thread(self._read, flow)
@@ -21,12 +25,13 @@ class FlowGraphs:
         return [
             apps.NodeKind(one.name, one.group, one.title, one.description, one.schema.model_json_schema())
             for one in runs.NODE_TYPES.values()
-            if one.refused is None
+            if one.refused is None and (self._sandbox or not one.sandboxed)
         ]
 
-    @staticmethod
-    def _read(flow: Mapping[str, Any]) -> apps.Reading:
+    def _read(self, flow: Mapping[str, Any]) -> apps.Reading:
         graph = runs.read_graph(flow)
+        if problems := {**runs.pipeline_problems(graph), **runs.code_problems(graph, sandbox=self._sandbox)}:
+            raise BadRequest("; ".join(f"{path} {why}" for path, why in problems.items()), details=problems)
         nodes = [
             apps.NodeNeeds(one.key, one.node.title, needs.model, needs.tools, needs.bases, needs.references)
             for one in graph.everywhere()

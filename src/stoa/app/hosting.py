@@ -1,4 +1,4 @@
-"""What apps are lent: where the files of their runs lie, and what callbacks say of runs."""
+"""What the other slices lend to apps: where the files of their runs are stored, and what callbacks report of runs."""
 
 from datetime import datetime
 from typing import BinaryIO

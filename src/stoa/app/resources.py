@@ -1,5 +1,5 @@
-"""What agents have beside their tools: memories, notes on the run's user, skills, what they publish. Their slices, and
-their tools."""
+"""Connects agents with their memories, their notes on a run's user, their skills and the artifacts that they publish:
+opens those slices, and gives agents the tools to use them."""
 
 import io
 from collections.abc import AsyncGenerator, Mapping, Sequence

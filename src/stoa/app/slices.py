@@ -1,13 +1,13 @@
 """Opens every slice's component, in the order in which they lend to one another."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from stoa import access, apps, conversations, gateway, runs
 from stoa.access import component as access_component
-from stoa.app import adapters, choices, flows, hosting
+from stoa.app import adapters, choices, filling, flows, hosting
 from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
@@ -77,25 +77,25 @@ async def open_slices(
         tools = await enter(
             tools_component.open_component(kit, models.gateway.vault, owner, outbound=outbound, programs=programs)
         )
-        library = adapters.KnowledgeLibrary(knowledge.search)
+        library, filler = adapters.KnowledgeLibrary(knowledge.search), filling.KnowledgeWriting(knowledge.items)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
         deployed = await enter(
             apps_component.open_component(
                 kit,
                 owner,
                 adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
-                flows.FlowGraphs(),
+                flows.FlowGraphs(sandbox=settings.sandbox is not None),
                 public,
                 domain=settings.domain,
                 public_url=settings.public_url,
             )
         )
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, kept)
+        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept)
         talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
-        dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen))
+        dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen, settings.cors_origins))
         usage = await enter(usage_component.open_component(kit))
         exports = traces_component.Exporting(outbound, models.gateway.vault, choices.trace_endpoint(settings))
         days, apps_of = settings.traces_retention_days, deployed.apps
@@ -138,6 +138,7 @@ def _open_dialects(
     models: Models,
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
+    origins: Collection[str],
 ) -> AbstractAsyncContextManager[Component]:
     slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
     worker = talking.runs.worker
@@ -148,7 +149,7 @@ def _open_dialects(
         slugs.model_of,
         lambda: worker.draining,
     )
-    return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named)
+    return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named, origins)
 
 
 def _open_triggers(
@@ -216,7 +217,11 @@ class _Neighbours:
     hosted: "_Hosted"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
+    writing: filling.KnowledgeWriting
     kept: Lent
+
+    def context(self, transcript: conversations.Transcript) -> runs.Context:
+        return runs.Context(transcript, self.models.documents, self.library, self.kept.recalling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +251,6 @@ async def _open_conversations(
     async with AsyncExitStack() as stack:
         catalogue, streams = lent.models.gateway.catalogue, lent.streams
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
-        transcript = conversations.Transcript(kit.database, reader, blobs)
         uploads, trials = hosting.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
@@ -254,12 +258,13 @@ async def _open_conversations(
                 lent.node,
                 lent.journal.journal,
                 catalogue,
-                runs.Context(transcript, lent.models.documents, lent.library, lent.kept.recalling),
+                lent.context(conversations.Transcript(kit.database, reader, blobs)),
                 find_model=adapters.find_model(catalogue, choices.prices(settings)),
                 open_tools=lent.toolbox.open,
                 resource_tools=lent.kept.resource_tools,
                 flows=lent.apps.released,
                 library=lent.library,
+                writing=lent.writing,
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
                 is_operators_model=catalogue.find,
@@ -274,6 +279,7 @@ async def _open_conversations(
                 reading=_reading(streams),
                 living=adapters.living_of_runs(owner, lent.public),
                 revoked=settings.runs_of_revoked_keys,
+                sandbox=choices.sandbox(settings),
                 runs_max=settings.runs_max,
                 runs_per_project_max=settings.runs_per_project_max,
                 drain_seconds_max=settings.drain_seconds_max,

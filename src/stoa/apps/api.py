@@ -29,7 +29,18 @@ from stoa.http.routing import limited
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
-Group = Literal["agents", "llms", "operators", "retrievers", "tools", "utils"]
+Group = Literal[
+    "agents",
+    "converters",
+    "embedders",
+    "llms",
+    "operators",
+    "retrievers",
+    "splitters",
+    "tools",
+    "utils",
+    "writers",
+]
 
 
 def _drawn(shape: BaseModel, drawing: Drawing | None, status: int = 200) -> Response:

@@ -11,7 +11,10 @@ SELECT id, project_id, name, description, versions, created_by, created_at, upda
 FROM workflows WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_workflows
-SELECT count(*) FROM workflows WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2);
+SELECT count(*) FROM (
+    SELECT FROM workflows
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) LIMIT 10001
+) counted;
 
 -- name: update_workflow
 -- Name and description, where their flags are true.
@@ -51,7 +54,7 @@ SELECT id, project_id, workflow_id, version, name, created_by, created_at FROM w
 WHERE org_id = $1 AND workflow_id = $2 ORDER BY version DESC LIMIT $3 OFFSET $4;
 
 -- name: count_versions
-SELECT count(*) FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2;
+SELECT count(*) FROM (SELECT FROM workflow_versions WHERE org_id = $1 AND workflow_id = $2 LIMIT 10001) counted;
 
 -- name: insert_app
 INSERT INTO apps (org_id, project_id, id, name, description, access_type, deployment_config, runtime_id,
@@ -80,8 +83,10 @@ SELECT id, project_id, archived_at FROM apps WHERE org_id = $1 AND id = $2 FOR U
 -- name: list_apps
 SELECT a.*, d.workflow_id, w.name AS workflow_name, v.id AS version_id, v.version, v.name AS version_name
 FROM (
-    SELECT p.* FROM apps p JOIN app_deployments l ON l.org_id = p.org_id AND l.id = p.latest_deployment_id
-    WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR l.workflow_id = $3)
+    SELECT p.* FROM apps p
+    WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR EXISTS (
+        SELECT FROM app_deployments l
+        WHERE l.org_id = p.org_id AND l.id = p.latest_deployment_id AND l.workflow_id = $3))
       AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean)
     ORDER BY {apps_order} LIMIT $6 OFFSET $7
 ) a
@@ -91,9 +96,14 @@ JOIN workflows w ON w.org_id = d.org_id AND w.id = d.workflow_id
 ORDER BY {listed_order};
 
 -- name: count_apps
-SELECT count(*) FROM apps p JOIN app_deployments l ON l.org_id = p.org_id AND l.id = p.latest_deployment_id
-WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR l.workflow_id = $3)
-  AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean);
+SELECT count(*) FROM (
+    SELECT FROM apps p
+    WHERE p.org_id = $1 AND p.project_id = $2 AND ($3::uuid IS NULL OR EXISTS (
+        SELECT FROM app_deployments l
+        WHERE l.org_id = p.org_id AND l.id = p.latest_deployment_id AND l.workflow_id = $3))
+      AND ($5::boolean OR (p.archived_at IS NOT NULL) = $4::boolean)
+    LIMIT 10001
+) counted;
 
 -- name: update_app
 -- The fields whose flags are true.
@@ -113,10 +123,13 @@ DELETE FROM apps WHERE org_id = $1 AND id = $2 RETURNING id;
 -- name: list_deployments
 -- An app's deployments, newest first.
 SELECT d.*, w.name AS workflow_name, v.id AS version_id, v.version, v.name AS version_name
-FROM app_deployments d
+FROM (
+    SELECT * FROM app_deployments
+    WHERE org_id = $1 AND app_id = $2 ORDER BY created_at DESC, id LIMIT $3 OFFSET $4
+) d
 JOIN workflow_versions v ON v.org_id = d.org_id AND v.id = d.workflow_version_id
 JOIN workflows w ON w.org_id = d.org_id AND w.id = d.workflow_id
-WHERE d.org_id = $1 AND d.app_id = $2 ORDER BY d.created_at DESC, d.id LIMIT $3 OFFSET $4;
+ORDER BY d.created_at DESC, d.id;
 
 -- name: deployment_before
 -- The deployment $3; without it the newest one of another version than the app runs now.
@@ -131,7 +144,7 @@ WHERE d.org_id = $1 AND d.app_id = $2 AND CASE WHEN $3::uuid IS NOT NULL THEN d.
 ORDER BY d.created_at DESC, d.id LIMIT 1;
 
 -- name: count_deployments
-SELECT count(*) FROM app_deployments WHERE org_id = $1 AND app_id = $2;
+SELECT count(*) FROM (SELECT FROM app_deployments WHERE org_id = $1 AND app_id = $2 LIMIT 10001) counted;
 
 -- name: visible_app
 -- The project of an app that the caller's scope holds.

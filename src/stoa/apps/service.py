@@ -173,13 +173,13 @@ class Apps:
     async def list(self, principal: Principal, page: PageRequest, wanted: AppFilter) -> Page[App]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_apps(tx, principal.org_id, page, wanted)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def deployments(self, principal: Principal, app_id: UUID, page: PageRequest) -> Page[Deployment]:
         async with self._database.tenant(principal) as tx:
             await store.app(tx, principal.org_id, app_id)
             found, total = await store.list_deployments(tx, principal.org_id, app_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def update(self, principal: Principal, app_id: UUID, changes: AppChanges) -> App:
         async with self._database.tenant(principal) as tx:

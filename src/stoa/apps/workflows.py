@@ -62,7 +62,7 @@ class Workflows:
     async def list(self, principal: Principal, page: PageRequest, project_id: UUID | None) -> Page[Workflow]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_workflows(tx, principal.org_id, project_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, workflow_id: UUID) -> Workflow:
         async with self._database.tenant(principal) as tx:
@@ -158,7 +158,7 @@ class Workflows:
         async with self._database.tenant(principal) as tx:
             await store.workflow(tx, principal.org_id, workflow_id)
             found, total = await store.list_versions(tx, principal.org_id, workflow_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def version(self, principal: Principal, workflow_id: UUID, version_id: UUID) -> Version:
         async with self._database.tenant(principal) as tx:

@@ -31,16 +31,20 @@ WHERE org_id = $1 AND ($2::uuid IS NULL OR store_id = $2) AND ($3::text IS NULL 
 ORDER BY {order} LIMIT $7 OFFSET $8;
 
 -- name: count_artifacts
-SELECT count(*) FROM artifacts a
-WHERE org_id = $1 AND ($2::uuid IS NULL OR store_id = $2) AND ($3::text IS NULL OR user_id = $3)
-  AND ($4::text IS NULL OR kind = $4) AND ($5::uuid IS NULL OR project_id = $5)
-  AND ($6::uuid IS NULL OR run_id IN (
-      SELECT o.id FROM runs r JOIN runs o ON o.org_id = r.org_id AND o.conversation_id = r.conversation_id
-      WHERE r.org_id = $1 AND r.id = $6));
+SELECT count(*) FROM (
+    SELECT FROM artifacts a
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR store_id = $2) AND ($3::text IS NULL OR user_id = $3)
+      AND ($4::text IS NULL OR kind = $4) AND ($5::uuid IS NULL OR project_id = $5)
+      AND ($6::uuid IS NULL OR run_id IN (
+          SELECT o.id FROM runs r JOIN runs o ON o.org_id = r.org_id AND o.conversation_id = r.conversation_id
+          WHERE r.org_id = $1 AND r.id = $6))
+    LIMIT 10001
+) counted;
 
 -- name: newest_artifact_versions
-SELECT DISTINCT ON (artifact_id) * FROM artifact_versions
-WHERE org_id = $1 AND artifact_id = ANY ($2::uuid[]) ORDER BY artifact_id, version DESC;
+SELECT v.* FROM unnest($2::uuid[]) AS a (id) CROSS JOIN LATERAL (
+    SELECT * FROM artifact_versions WHERE org_id = $1 AND artifact_id = a.id ORDER BY version DESC LIMIT 1
+) v;
 
 -- name: artifact_shares
 SELECT * FROM artifact_shares
@@ -51,7 +55,7 @@ WHERE org_id = $1 AND artifact_id = ANY ($2::uuid[]) AND (expires_at IS NULL OR 
 SELECT * FROM artifact_versions WHERE org_id = $1 AND artifact_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_artifact_versions
-SELECT count(*) FROM artifact_versions WHERE org_id = $1 AND artifact_id = $2;
+SELECT count(*) FROM (SELECT FROM artifact_versions WHERE org_id = $1 AND artifact_id = $2 LIMIT 10001) counted;
 
 -- name: artifact_version
 -- By its id, or by its number; the newest where neither is named.
@@ -80,6 +84,7 @@ DELETE FROM artifacts WHERE org_id = $1 AND id = $2 RETURNING project_id;
 SELECT EXISTS (SELECT 1 FROM artifact_versions WHERE org_id = $1 AND project_id = $2 AND sha256 = $3);
 
 -- name: artifact_contents
+-- Of all tenants.
 -- Every content in a scope, for the doctor.
 SELECT DISTINCT org_id, project_id, sha256 FROM artifact_versions
 WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR created_at >= $2);

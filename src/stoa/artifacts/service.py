@@ -159,7 +159,7 @@ class Artifacts:
     async def list(self, principal: Principal, wanted: ArtifactFilter, page: PageRequest) -> Page[Artifact]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_artifacts(tx, principal.org_id, wanted, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, artifact_id: UUID) -> Artifact:
         async with self._database.tenant(principal) as tx:
@@ -171,7 +171,7 @@ class Artifacts:
             query = SQL.list_artifact_versions.format(order=page.order_by("version DESC"))
             rows = await tx.fetch(query, principal.org_id, artifact_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_artifact_versions, principal.org_id, artifact_id)
-        return Page([store.version_of(row) for row in rows], page.page, page.page_size, total)
+        return Page.counted([store.version_of(row) for row in rows], page, total)
 
     async def version(
         self, principal: Principal, artifact_id: UUID, named: UUID | int | None

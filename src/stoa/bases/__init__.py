@@ -13,6 +13,7 @@ from stoa.bases.mcp import Mcp
 from stoa.bases.metrics import IngestionMetrics, polls
 from stoa.bases.ports import Transcript, TranscriptionError, Used
 from stoa.bases.rerankers import Rerankers
+from stoa.bases.rules import check_metadata
 from stoa.bases.searching import Asked, Search
 from stoa.bases.service import KnowledgeBases
 from stoa.bases.transcribing import Transcribing
@@ -36,6 +37,7 @@ __all__ = [
     "TranscriptionError",
     "Upload",
     "Used",
+    "check_metadata",
     "checks",
     "evaluation_routes",
     "host_routes",

@@ -186,6 +186,14 @@ def _items(router: Routes, items: Items, gate: Gate) -> None:
         """Reads, cuts and embeds the file anew; what is in the index answers until then."""
         return Data(data=wire.item(await items.reprocess(principal, item_id)))
 
+    @router.get("/v1/knowledgebase-items/{item_id}/chunks", responses=refusals(404))
+    async def list_chunks(
+        item_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
+    ) -> DataList[wire.ChunkWire]:
+        """What searches find of an item: its text in chunks, in their order. A chunk may repeat the end of the one
+        before it. Nothing until the item was processed."""
+        return page_of(await items.chunks(principal, item_id, page), wire.chunk)
+
     @router.get("/v1/knowledgebase-items/{item_id}/content", response_class=StreamingResponse, responses=refusals(404))
     async def download_item(item_id: UUID, principal: Annotated[Principal, reading]) -> StreamingResponse:
         """The file, byte for byte, as an attachment."""

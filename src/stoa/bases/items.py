@@ -15,6 +15,7 @@ from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blob_checks import tidied
 from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob, opened
 from stoa.db.idempotency import IdempotencyKey
+from stoa.index import BaseKey, Chunk
 from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.files import file_name, mime_type
 from stoa.kernel.ids import Ids
@@ -178,7 +179,7 @@ class Items:
             if await tx.fetchrow(SQL.settings, principal.org_id, base_id) is None:
                 raise no_base(base_id)
             found, total = await store.list_items(tx, principal.org_id, base_id, page, statuses, source_id)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, item_id: UUID, base_id: UUID | None = None) -> Item:
         """With a `base_id`, only an item of that base."""
@@ -235,6 +236,17 @@ class Items:
         """With its chunks, vectors and file; the next search cannot find it. Gives the receipt's id."""
         item = await self.get(principal, item_id, base_id)
         return await self._deletions.delete_items(principal, item.knowledgebase_id, [item_id])
+
+    async def chunks(self, principal: Principal, item_id: UUID, page: PageRequest) -> Page[Chunk]:
+        """What searches find of an item, in the order of its text; nothing before it was first processed."""
+        async with self._database.tenant(principal) as tx:
+            item = await store.item(tx, principal.org_id, item_id)
+            base = await tx.fetchrow(SQL.settings, principal.org_id, item.knowledgebase_id) if item else None
+            if item is None or base is None:
+                raise _no_item(item_id)
+            key = BaseKey(principal.org_id, base["project_id"], item.knowledgebase_id, base["generation"])
+            found, total = await self._index.chunks(tx, key, item_id, page.offset, page.page_size)
+        return Page(found, page.page, page.page_size, total)
 
     async def content(self, item: Item) -> AsyncIterator[bytes]:
         """Raises BlobsUnavailable before the first piece."""

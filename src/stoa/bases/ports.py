@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.bases.types import EmbedderSpec, Item
 from stoa.db import Tx
 from stoa.embedding import Embedder
-from stoa.index import BaseKey, Found, NewItem, Query, Removed
+from stoa.index import BaseKey, Chunk, Found, NewItem, Query, Removed
 from stoa.kernel.principal import Principal
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ class Index(Protocol):
     async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str: ...
 
     async def languages(self, tx: Tx, key: BaseKey) -> Mapping[str, int]: ...
+
+    async def chunks(
+        self, tx: Tx, key: BaseKey, item_id: UUID, offset: int, limit: int
+    ) -> tuple[Sequence[Chunk], int]: ...
 
     async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed: ...
 

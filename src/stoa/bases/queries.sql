@@ -27,7 +27,10 @@ SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM (
 ORDER BY {order};
 
 -- name: count_bases
-SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2);
+SELECT count(*) FROM (
+    SELECT FROM knowledgebases
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) LIMIT 10001
+) counted;
 
 -- name: settings
 -- A base's settings alone: what a search needs.
@@ -100,8 +103,11 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = 
 ORDER BY {items_order} LIMIT $5 OFFSET $6;
 
 -- name: count_items
-SELECT count(*) FROM knowledge_items
-WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4);
+SELECT count(*) FROM (
+    SELECT FROM knowledge_items
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
+    LIMIT 10001
+) counted;
 
 -- name: delete_items
 -- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several items.
@@ -126,6 +132,7 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
   AND NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id = $2 AND served_sha256 = h);
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 items; each is this node's from the commit on. First what nodes that do not live or fell silent left behind, and what is this
 -- node's own but not among what it works on ($8); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file
 -- that takes its server down does not do so before the others have had their turn. Then what waits, one project after another, beginning behind
@@ -212,6 +219,7 @@ UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, 
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: give_back
+-- Of all tenants.
 -- This node is leaving: its items are anybody's, and this attempt does not count.
 UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status = 'processing';
@@ -250,6 +258,7 @@ UPDATE knowledge_items SET chunks = built_chunks, built_chunks = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built = $3;
 
 -- name: complete_bases
+-- Of all tenants.
 -- Bases whose next generation holds all that answers. What waits for its first time will find the new generation.
 SELECT b.org_id, b.id FROM knowledgebases b
 WHERE b.building IS NOT NULL AND NOT EXISTS (

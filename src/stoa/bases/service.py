@@ -94,7 +94,7 @@ class KnowledgeBases:
     async def list(self, principal: Principal, page: PageRequest, project_id: UUID | None) -> Page[KnowledgeBase]:
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_bases(tx, principal.org_id, page, project_id)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, base_id: UUID) -> KnowledgeBase:
         async with self._database.tenant(principal) as tx:

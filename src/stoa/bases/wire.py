@@ -7,7 +7,7 @@ from uuid import UUID
 from stoa.bases.searching import shown
 from stoa.bases.types import Chunking, EmbedderSpec, Item, KnowledgeBase, Ocr, Retriever
 from stoa.http import Timestamp, Wire
-from stoa.index import Found
+from stoa.index import Chunk, Found
 
 
 class EmbedderWire(Wire):
@@ -129,6 +129,16 @@ class HitWire(Wire):
     explain: dict[str, Any] | None
 
 
+class ChunkWire(Wire):
+    """`position` counts from 0 in the item, `page` from 1. `id` is that of a search's hit."""
+
+    id: UUID
+    position: int
+    page: int | None
+    heading: str | None
+    content: str
+
+
 class SearchWire(Wire):
     data: Sequence[HitWire]
     explain: dict[str, Any] | None
@@ -177,6 +187,10 @@ def base(value: KnowledgeBase, domain: str, root: str) -> BaseWire:
         created_at=value.created_at,
         updated_at=value.updated_at,
     )
+
+
+def chunk(value: Chunk) -> ChunkWire:
+    return ChunkWire(id=value.id, position=value.position, page=value.page, heading=value.heading, content=value.text)
 
 
 def item(value: Item) -> ItemWire:

@@ -3,10 +3,16 @@
 from typing import Annotated
 from uuid import UUID
 
+from fastapi import Depends, Query
+
 from stoa.callbacks import wire
 from stoa.callbacks.service import Callbacks
-from stoa.http import Acknowledgement, Data, Gate, Routes, refusals
+from stoa.callbacks.types import CallbackStatus
+from stoa.http import Acknowledgement, Data, DataList, Gate, Paging, Routes, page_of, refusals
+from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
+
+Statuses = Annotated[list[CallbackStatus] | None, Query(description="Repeatable.")]
 
 
 def routes(callbacks: Callbacks, gate: Gate) -> Routes:
@@ -26,6 +32,16 @@ def routes(callbacks: Callbacks, gate: Gate) -> Routes:
         """Sends it once more, with the same `webhook-id`: a receiver that has seen it leaves it be."""
         await callbacks.replay(principal, run_id, callback_id)
         return Acknowledgement(message="ok")
+
+    @router.get("/v1/apps/{app_id}/callbacks", responses=refusals(404))
+    async def list_callbacks_of_app(
+        app_id: UUID,
+        principal: Annotated[Principal, gate("runs:read")],
+        page: Annotated[PageRequest, Depends(Paging())],
+        status: Statuses = None,
+    ) -> DataList[wire.CallbackWire]:
+        """The callbacks of all runs of an app, the newest first, each with its attempts."""
+        return page_of(await callbacks.of_app(principal, app_id, status, page), wire.callback)
 
     @router.get("/v1/apps/{app_id}/signing-secret", responses=refusals(404))
     async def get_signing_secret(

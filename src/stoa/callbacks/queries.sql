@@ -9,6 +9,19 @@ SELECT id FROM runs WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR app_i
 -- name: callbacks_of_run
 SELECT * FROM callbacks WHERE org_id = $1 AND run_id = $2 ORDER BY position;
 
+-- name: app_is_visible
+SELECT 1 FROM apps WHERE org_id = $1 AND id = $2;
+
+-- name: callbacks_of_app
+-- The newest first; with $3 only those in one of these states.
+SELECT * FROM callbacks WHERE org_id = $1 AND app_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
+ORDER BY created_at DESC, id LIMIT $4 OFFSET $5;
+
+-- name: count_callbacks_of_app
+SELECT count(*) FROM (
+    SELECT 1 FROM callbacks WHERE org_id = $1 AND app_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) LIMIT $4
+) counted;
+
 -- name: attempts
 SELECT * FROM callback_attempts WHERE org_id = $1 AND callback_id = ANY ($2::uuid[]) ORDER BY callback_id, number;
 
@@ -30,6 +43,7 @@ WITH gone AS (
 SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 callbacks. First those of dead nodes, those whose lease has expired, and those of this node that it
 -- does not work on ($8 is what it works on). Then pending ones that are due, one project after another, beginning after
 -- project $6. $3 are projects with callbacks on this node, $4 how many more each may have, $5 the same for every other
@@ -101,6 +115,7 @@ SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: give_back
+-- Of all tenants.
 -- Called when this node stops: releases its callbacks, and this attempt does not count.
 UPDATE callbacks
 SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)

@@ -11,6 +11,7 @@ from stoa.callbacks.types import Callback, CallbackStatus, NewCallback, SigningS
 from stoa.db import Database, Tx, audit
 from stoa.kernel.errors import Conflict, NotFound
 from stoa.kernel.ids import Ids
+from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 
@@ -58,6 +59,15 @@ class Callbacks:
         async with self._database.tenant(principal) as tx:
             await _check_run(tx, principal.org_id, run_id, app_id)
             return await store.of_run(tx, principal.org_id, run_id)
+
+    async def of_app(
+        self, principal: Principal, app_id: UUID, statuses: Sequence[CallbackStatus] | None, page: PageRequest
+    ) -> Page[Callback]:
+        """Of all runs of an app, the newest first. Raises NotFound for an app that the principal does not see."""
+        async with self._database.tenant(principal) as tx:
+            if await tx.fetchval(SQL.app_is_visible, principal.org_id, app_id) is None:
+                raise NotFound(f"There is no app {app_id}.")
+            return await store.of_app(tx, principal.org_id, app_id, statuses, page)
 
     async def replay(self, principal: Principal, run_id: UUID, callback_id: UUID, app_id: UUID | None = None) -> None:
         """Sends it once more, with the same id. Raises NotFound, and Conflict while its run goes on."""

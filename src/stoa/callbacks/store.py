@@ -6,13 +6,27 @@ from uuid import UUID
 
 from stoa.callbacks.types import Attempt, Callback, CallbackStatus
 from stoa.db import Row, Tx, load
+from stoa.kernel.pages import COUNT_MAX, Page, PageRequest
 
 SQL: Final = load("stoa.callbacks")
 
 
 async def of_run(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[Callback]:
     """In the order in which they were given, with their attempts."""
-    rows = await tx.fetch(SQL.callbacks_of_run, org_id, run_id)
+    return await _with_attempts(tx, org_id, await tx.fetch(SQL.callbacks_of_run, org_id, run_id))
+
+
+async def of_app(
+    tx: Tx, org_id: UUID, app_id: UUID, statuses: Sequence[CallbackStatus] | None, page: PageRequest
+) -> Page[Callback]:
+    """The newest first, with their attempts."""
+    wanted = (org_id, app_id, [one.value for one in statuses] if statuses else None)
+    rows = await tx.fetch(SQL.callbacks_of_app, *wanted, page.page_size, page.offset)
+    total = await tx.fetchval(SQL.count_callbacks_of_app, *wanted, COUNT_MAX)
+    return Page(await _with_attempts(tx, org_id, rows), page.page, page.page_size, total, total == COUNT_MAX)
+
+
+async def _with_attempts(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Callback]:
     made: dict[UUID, list[Attempt]] = {row["id"]: [] for row in rows}
     for row in await tx.fetch(SQL.attempts, org_id, list(made)):
         made[row["callback_id"]].append(_attempt(row))

@@ -130,10 +130,10 @@ class CallbackWorker:
         report = await self._reports.report(one.org_id, one.run_id)
         if report is None:
             raise Superseded
-        said = {"type": report.type, "timestamp": rfc3339(report.timestamp), "data": report.data}
+        payload = {"type": report.type, "timestamp": rfc3339(report.timestamp), "data": report.data}
         if one.metadata is not None:
-            said["metadata"] = one.metadata
-        body = orjson.dumps(said)
+            payload["metadata"] = one.metadata
+        body = orjson.dumps(payload)
         try:
             token = self._vault.open(one.id, one.auth) if one.auth is not None else None
             async with internal(self._database) as tx:

@@ -196,10 +196,10 @@ def _speaks_unicode() -> bool:
 def bar() -> Progress:
     """On the terminal, and gone when it is done; silent where nobody watches. Descriptions are text and never
     markup."""
-    said, *others = Progress.get_default_columns()
-    assert isinstance(said, TextColumn)
-    said.markup = False
-    return Progress(said, *others, console=errors, transient=True, disable=not errors.is_terminal)
+    description, *others = Progress.get_default_columns()
+    assert isinstance(description, TextColumn)
+    description.markup = False
+    return Progress(description, *others, console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def refused(error: StoaError) -> typer.Exit:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +17,12 @@ import typer
 from rich.status import Status
 
 from stoa.app import open_doctor
+from stoa.app.storage import open_named
 from stoa.cli.asking import errors, out
 from stoa.cli.doctor import database_of
 from stoa.db.backup import rules
 from stoa.db.backup.checking import check
+from stoa.db.backup.contents import Files, directories
 from stoa.db.backup.loading import migrations_of
 from stoa.db.backup.repository import DESCRIPTION, Repository, make_repository, open_repository
 from stoa.db.backup.restoring import Restored, begin, restore
@@ -31,7 +33,7 @@ from stoa.db.embedded import EmbeddedError, remove, start_embedded
 from stoa.db.migrate import migrations
 from stoa.doctor import Report
 from stoa.kernel.telemetry import configure_logs
-from stoa.settings import Settings
+from stoa.settings import Settings, SettingsError
 
 NICE: Final = 10
 """A scheduled backup leaves the processor to the server."""
@@ -49,6 +51,8 @@ class Wanted:
     keep: Keep
     secret: bytes | None
     with_secret_key: bool
+    with_bucket: bool
+    """Whether the files of a bucket are copied too; those of a directory always are."""
 
 
 def secret_of(settings: Settings, key_file: Path | None) -> bytes | None:
@@ -76,8 +80,10 @@ def asked_secret(directory: Path, secret: bytes | None, *, encrypt: bool = False
         return None
     if not is_there and not encrypt:
         return None
-    said: str = typer.prompt("Passphrase of the backups", hide_input=True, confirmation_prompt=not is_there, err=True)
-    return said.encode()
+    passphrase: str = typer.prompt(
+        "Passphrase of the backups", hide_input=True, confirmation_prompt=not is_there, err=True
+    )
+    return passphrase.encode()
 
 
 def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: bool) -> None:
@@ -104,10 +110,10 @@ def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: 
     )
     if gone:
         out.print(f"Removed {len(gone)} old backups: {_size(freed)} are free again.")
-    if settings.blobs is not None:
+    if settings.blobs is not None and not wanted.with_bucket:
         out.print(
             f"The contents of files lie in {settings.blobs}, and are not in it (they count as missing): back the bucket"
-            " up as its provider does it, after this.",
+            " up as its provider does it, after this, or call this with --files.",
             markup=False,
         )
     else:
@@ -126,10 +132,26 @@ def _refuse_inside(settings: Settings, directory: Path) -> None:
 
 
 async def _take(settings: Settings, wanted: Wanted, repository: Repository, *, quiet: bool) -> Taken:
-    async with database_of(settings) as dsn:
-        origin = Origin(dsn, settings.data_dir.resolve(), wanted.with_secret_key)
+    data_dir = settings.data_dir.resolve()
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(database_of(settings))
+        bucket = await stack.enter_async_context(_bucket(settings if wanted.with_bucket else None))
+        files = directories(data_dir) if settings.blobs is None else bucket
         with _progress(quiet=quiet) as tell:
-            return await take(origin, repository, tell)
+            return await take(Origin(dsn, data_dir, files, wanted.with_secret_key), repository, tell)
+
+
+@asynccontextmanager
+async def _bucket(settings: Settings | None) -> AsyncGenerator[Files | None]:
+    """That of STOA_BLOBS; None without one. Raises BackupError where it cannot be used."""
+    if settings is None or settings.blobs is None:
+        yield None
+        return
+    try:
+        async with open_named(settings, settings.blobs) as files:
+            yield dict(files.each())
+    except SettingsError as error:
+        raise BackupError(str(error)) from error
 
 
 def _shown(taken: Taken) -> dict[str, Any]:
@@ -179,11 +201,11 @@ def list_backups(repository: Repository, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(rows, indent=1) + "\n")
         return
     for row in rows:
-        said = row.get("problem") or (
+        description = row.get("problem") or (
             f"{row['rows']:,} rows, {row['files']:,} files, {_size(row['bytes'])}; Stoa {row['stoa']}, schema"
             f" {row['schema']}"
         )
-        out.print(f"{row['id']}  {said}", markup=False)
+        out.print(f"{row['id']}  {description}", markup=False)
     if not rows:
         out.print("There are no backups yet.")
 
@@ -203,8 +225,9 @@ def run_restore(settings: Settings, repository: Repository, manifest: Manifest) 
     with repository.held(alone=False):
         done = asyncio.run(_restore(settings, repository, manifest))
     place = settings.data_dir.resolve()
+    files = f" and {settings.blobs}" if settings.blobs is not None and done.files else ""
     out.print(
-        f"Restored {manifest.id}: {manifest.rows:,} rows and {done.files:,} files into {place}, the state of"
+        f"Restored {manifest.id}: {manifest.rows:,} rows and {done.files:,} files into {place}{files}, the state of"
         f" {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC.",
         markup=False,
     )
@@ -221,9 +244,12 @@ def run_restore(settings: Settings, repository: Repository, manifest: Manifest) 
 
 async def _restore(settings: Settings, repository: Repository, manifest: Manifest) -> Restored:
     begun = begin(settings.data_dir, manifest)
-    async with database_of(settings) as dsn:
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(database_of(settings))
+        bucket = await stack.enter_async_context(_bucket(settings))
+        place = settings.data_dir.resolve()
         with _progress(quiet=False) as tell:
-            return await restore(repository, manifest, dsn, settings.data_dir.resolve(), begun=begun, tell=tell)
+            return await restore(repository, manifest, dsn, place, begun=begun, bucket=bucket, tell=tell)
 
 
 def _schema(manifest: Manifest, migrated: Sequence[str]) -> str:
@@ -291,7 +317,9 @@ async def _try(
         try:
             await restore(repository, manifest, embedded.dsn, data_dir, begun=begun, tell=tell)
             tell("promises")
-            nowhere_else = {"database_url": None, "database_session_url": None, "backup": None}
+            nowhere_else: dict[str, object] = {"database_url": None, "database_session_url": None, "backup": None}
+            if manifest.contents.bytes:  # Its files are here, wherever those of the server lie.
+                nowhere_else["blobs"] = None
             chosen = settings.model_copy(update={"data_dir": data_dir, **nowhere_else})
             async with open_doctor(chosen, embedded.dsn) as doctor:
                 return await doctor.examine(Scope(), full=True)

@@ -32,6 +32,9 @@ def backup(
     include_secret_key: Annotated[
         bool, typer.Option("--include-secret-key", help="Put secret.key into an encrypted backup.")
     ] = False,
+    files: Annotated[
+        bool, typer.Option("--files", help="Copy the files of a bucket (STOA_BLOBS) too, not only its database.")
+    ] = False,
     scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True, help="Called by a server.")] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -61,7 +64,8 @@ def backup(
     try:
         secret = asked_secret(target, secret_of(chosen, key_file), encrypt=encrypt)
         with_key = include_secret_key or (rules is not None and rules.include_secret_key and secret is not None)
-        run_backup(chosen, Wanted(target, given, secret, with_key), scheduled=scheduled, as_json=as_json)
+        with_files = files or (rules is not None and rules.files)
+        run_backup(chosen, Wanted(target, given, secret, with_key, with_files), scheduled=scheduled, as_json=as_json)
     except Busy as error:
         if scheduled:
             raise typer.Exit(BUSY) from error

@@ -103,12 +103,12 @@ class Chat:
     def _greet(self) -> None:
         name = at(self._conversation, "model.slug") or at(self._conversation, "app.name") or ""
         title = self._conversation.get("title")
-        said = f"{title} · " if title else ""
-        out.print(f"{said}{name} · /help for help · {self._id}", style="dim", markup=False)
+        heading = f"{title} · " if title else ""
+        out.print(f"{heading}{name} · /help for help · {self._id}", style="dim", markup=False)
 
-    def _turn(self, said: str) -> None:
+    def _turn(self, line: str) -> None:
         """One line of the person's. Raises EOFError to leave."""
-        command, _, rest = said.strip().partition(" ")
+        command, _, rest = line.strip().partition(" ")
         if not command:
             return
         match command:
@@ -123,9 +123,9 @@ class Chat:
             case _ if command.startswith("/") and command[1:].isalpha():
                 out.print(f"There is no {command}; /help lists what there is.", style="yellow", markup=False)
             case _:
-                body = message_body(said, self._files)
+                body = message_body(line, self._files)
                 self._files = []
-                self._send(drafts.Draft(self._transport.base_url, self._id, said, body))
+                self._send(drafts.Draft(self._transport.base_url, self._id, line, body))
 
     def _attach(self, rest: str) -> None:
         try:

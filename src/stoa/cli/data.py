@@ -112,8 +112,8 @@ def _confirm(directory: Path, *, yes: bool) -> None:
     if yes:
         return
     # Without a terminal the prompt ends at once, and nothing is removed.
-    said = typer.prompt(
+    typed = typer.prompt(
         f"This removes {directory} for good. Type its name ({directory.name}) to go on", default="", show_default=False
     )
-    if said != directory.name:
+    if typed != directory.name:
         raise fail("Nothing was removed.")

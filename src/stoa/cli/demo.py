@@ -201,10 +201,10 @@ class Tour:
     def _event(self, event: tuple[str, str]) -> None:
         name, payload = event
         parsed = json.loads(payload)
-        said = parsed["data"].get("delta", parsed["data"].get("status", ""))
+        text = parsed["data"].get("delta", parsed["data"].get("status", ""))
         line = Text(f"    {parsed['sequence']:>3}  ", style="dim")
         line.append(f"{name:<22}", style="magenta")
-        line.append(_short(json.dumps(said, ensure_ascii=False)))
+        line.append(_short(json.dumps(text, ensure_ascii=False)))
         self._out.print(line)
 
 
@@ -232,7 +232,7 @@ def _server(home: Path) -> Generator[tuple[str, str]]:
     }
     command = [sys.executable, "-m", "stoa", "serve", "--port", "0", "--data-dir", str(home)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True)  # noqa: S603 — our own program
-    said: list[str] = []
+    printed: list[str] = []
     ready = threading.Event()
     url = ""
 
@@ -240,7 +240,7 @@ def _server(home: Path) -> Generator[tuple[str, str]]:
         nonlocal url
         assert process.stdout is not None
         for line in process.stdout:
-            said.append(line)
+            printed.append(line)
             if line.startswith("Stoa is ready at "):
                 url = line.split()[4]
                 ready.set()
@@ -251,7 +251,7 @@ def _server(home: Path) -> Generator[tuple[str, str]]:
     try:
         ready.wait(START_SECONDS_MAX)
         if not url:
-            raise DemoError("The server did not start:\n" + "".join(said[-20:]))
+            raise DemoError("The server did not start:\n" + "".join(printed[-20:]))
         yield url, key
     finally:
         process.send_signal(signal.SIGINT)

@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from stoa.cli import flow_stores
 from stoa.cli.asking import ask, ask_all, errors, fail, out
 from stoa.cli.flow_files import FileError, FlowFile, read
 
@@ -36,9 +38,13 @@ def deploy_file(
         errors.print(f"note: {note}", markup=False)
     if dry_run:
         tools = [{**tool, "secrets": sorted(tool.get("secrets", {}))} for tool in found.tools]
-        out.print(json.dumps({"name": found.name, "flow": found.flow, "tools": tools}, indent=2), markup=False)
+        shown = {"name": found.name, "flow": found.flow, "tools": tools, "knowledge_bases": found.bases}
+        out.print(json.dumps(shown, indent=2), markup=False)
         return None
     home = project_id()
+    if found.bases:
+        ids = {base: _base(url, key, home, base) for base in found.bases}
+        found = replace(found, flow=flow_stores.with_ids(found.flow, ids))
     workflow_id, version_id = _released(url, key, home, found)
     for tool in found.tools:
         _make_tool(url, key, tool)
@@ -60,6 +66,16 @@ def _released(url: str | None, key: str | None, project_id: str, found: FlowFile
             return workflow_id, str(latest)
     body = {"name": found.name, "flow": found.flow}
     return workflow_id, str(ask("POST", url, key, f"{path}/{workflow_id}/release", body)["data"]["id"])
+
+
+def _base(url: str | None, key: str | None, project_id: str, name: str) -> str:
+    """The id of the project's knowledge base of this name, which is made where there is none."""
+    path = "/v1/knowledgebases"
+    there = _named(ask_all(url, key, f"{path}?project_id={project_id}"), name, "knowledge bases")
+    if there is None:
+        there = ask("POST", url, key, path, {"name": name, "project_id": project_id})["data"]
+        out.print(f"knowledge base {name} is made", markup=False)
+    return str(there["id"])
 
 
 def _make_tool(url: str | None, key: str | None, tool: Mapping[str, Any]) -> None:

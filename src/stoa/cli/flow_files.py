@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from stoa.cli import flow_stores
+
 BYTES_MAX: Final = 2_000_000
 INPUT: Final = "dynamiq.nodes.utils.Input"
 OUTPUT: Final = "dynamiq.nodes.utils.Output"
@@ -25,12 +27,14 @@ class FileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FlowFile:
-    """What a file holds. `tools` are bodies of POST /v1/tools; `notes` say what is different here."""
+    """What a file holds. `tools` are bodies of POST /v1/tools; `bases` are names of knowledge bases, whose ids take the
+    place of `flow_stores.reference(name)` in the flow; `notes` say what is different here."""
 
     name: str
     flow: Mapping[str, Any]
     tools: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
+    bases: Sequence[str] = ()
 
 
 @dataclass
@@ -43,6 +47,7 @@ class _Reading:
     """The connections with their references in place."""
     tools: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     notes: list[str] = field(default_factory=list[str])
+    bases: list[str] = field(default_factory=list[str])
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
@@ -86,7 +91,7 @@ def _platform(data: Mapping[str, Any], raw: Mapping[str, Any], workflow: str | N
     made: dict[str, Any] = {"id": flow_id, "nodes": _with_ends(nodes)}
     if isinstance(workers := cast("Mapping[str, Any]", flow).get("max_node_workers"), int):
         made["max_node_workers"] = workers
-    return FlowFile(slug(chosen), made, list(reading.tools.values()), reading.notes)
+    return FlowFile(slug(chosen), made, list(reading.tools.values()), reading.notes, reading.bases)
 
 
 def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -142,6 +147,10 @@ def _node(given: Mapping[str, Any], path: str, reading: _Reading) -> dict[str, A
     """A node as a flow holds it: without connections, with its prompt inside."""
     node = {name: value for name, value in given.items() if value is not None}
     kind = str(node.get("type", "")).rsplit(".", 1)[-1]
+    if flow_stores.is_store(str(node.get("type", ""))):
+        return _store(node, path, reading)
+    if any(node.pop(name, None) for name in ("converters", "fallback_converter")):
+        reading.note(f"{path}: files are read by this server's own readers, whatever converters it names.")
     connection = node.pop("connection", None)
     if isinstance(prompt := node.get("prompt"), str):
         if prompt not in reading.prompts:
@@ -157,11 +166,7 @@ def _node(given: Mapping[str, Any], path: str, reading: _Reading) -> dict[str, A
             else one
             for index, one in enumerate(cast("list[Any]", tools))
         ]
-    memory = node.get("memory")
-    backend = memory.get("backend") if isinstance(memory, Mapping) else None
-    if backend is not None and not (isinstance(backend, Mapping) and backend.get("memory_id")):
-        node["memory"] = True
-        reading.note("An agent's memory is the conversation of its session here; its backend is not used.")
+    _memory(node, reading)
     if node.pop("fallback", None):
         reading.note(f"{path}: a fallback model is not used here.")
     if kind == _HTTP:
@@ -173,6 +178,26 @@ def _node(given: Mapping[str, Any], path: str, reading: _Reading) -> dict[str, A
             "Models are those of the server (its providers, and POST /v1/connections); keys of a file's connections are"
             " not used."
         )
+    return node
+
+
+def _memory(node: dict[str, Any], reading: _Reading) -> None:
+    memory = node.get("memory")
+    backend = memory.get("backend") if isinstance(memory, Mapping) else None
+    if backend is not None and not (isinstance(backend, Mapping) and backend.get("memory_id")):
+        node["memory"] = True
+        reading.note("An agent's memory is the conversation of its session here; its backend is not used.")
+
+
+def _store(node: dict[str, Any], path: str, reading: _Reading) -> dict[str, Any]:
+    if (base := flow_stores.as_base(node)) is None:
+        return node
+    if base not in reading.bases:
+        reading.bases.append(base)
+    reading.note(
+        f"{path}: its vector store is the knowledge base {base!r} here, which embeds texts with an embedder of its own;"
+        " what the store held is not moved."
+    )
     return node
 
 

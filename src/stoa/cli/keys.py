@@ -18,6 +18,9 @@ def create_key(
         list[str] | None, typer.Option(help="Repeat it; without any, all that the key's scope allows.")
     ] = None,
     expires_at: Annotated[str | None, typer.Option(help="As 2027-01-31T00:00:00Z.")] = None,
+    resumable_streams: Annotated[
+        bool, typer.Option("--resumable-streams", help="Its streamed chat completions can be resumed.")
+    ] = False,
     as_json: Json = False,
     url: Url = HERE,
     key: Key = None,
@@ -26,7 +29,13 @@ def create_key(
 
     [dim]Example:[/] stoa keys create ci --permission runs:read --expires-at 2027-01-31T00:00:00Z
     """
-    wanted = {"name": name, "project_id": project, "permissions": permission, "expires_at": expires_at}
+    wanted = {
+        "name": name,
+        "project_id": project,
+        "permissions": permission,
+        "expires_at": expires_at,
+        "resumable_streams": resumable_streams,
+    }
     made = create(url, key, "/v1/access-keys", {field: value for field, value in wanted.items() if value})
     if as_json:
         print_json(made)

@@ -105,8 +105,8 @@ def add_item(
     key: Key = None,
 ) -> None:
     """Remember something of a user, and print its id."""
-    said = sys.stdin.read() if text == "-" else text
-    body: dict[str, Any] = {"user_id": user, "data": {"role": role, "content": [{"type": "text", "text": said}]}}
+    content = sys.stdin.read() if text == "-" else text
+    body: dict[str, Any] = {"user_id": user, "data": {"role": role, "content": [{"type": "text", "text": content}]}}
     body |= {"session_id": session} if session else {}
     print_made(create(url, key, f"/v1/memories/{_memory(url, key, name)}/items", body), as_json=as_json)
 

@@ -12,9 +12,10 @@ from functools import partial
 import uvicorn
 
 from stoa.app import Server, open_server
+from stoa.cli import service_manager
 from stoa.cli.banner import banner
 from stoa.cli.listening import BACKLOG, bind, descriptors_max, doors
-from stoa.cli.stopping import DRAINING, Stopping
+from stoa.cli.stopping import DRAINING, Stopping, stopped_amid_start
 from stoa.cli.surroundings import OWNER_ONLY, close_data, database
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
@@ -31,6 +32,8 @@ load."""
 async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serves until a signal, then drains. `tell` gets the lines that a person wants to see."""
     configure_logs(settings.log_level, settings.log_format)
+    stopping = Stopping()
+    stopping.cancel_start_on_sigterm()
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     close_data(settings)
@@ -38,11 +41,16 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         os.umask(OWNER_ONLY)  # Not earlier: a root Stoa makes directories that the database's account must enter.
         async with open_server(settings, dsn) as server:
             settle_memory()
-            stopping = Stopping()
             stopping.ask_on_signals()
             for line in banner(settings, server, port, where):  # Not earlier: who reads it may send the signal at once.
                 tell(line)
-            await until_stopped(settings, server, doors(listening), stopping, lambda _: tell(DRAINING))
+            service_manager.notify(service_manager.READY)
+
+            def on_draining(_: Callable[[], None]) -> None:
+                tell(DRAINING)
+                service_manager.notify(service_manager.STOPPING)
+
+            await until_stopped(settings, server, doors(listening), stopping, on_draining)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
@@ -135,9 +143,10 @@ class _Web(uvicorn.Server):
 
 def run(settings: Settings, tell: Callable[[str], None]) -> None:
     """Runs the server to its end."""
-    if sys.platform == "win32":
-        asyncio.run(serve(settings, tell))
-    else:
-        import uvloop  # noqa: PLC0415 — exists on this platform only
+    with stopped_amid_start(tell):
+        if sys.platform == "win32":
+            asyncio.run(serve(settings, tell))
+        else:
+            import uvloop  # noqa: PLC0415 — exists on this platform only
 
-        uvloop.run(serve(settings, tell))
+            uvloop.run(serve(settings, tell))

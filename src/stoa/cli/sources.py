@@ -171,7 +171,7 @@ def show(
     url: Url = HERE,
     key: Key = None,
 ) -> None:
-    """Show a source: what it is told, how its last syncs went, and what the last one could not read."""
+    """Show a source: its settings, how its last syncs went, and what the last one could not read."""
     path = f"/v1/knowledgebase-sources/{source_id_of(url, key, base, source)}"
     one = ask("GET", url, key, path)["data"]
     if as_json:

@@ -1,12 +1,15 @@
 """How a server is asked to stop."""
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import Callable, Generator
 from typing import Final
 
 DRAINING: Final = (
     "Draining: running answers may end, then this server stops. Nothing is lost; press Ctrl-C again to stop at once."
 )
+NOT_READY: Final = "Stopped before the server was ready."
 
 
 class Stopping:
@@ -21,7 +24,27 @@ class Stopping:
             self.forced.set()
         self.asked.set()
 
+    def cancel_start_on_sigterm(self) -> None:
+        """Until `ask_on_signals`, SIGTERM cancels the calling task, which stops what it has started, as asyncio does it
+        for SIGINT.
+
+        Without a handler, the first process of a container would ignore SIGTERM, and any other would leave its database
+        running.
+        """
+        starting = asyncio.current_task()
+        assert starting is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
+
     def ask_on_signals(self) -> None:
         """SIGINT and SIGTERM ask from now on."""
         for sign in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(sign, self.ask)
+
+
+@contextlib.contextmanager
+def stopped_amid_start(tell: Callable[[str], None]) -> Generator[None]:
+    """Around the run of an event loop: a start that SIGTERM has cancelled is no failure."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        tell(NOT_READY)

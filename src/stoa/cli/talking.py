@@ -133,8 +133,8 @@ def read_question(words: Sequence[str]) -> str:
 
     It is not read unasked: a pipe that somebody has left open would be waited for without an end.
     """
-    said = " ".join(word for word in words if word != "-")
-    if "-" not in words and (said or sys.stdin.isatty()):
-        return said
+    text = " ".join(word for word in words if word != "-")
+    if "-" not in words and (text or sys.stdin.isatty()):
+        return text
     piped = sys.stdin.buffer.read().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").replace("\r\n", "\n")
-    return "\n\n".join(part for part in (said, piped.rstrip("\n")) if part)
+    return "\n\n".join(part for part in (text, piped.rstrip("\n")) if part)

@@ -13,12 +13,16 @@ from stoa.console.routes import (
     audit,
     chat,
     conversations,
+    doctor,
     entering,
     evaluations,
+    finding,
+    items,
     knowledge,
     members,
     overview,
     person,
+    project,
     runs,
     settings,
     signing,
@@ -32,8 +36,8 @@ from stoa.http.component import Component, Kit
 from stoa.http.hosts import HostKind
 
 PAGES: Final = (
-    chat, conversations, knowledge, sources, evaluations, apps, triggers, workflows, tools, runs, overview, traces,
-    audit, account, members, settings,
+    chat, conversations, knowledge, items, sources, evaluations, apps, triggers, workflows, tools, runs, overview,
+    traces, audit, account, members, settings, project, doctor, finding,
 )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ GROUPS: Final = {
     "operators": "choice",
     "knowledgebases": "knowledge",
     "retrievers": "knowledge",
+    "writers": "knowledge",
     "validators": "choice",
 }
 """The family of a node's type → how it is coloured. Anything else is plain."""

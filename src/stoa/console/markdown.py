@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +26,9 @@ TAGS: Final = {
     "p", "pre", "s", "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})([^\n`]*)\n")
+_FORMULAS: Final = {"$$": "$$", "\\[": "\\]"}
+_INTERRUPTS: Final = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+FORMULA_LINES_MAX: Final = 200
 _CITATION: Final = re.compile(r"\[(\d{1,3})\]")
 
 
@@ -102,7 +105,8 @@ def _coloured(text: str, language: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return html.escape(text)
-    return str(highlight(text, lexer, HtmlFormatter(nowrap=True)))
+    # Pygments ends in a line break, whatever the text does; copied into a shell it would run at once.
+    return str(highlight(text, lexer, HtmlFormatter(nowrap=True))).removesuffix("\n")
 
 
 @lru_cache(1)
@@ -111,6 +115,7 @@ def _skeleton() -> Any:
     from markdown_it import MarkdownIt  # noqa: PLC0415
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.block.ruler.before("fence", "math_block", partial(_math_block, open_ended=True), _INTERRUPTS)
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser
 
@@ -120,6 +125,7 @@ def _markdown() -> Any:
     from markdown_it import MarkdownIt  # noqa: PLC0415
 
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+    parser.block.ruler.before("fence", "math_block", _math_block, _INTERRUPTS)
     parser.inline.ruler.before("escape", "math", _math)
     parser.add_render_rule("image", _image)
     parser.add_render_rule("fence", _fence)
@@ -129,6 +135,34 @@ def _markdown() -> Any:
         parser.add_render_rule(cell, _cell)
     parser.add_render_rule("link_open", _link)
     return parser
+
+
+def _math_block(state: Any, first: int, last: int, silent: bool, open_ended: bool = False) -> bool:
+    """A formula of several lines: otherwise a line of it that begins with + or - would be an item of a list. One that
+    is not closed is none, but for `open_ended`, which is asked while more may come."""
+    begin = state.bMarks[first] + state.tShift[first]
+    line = state.src[begin : state.eMarks[first]].strip()
+    close = _FORMULAS.get(line[:2])
+    if close is None or state.is_code_block(first) or close in line[2:]:
+        return False
+    end = next(
+        (one for one in range(first + 1, min(last, first + FORMULA_LINES_MAX)) if close in _line(state, one)), None
+    )
+    if end is None and not (open_ended and last - first < FORMULA_LINES_MAX):
+        return False
+    if silent:
+        return True
+    end = last - 1 if end is None else end
+    token = state.push("code_inline", "code", 0)
+    token.block, token.map = True, [first, end + 1]
+    token.content = state.getLines(first, end + 1, state.blkIndent, False).rstrip("\n")
+    token.attrSet("class", "math")
+    state.line = end + 1
+    return True
+
+
+def _line(state: Any, number: int) -> str:
+    return str(state.src[state.bMarks[number] : state.eMarks[number]])
 
 
 def _math(state: Any, silent: bool) -> bool:

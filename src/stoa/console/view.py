@@ -60,7 +60,15 @@ class View:
     def page(self, template: str, name: str, title: str, calls: Sequence[Call] = (), **values: Any) -> Response:
         shown = examples.shown(calls, str(self.request.base_url).rstrip("/"))
         return respond(
-            self.request, self.language, template, page=name, title=title, calls=shown, users=self.users, **values
+            self.request,
+            self.language,
+            template,
+            server=str(self.request.base_url).rstrip("/"),
+            page=name,
+            title=title,
+            calls=shown,
+            users=self.users,
+            **values,
         )
 
     def ended(self, message: str) -> Response:

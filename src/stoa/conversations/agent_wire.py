@@ -1,4 +1,4 @@
-"""The JSON shape of an agent: what a conversation's model is told, and what it may call."""
+"""The JSON shape of an agent: the instructions of a conversation's model, and the tools that it may call."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -56,12 +56,14 @@ class SubagentIn(Body):
 class MemoryIn(Body):
     """What is remembered of a user across conversations. `strategy`: `all` shows the newest `limit` messages,
     `relevant` what the question is about, `both` the newest and of the rest what is relevant. `scope` user looks into
-    all of the user's sessions."""
+    all of the user's sessions. `save_mode` full keeps the calls of tools with their results too, and shows them
+    again."""
 
     memory_id: UUID
     strategy: Literal["all", "relevant", "both"] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] | None = None
     scope: Literal["session", "user"] | None = None
+    save_mode: Literal["input_output", "full"] | None = None
 
 
 class MemoryStoreIn(Body):
@@ -79,7 +81,7 @@ class SkillIn(Body):
 
 
 class AgentIn(Body):
-    """What the model is told, what it may call, and how far it may go.
+    """The model's instructions, the tools that it may call, and its limits.
 
     `knowledge_bases` are searched by the agent; a model without tools is given what a search for the question finds.
     `memory` false shows nothing of what was said before; left out, the model reads the conversation so far. `skills`

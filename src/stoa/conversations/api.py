@@ -117,6 +117,14 @@ def routes(conversations: Conversations, gate: Gate, links: FileLinks, principal
         asked = Fork(body.from_message_id, body.title, body.metadata)
         return Data(data=wire.conversation(await conversations.fork(principal, conversation_id, asked, once)))
 
+    @router.get("/v1/conversations/{conversation_id}/forks", responses=refusals(404))
+    async def list_forks(
+        conversation_id: UUID, principal: Annotated[Principal, reading]
+    ) -> Data[list[wire.ConversationWire]]:
+        """The tree of forks that it is in: where it began, and everything that was forked from that, the oldest first;
+        at most 500."""
+        return Data(data=[wire.conversation(one) for one in await conversations.forks(principal, conversation_id)])
+
     @router.get("/v1/deletions/{deletion_id}", responses=refusals(404))
     async def get_deletion(
         deletion_id: UUID, principal: Annotated[Principal, gate("conversations:read", "knowledge:read")]

@@ -159,6 +159,7 @@ SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
           WHERE c.org_id = $1 AND c.id = $2 AND o.id = f.conversation_id));
 
 -- name: unread_files
+-- Of all tenants.
 -- Files that should long have been read: their node died.
 SELECT * FROM files WHERE status = 'pending' AND created_at < now() - interval '90 seconds' ORDER BY created_at
     LIMIT 16;
@@ -266,6 +267,20 @@ SELECT (SELECT count(*) FROM kept) AS messages,
 -- name: take_turns
 -- Forking and deleting within one family of forks, one after the other; held until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended(family::text, 1)) FROM conversations WHERE org_id = $1 AND id = $2;
+
+-- name: fork_tree
+-- Where a conversation began, and what was forked from that, the oldest first.
+WITH RECURSIVE above AS (
+    SELECT id, forked_from, 0 AS depth FROM conversations WHERE org_id = $1 AND id = $2
+    UNION ALL
+    SELECT c.id, c.forked_from, above.depth + 1 FROM above
+    JOIN conversations c ON c.org_id = $1 AND c.id = above.forked_from
+), tree AS (
+    SELECT id FROM (SELECT id FROM above ORDER BY depth DESC LIMIT 1) root
+    UNION
+    SELECT c.id FROM tree JOIN conversations c ON c.org_id = $1 AND c.forked_from = tree.id
+)
+SELECT c.id FROM tree JOIN conversations c ON c.org_id = $1 AND c.id = tree.id ORDER BY c.created_at, c.id LIMIT $3;
 
 -- name: fork_conversation
 -- A conversation like its origin, which shows so many of its messages.

@@ -16,6 +16,8 @@ QUERY_WORDS_MAX: Final = 32
 
 ANSWERS_MAX: Final = 16
 """Answers to one message: the first and fifteen regenerated ones. It bounds the search for the answer that counts."""
+FORKS_SHOWN_MAX: Final = 500
+"""Of a tree of forks, in one answer."""
 SEGMENTS_MAX: Final = 256
 """Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a
 look-up."""

@@ -202,6 +202,13 @@ class Conversations:
                 await idempotency.record(tx, principal, once, {"id": str(fork_id)}, fork_id)
             return await _one(tx, principal, fork_id)
 
+    async def forks(self, principal: Principal, conversation_id: UUID) -> Sequence[Conversation]:
+        """The tree that it is in: where it began, and everything that was forked from that, the oldest first."""
+        async with self._database.tenant(principal) as tx:
+            await _one(tx, principal, conversation_id)
+            rows = await tx.fetch(SQL.fork_tree, principal.org_id, conversation_id, rules.FORKS_SHOWN_MAX)
+            return await store.listed(tx, principal.org_id, [row["id"] for row in rows])
+
     async def delete(self, principal: Principal, conversation_id: UUID) -> Deletion:
         await self.get(principal, conversation_id)
         return await self._deletions.delete(principal, conversation_id)

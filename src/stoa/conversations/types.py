@@ -48,7 +48,7 @@ class Conversation:
     user_id: str | None
     metadata: Mapping[str, Any] | None
     agent: Mapping[str, Any] | None
-    """What the model is told and may call; None is a bare model."""
+    """The model's instructions and tools; None is a bare model."""
     message_count: int
     active_run_id: UUID | None
     created_at: datetime

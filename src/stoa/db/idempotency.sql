@@ -22,5 +22,6 @@ WHERE org_id = $1 AND scope = $2 AND key = $3 AND answer = $4
 RETURNING true;
 
 -- name: sweep
+-- Of all tenants.
 -- Answers that no repetition can ask for any more.
 DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours';

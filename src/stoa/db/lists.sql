@@ -14,10 +14,12 @@ SELECT least(now() - interval '30 seconds', min(xact_start)) FROM pg_stat_activi
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 
 -- name: first_item
+-- Of all tenants.
 -- When the oldest item was made; asked once, before the first count.
 SELECT least((SELECT min(created_at) FROM conversations), (SELECT min(created_at) FROM runs));
 
 -- name: count_items
+-- Of all tenants.
 -- Adds the items between two moments, and what has changed among older ones, to the counts of their hours and days.
 WITH changed AS (
     DELETE FROM list_changes RETURNING org_id, project_id, list, starts_at, items
@@ -42,6 +44,7 @@ ON CONFLICT (org_id, list, width, project_id, starts_at) DO UPDATE SET items = c
 UPDATE list_progress SET until = $1;
 
 -- name: forget_hours
+-- Of all tenants.
 -- The hours of a day of at most $2 items: so many are passed over quickly. A day's hours that do not sum up to it are
 -- not used.
 DELETE FROM list_counts h USING list_counts d

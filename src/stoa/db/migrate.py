@@ -27,6 +27,10 @@ LOCK: Final = 0x53746F61  # "Stoa"
 LOCK_POLL_SECONDS: Final = 0.05
 LOCK_WAIT_MILLISECONDS_MAX: Final = 150
 """That a migration waits for a table which others hold, and others behind it for the migration."""
+HELD_SECONDS: Final = 0.2
+HELD_GROWTH: Final = 1.5
+"""How long the first attempt at a migration may take, and with it the locks that it has got, for instance while it
+waits for the next one. It is undone then, and the next attempt gets so much longer: most end in the first."""
 LOCK_RETRY_SECONDS: Final = (0.1, 1.0)
 TABLE_SECONDS_MAX: Final = 600.0
 INDEX_SECONDS_MAX: Final = 24 * 3600.0
@@ -209,14 +213,16 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, *, fresh:
 
 async def _apply_beside_others(connection: asyncpg.Connection, migration: Migration) -> None:
     """One that has to wait for a lock gives up at once and tries again: all that comes after it, readers too, would
-    queue up behind it."""
-    deadline = time.monotonic() + TABLE_SECONDS_MAX
+    queue up behind it. So does one that takes long while it has locks."""
+    deadline, budget = time.monotonic() + TABLE_SECONDS_MAX, HELD_SECONDS
     while True:
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT_MILLISECONDS_MAX}ms'")
-                await connection.execute(migration.sql)
+                await connection.execute(migration.sql, timeout=budget)
                 await _record(connection, migration)
+        except TimeoutError:
+            budget = min(budget * HELD_GROWTH, TABLE_SECONDS_MAX)
         except asyncpg.LockNotAvailableError as error:
             if time.monotonic() > deadline:
                 raise SchemaError(

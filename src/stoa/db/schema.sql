@@ -709,6 +709,10 @@ BEGIN
         sorting := sorting || format('%I %s, ', term.name, CASE WHEN term.descending THEN 'DESC' ELSE 'ASC' END);
     END LOOP;
     sorting := sorting || 'id';
+    IF list = 'runs' AND p_asked #> '{filters,status}' <@ '["created", "started", "paused"]' THEN
+        scope := scope || ' AND (queued_at IS NULL AND status IN (''created'', ''started'', ''paused'')'
+            ' OR queued_at IS NOT NULL)';
+    END IF;
     IF after IS NOT NULL THEN
         tail := format(' AND %1$I %2$s= %3$L AND (%1$I %2$s %3$L OR id > %4$L)', first,
                        CASE WHEN (p_asked #>> '{order,0,1}')::boolean THEN '<'
@@ -944,6 +948,7 @@ CREATE TABLE public.access_keys (
     spending_period text,
     successor_id uuid,
     cache_seconds integer,
+    resumable_streams boolean DEFAULT false NOT NULL,
     CONSTRAINT access_keys_cache_seconds_check CHECK (((cache_seconds >= 1) AND (cache_seconds <= 86400))),
     CONSTRAINT access_keys_rate_limit_check CHECK ((rate_limit > 0)),
     CONSTRAINT access_keys_spending_limit_usd_check CHECK ((spending_limit_usd >= (0)::numeric)),
@@ -2669,6 +2674,8 @@ CREATE INDEX cached_answers_of_key ON public.cached_answers USING btree (org_id,
 
 CREATE INDEX callbacks_by_id ON public.callbacks USING btree (id);
 
+CREATE INDEX callbacks_of_app ON public.callbacks USING btree (org_id, app_id, created_at DESC, id);
+
 CREATE INDEX callbacks_of_run ON public.callbacks USING btree (org_id, run_id);
 
 CREATE INDEX callbacks_pending ON public.callbacks USING btree (project_id, not_before) WHERE (status = 'pending'::text);
@@ -2699,6 +2706,8 @@ CREATE INDEX conversations_newest ON public.conversations USING btree (org_id, p
 CREATE INDEX conversations_of_app ON public.conversations USING btree (org_id, app_id, created_at DESC, id) WHERE (app_id IS NOT NULL);
 
 CREATE INDEX conversations_of_day ON public.conversations USING brin (created_at);
+
+CREATE INDEX conversations_of_model ON public.conversations USING btree (org_id, model_id, created_at DESC, id) WHERE (model_id IS NOT NULL);
 
 CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
@@ -2817,6 +2826,8 @@ CREATE INDEX model_calls_of_key ON public.model_calls USING btree (org_id, key_i
 
 CREATE INDEX model_calls_of_run ON public.model_calls USING btree (org_id, run_id);
 
+CREATE INDEX model_calls_of_user ON public.model_calls USING btree (org_id, user_id, at) WHERE (user_id IS NOT NULL);
+
 CREATE UNIQUE INDEX models_by_slug ON public.models USING btree (COALESCE(project_id, '00000000-0000-0000-0000-000000000000'::uuid), slug);
 
 CREATE INDEX oauth_attempts_of_app ON public.oauth_attempts USING btree (org_id, app_id);
@@ -2837,6 +2848,8 @@ CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
 
+CREATE INDEX runs_canceled ON public.runs USING btree (org_id, created_at DESC, id) WHERE (status = 'canceled'::text);
+
 CREATE INDEX runs_carried ON public.runs USING btree (node_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text])) AND (node_id IS NOT NULL));
 
 CREATE INDEX runs_ended ON public.runs USING btree (org_id, project_id, ended_at, id) WHERE (ended_at IS NOT NULL);
@@ -2851,7 +2864,13 @@ CREATE INDEX runs_of_conversation ON public.runs USING btree (org_id, conversati
 
 CREATE INDEX runs_of_day ON public.runs USING brin (created_at);
 
+CREATE INDEX runs_of_dialect ON public.runs USING btree (org_id, (((options -> 'wanted'::text) ->> 'dialect'::text)), (((options -> 'wanted'::text) ->> 'agent'::text)), created_at DESC, id DESC) WHERE (((options -> 'wanted'::text) ->> 'dialect'::text) IS NOT NULL);
+
 CREATE INDEX runs_of_owner ON public.runs USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
+
+CREATE INDEX runs_of_session ON public.runs USING btree (org_id, session_id, created_at DESC, id) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX runs_of_user ON public.runs USING btree (org_id, user_id, created_at DESC, id) WHERE (user_id IS NOT NULL);
 
 CREATE UNIQUE INDEX runs_one_active ON public.runs USING btree (org_id, conversation_id) WHERE ((status = ANY (ARRAY['created'::text, 'started'::text, 'paused'::text])) AND (queued_at IS NULL));
 
@@ -2879,9 +2898,17 @@ CREATE INDEX trace_settings_due ON public.trace_settings USING btree (export_not
 
 CREATE INDEX traces_by_age ON public.traces USING btree (org_id, project_id, received_at);
 
+CREATE INDEX traces_by_id ON public.traces USING btree (org_id, id);
+
 CREATE INDEX traces_newest ON public.traces USING btree (org_id, project_id, started_at DESC, id);
 
 CREATE INDEX traces_of_session ON public.traces USING btree (org_id, project_id, session_id, started_at DESC) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX traces_of_source ON public.traces USING btree (org_id, project_id, source_id, started_at DESC) WHERE (source_id IS NOT NULL);
+
+CREATE INDEX traces_of_user ON public.traces USING btree (org_id, project_id, user_id, started_at DESC) WHERE (user_id IS NOT NULL);
+
+CREATE INDEX traces_unsuccessful ON public.traces USING btree (org_id, project_id, started_at DESC) WHERE (status IS DISTINCT FROM 'succeeded'::text);
 
 CREATE INDEX trigger_events_claimed ON public.trigger_events USING btree (deadline) WHERE (status = 'starting'::text);
 

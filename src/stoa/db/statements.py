@@ -45,16 +45,16 @@ _TOKEN: Final = re.compile(
 
 def split(sql: str) -> Iterator[str]:
     """The statements of a file, each in one line; quotes and bodies of functions may hold semicolons."""
-    said, start = list[str](), 0
+    parts, start = list[str](), 0
     for found in _TOKEN.finditer(sql):
-        said.append(sql[start : found.start()])
+        parts.append(sql[start : found.start()])
         start = found.end()
         if found["end"] is None:
-            said.append("" if found["comment"] else found[0])
-        elif statement := " ".join("".join(said).split()):
+            parts.append("" if found["comment"] else found[0])
+        elif statement := " ".join("".join(parts).split()):
             yield statement
-            said = []
-    if statement := " ".join("".join([*said, sql[start:]]).split()):
+            parts = []
+    if statement := " ".join("".join([*parts, sql[start:]]).split()):
         yield statement
 
 

@@ -1,7 +1,8 @@
 """One run in many dialects, built."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 
 from stoa.conversations import ItemMessages
 from stoa.dialects.a2a.api import Named, a2a_routes
@@ -12,6 +13,7 @@ from stoa.dialects.responses.api import response_routes
 from stoa.dialects.responses.conversations import ItemConversations
 from stoa.dialects.responses.conversations_api import conversation_routes
 from stoa.dialects.responses.service import Responses
+from stoa.dialects.responses.socket import socket_routes
 from stoa.dialects.starting import Beginning, ModelOf
 from stoa.dialects.threads import Threads
 from stoa.dialects.ui_messages.api import ui_message_routes
@@ -25,7 +27,7 @@ __all__ = ["Beginning", "open_component"]
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit, beginning: Beginning, streams: Streams, default_model: ModelOf, named: Named
+    kit: Kit, beginning: Beginning, streams: Streams, default_model: ModelOf, named: Named, origins: Collection[str]
 ) -> AsyncGenerator[Component]:
     responses, messages = Responses(beginning, streams), ItemMessages(kit.database, kit.ids)
     conversations = ItemConversations(beginning.conversations, messages, responses, beginning.runs, default_model)
@@ -34,15 +36,16 @@ async def open_component(
         routers={
             HostKind.ROUTER: [
                 response_routes(responses, streams.admit, kit.gate),
+                socket_routes(responses, streams, kit.gate, origins),
                 conversation_routes(conversations, kit.gate),
                 completion_routes(beginning, streams, kit.gate),
             ],
             HostKind.API: [
                 agui_routes(threads, streams, kit.gate),
                 ui_message_routes(threads, streams, kit.gate),
-                a2a_routes(Tasks(beginning, streams), named, streams.admit, kit.gate),
+                a2a_routes(Tasks(beginning, streams, threads), named, streams.admit, kit.gate),
             ],
         },
-        around={HostKind.ROUTER: Resumable},
+        around={HostKind.ROUTER: partial(Resumable, gate=kit.gate)},
         background=[Sweeper(beginning.runs, beginning.conversations)],
     )

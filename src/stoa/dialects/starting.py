@@ -164,11 +164,14 @@ class Beginning:
 
     async def answer_of(self, principal: Principal, run: Run) -> Message:
         """The message in which a run's answer stands. Raises NotFound while there is none."""
-        page = PageRequest(run.message_position + 1, 1)
-        found = (await self.conversations.messages(principal, run.conversation_id, page)).items
-        if not found or found[0].role is not Role.ASSISTANT or found[0].run_id != run.id:
+        found = await self.message_at(principal, run.conversation_id, run.message_position + 1)
+        if found is None or found.role is not Role.ASSISTANT or found.run_id != run.id:
             raise NotFound(f"The run {run.id} has no answer (yet) that a message could follow.")
-        return found[0]
+        return found
+
+    async def message_at(self, principal: Principal, conversation_id: UUID, position: int) -> Message | None:
+        found = (await self.conversations.messages(principal, conversation_id, PageRequest(position, 1))).items
+        return found[0] if found else None
 
     async def _placed(self, principal: Principal, order: Order, place: _Place) -> Sequence[Mapping[str, Any]]:
         """The items, with every attachment as a file of the conversation."""
@@ -194,6 +197,14 @@ def _with_files(item: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> 
         held = part["file"]["id"] if part["type"] == "file" else ""
         parts.append({**part, "file": files[int(held[7:])]} if held.startswith("upload:") else part)
     return {**item, "content": parts}
+
+
+def agent_of(agent: str) -> tuple[UUID | None, str | None]:
+    """How a path names an agent: the id of an app, or the slug of a model."""
+    try:
+        return UUID(agent), None
+    except ValueError:
+        return None, agent
 
 
 def plain_content(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]] | None:

@@ -14,9 +14,8 @@ from stoa.db.idempotency import IdempotencyKey
 from stoa.dialects.responses.inputs import Asked, read_input
 from stoa.dialects.responses.names import our_call
 from stoa.dialects.responses.tools import read_tools
-from stoa.dialects.starting import NAMESPACE, Attachment, Beginning, Order, once_for, open_calls
+from stoa.dialects.starting import NAMESPACE, Attachment, Beginning, Order, agent_of, once_for, open_calls
 from stoa.kernel.errors import BadRequest, NotFound
-from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import Run, RunStatus
 
@@ -79,8 +78,8 @@ class Threads:
         if not regenerate:
             given = turn.tail if last is not None else turn.history
             read_input([item for item in given if _wanted(item, open_calls(last), last)] or given, asked, "messages")
-        app_id, slug = _agent(turn.agent)
-        conversation = held or await self._make(principal, turn.thread, app_id, slug)
+        _, slug = agent_of(turn.agent)
+        conversation = held or await self._make(principal, turn.thread, turn.agent)
         wanted = {
             **asked.wanted,
             **turn.more,
@@ -98,21 +97,22 @@ class Threads:
         )
         return await self._beginning.start(principal, order, once)
 
+    async def named(self, principal: Principal, thread: str, agent: str) -> Conversation:
+        """The conversation of that name, or of that id; where there is none it is made for the agent."""
+        return await self.find(principal, thread) or await self._make(principal, thread, agent)
+
     async def _last(self, principal: Principal, held: Conversation) -> tuple[Message | None, Message | None]:
         """The last message, and the last that a user sent."""
         if not held.message_count:
             return None, None
-        last = await self._at(principal, held, held.message_count)
+        last = await self._beginning.message_at(principal, held.id, held.message_count)
         if last is None or last.role is Role.USER or last.run_id is None:
             return last, last
         run = await self._runs.get(principal, last.run_id)
-        return last, await self._at(principal, held, run.message_position)
+        return last, await self._beginning.message_at(principal, held.id, run.message_position)
 
-    async def _at(self, principal: Principal, held: Conversation, position: int) -> Message | None:
-        found = (await self._conversations.messages(principal, held.id, PageRequest(position, 1))).items
-        return found[0] if found else None
-
-    async def _make(self, principal: Principal, thread: str, app_id: UUID | None, slug: str | None) -> Conversation:
+    async def _make(self, principal: Principal, thread: str, agent: str) -> Conversation:
+        app_id, slug = agent_of(agent)
         given_id = self._ids(principal, thread)[-1]
         return await self._beginning.make(
             principal, app_id, slug, once=once_for("threads", str(given_id)), given_id=given_id
@@ -125,13 +125,6 @@ class Threads:
             return [UUID(thread), made]
         except ValueError:
             return [made]
-
-
-def _agent(agent: str) -> tuple[UUID | None, str | None]:
-    try:
-        return UUID(agent), None
-    except ValueError:
-        return None, agent
 
 
 def _same(question: Message, message_id: str | None) -> bool:

@@ -54,7 +54,8 @@ _TABLE: Final = (
         ("application/pdf",),
         "text with headings, paragraphs, lists, ruled tables and page numbers; columns one after the other; pages and "
         "labels that run sideways; values of forms; comments",
-        "pictures (OCR reads pages without text, where a model for it is named); running headers and footers",
+        "pictures (OCR reads pages without text, where a model for it is named); headers and footers that repeat (one "
+        "with words that stand nowhere else is kept once)",
         "pages without text, damaged pages",
     ),
     Format(
@@ -102,7 +103,7 @@ _TABLE: Final = (
         "each sheet as a table below its name, cells as they are shown (number formats, dates, merged cells repeated); "
         "comments, text boxes, labels of charts, headers and footers; hidden sheets, rows and columns, marked as such",
         "formulas (their stored results are read), macros",
-        "formulas without a stored result, damaged sheets",
+        "formulas without a stored result, damaged sheets, a damaged list of texts",
         package=True,
     ),
     Format(
@@ -111,7 +112,8 @@ _TABLE: Final = (
         "opendocument",
         (".odt", ".ott"),
         ("application/vnd.oasis.opendocument.text", "application/vnd.oasis.opendocument.text-template"),
-        "headings, paragraphs, lists, tables, notes, comments; headers and footers, marked as such",
+        "headings, paragraphs, lists, tables, notes, comments, texts in place of pictures; headers and footers, "
+        "marked as such",
         "pictures, styles, tracked deletions",
         "",
         package=True,
@@ -144,7 +146,7 @@ _TABLE: Final = (
         "office",
         (".epub",),
         ("application/epub+zip",),
-        "the chapters in reading order",
+        "the chapters in reading order; of pages that are pictures the text that the publisher offers in their place",
         "pictures",
         "chapters that cannot be read",
         package=True,
@@ -156,12 +158,22 @@ _TABLE: Final = (
         (".html", ".htm", ".xhtml"),
         ("text/html", "application/xhtml+xml"),
         "headings, paragraphs, lists, tables (merged cells repeated), links, values of forms, texts in place of "
-        "pictures",
-        "styles, scripts, templates, pictures given as data: URIs",
-        _CHARACTERS,
+        "pictures, texts of SVG drawings",
+        "navigation, styles, scripts, templates, pictures given as data: URIs",
+        f"{_CHARACTERS}; a page whose structure could not be had",
         text=True,
     ),
-    Format("rtf", "RTF", "rtf", (".rtf",), ("application/rtf", "text/rtf"), "text", "pictures, styles", "", text=True),
+    Format(
+        "rtf",
+        "RTF",
+        "rtf",
+        (".rtf",),
+        ("application/rtf", "text/rtf"),
+        "text",
+        "pictures, styles",
+        "characters that cannot be read",
+        text=True,
+    ),
     Format(
         "eml",
         "mail (EML)",
@@ -271,7 +283,7 @@ _TABLE: Final = (
         ("application/xml", "text/xml", "application/rss+xml", "application/atom+xml"),
         "as it stands, character references resolved",
         "comments, base64 data",
-        f"text that is no XML (read as it stands); {_CHARACTERS}",
+        f"text that is no XML (read as it stands), entities that it declares itself (not expanded); {_CHARACTERS}",
         text=True,
     ),
 )

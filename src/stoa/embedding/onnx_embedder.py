@@ -81,8 +81,8 @@ def _pooling(directory: Path) -> str:
     dense = [one for one in directory.glob(f"*_{_DENSE}") if one.is_dir()]
     if dense:
         raise ModelDirectoryError(f"{dense[0]} is a layer behind the model, which is not in its ONNX file")
-    said = read_json(directory / "1_Pooling" / "config.json")
-    chosen = [name for name, value in said.items() if name.startswith("pooling_mode") and value is True]
+    pooling = read_json(directory / "1_Pooling" / "config.json")
+    chosen = [name for name, value in pooling.items() if name.startswith("pooling_mode") and value is True]
     if not chosen:
         return "mean"
     if len(chosen) > 1 or chosen[0] not in _POOLINGS:

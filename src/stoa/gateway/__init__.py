@@ -8,8 +8,8 @@ from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
 from stoa.gateway.offered import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
-from stoa.gateway.router.asking import extra_of
 from stoa.gateway.router.routing import Routing
+from stoa.gateway.router.sampling import extra_of
 from stoa.gateway.router.types import RouteSettings, TargetSettings
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.transcribing import Transcriber, Unread

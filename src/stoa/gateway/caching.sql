@@ -23,4 +23,5 @@ WITH gone AS (DELETE FROM cached_answers WHERE org_id = $1 AND project_id = $2 R
 SELECT count(*) AS rows, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 
 -- name: forget_old
+-- Of all tenants.
 DELETE FROM cached_answers WHERE created_at < now() - make_interval(secs => $1);

@@ -119,7 +119,7 @@ class Connections:
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(statement, *filters, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_connections, *filters)
-        return Page([_value(row, row["id"]) for row in rows], page.page, page.page_size, total)
+        return Page.counted([_value(row, row["id"]) for row in rows], page, total)
 
     async def get(self, principal: Principal, connection_id: UUID) -> Connection:
         async with self._database.tenant(principal) as tx:

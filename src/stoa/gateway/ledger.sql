@@ -51,6 +51,7 @@ GROUP BY c.org_id, c.key_id, c.day, c.part ORDER BY c.org_id, c.key_id, c.day, c
 ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd;
 
 -- name: release_abandoned
+-- Of all tenants.
 -- Takes back what nodes that no longer live had reserved; gives how many calls that were.
 WITH gone AS (
     DELETE FROM key_reservations r

@@ -13,8 +13,9 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Cached tokens cost like others
-    unless given. `source` and `as_of` say where the price was read, and when."""
+    """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Tokens that a provider reads out
+    of its cache, or writes into it, cost like others unless given. `source` and `as_of` say where the price was read,
+    and when."""
 
     model: str
     prompt: float
@@ -22,13 +23,14 @@ class Price:
     cached: float | None = None
     source: str | None = None
     as_of: date | None = None
+    cache_write: float | None = None
 
     def of(self, usage: Usage) -> float:
         cached = self.prompt if self.cached is None else self.cached
-        fresh = max(usage.prompt_tokens - usage.cached_tokens, 0)
-        return (
-            fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion
-        ) / _MILLION
+        written = self.prompt if self.cache_write is None else self.cache_write
+        fresh = max(usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens, 0)
+        prompt = fresh * self.prompt + usage.cached_tokens * cached + usage.cache_write_tokens * written
+        return (prompt + usage.completion_tokens * self.completion) / _MILLION
 
 
 @dataclass(frozen=True, slots=True)

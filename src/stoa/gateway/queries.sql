@@ -36,8 +36,11 @@ WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::text[] IS N
 ORDER BY {order} LIMIT $4 OFFSET $5;
 
 -- name: count_connections
-SELECT count(*) FROM connections
-WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::text[] IS NULL OR type = ANY ($3));
+SELECT count(*) FROM (
+    SELECT FROM connections
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::text[] IS NULL OR type = ANY ($3))
+    LIMIT 10001
+) counted;
 
 -- name: update_connection
 -- New address, credential or authorities; a NULL secret keeps the old one.

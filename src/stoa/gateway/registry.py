@@ -10,7 +10,8 @@ from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.openai import AzureModel, OpenAIModel
 from stoa.gateway.providers.streaming import StreamingModel
-from stoa.gateway.types import PLATFORM_NAMES, ProviderName
+from stoa.gateway.types import PLATFORM_NAMES
+from stoa.kernel.model_providers import ProviderName
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
-ProviderName: TypeAlias = Literal[
-    "openai",
-    "anthropic",
-    "azure",
-    "gemini",
-    "openrouter",
-    "groq",
-    "mistral",
-    "deepseek",
-    "ollama",
-    "llamacpp",
-    "vllm",
-]
-"""The kinds of providers (`registry.PROVIDERS`), as settings and connections name them."""
+from stoa.kernel.model_providers import ProviderName
+
 PLATFORM_NAMES: Final[Mapping[str, ProviderName]] = {
     "OpenAI": "openai",
     "Anthropic": "anthropic",
@@ -56,6 +44,13 @@ class ImagePart:
     name: str
     mime_type: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAddress:
+    """A picture that the provider fetches by itself; this server does not."""
+
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +93,7 @@ class ToolResultPart:
     failed: bool = False
 
 
-Part: TypeAlias = TextPart | ImagePart | DocumentPart | ToolCallPart | ToolResultPart
+Part: TypeAlias = TextPart | ImagePart | ImageAddress | DocumentPart | ToolCallPart | ToolResultPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +167,8 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    cache_write_tokens: int = 0
+    """Of the prompt, what the provider has put into its cache."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -180,6 +177,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 

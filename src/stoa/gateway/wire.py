@@ -12,9 +12,9 @@ from stoa.gateway.offered import ModelEntry
 from stoa.gateway.prices import Facts, Price
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import CircuitState
-from stoa.gateway.types import ProviderName
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import storable
+from stoa.kernel.model_providers import ProviderName
 from stoa.outbound.certificates import CaBundle
 
 Capability = Literal["images", "tools", "documents"]
@@ -62,6 +62,7 @@ class PriceWire(Wire):
     prompt: float
     completion: float
     cached: float | None
+    cache_write: float | None
     source: str | None
     as_of: date | None
 

@@ -48,7 +48,7 @@ class InternalError(AppError):
 
 
 def unexpected(error: Exception) -> AppError:
-    """What the caller is told of an error that nobody expected."""
+    """What the caller reads of an unexpected error."""
     if descriptors.exhausted(error):
         return Unavailable("This server has no file descriptor left for this request; try again in a moment.")
     return InternalError()
@@ -179,8 +179,10 @@ def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
         case "too_long" if context.get("field_type") in ("List", "Dictionary"):
             return f"can hold at most {context['max_length']}"
         case "value_error":
-            said = str(context.get("error", error["msg"]))
-            return "must be a part of the form with a file name" if said.startswith("Expected UploadFile") else said
+            message = str(context.get("error", error["msg"]))
+            return (
+                "must be a part of the form with a file name" if message.startswith("Expected UploadFile") else message
+            )
         case "uuid_parsing" | "uuid_type":
             return "must be a UUID"
         case "string_type":

@@ -64,17 +64,17 @@ class Explained:
             await self._answer(scope, held.start, held.body, send)
 
     async def _answer(self, scope: Scope, start: Message, body: bytes, send: Send) -> None:
-        told = await self._told(scope)
+        explanation = await self._explanation(scope)
         answer = _json(body)
         error = answer.get("error") if isinstance(answer, dict) else None
         if isinstance(error, dict):
-            error["details"] = {**(error.get("details") or {}), "access": told}
+            error["details"] = {**(error.get("details") or {}), "access": explanation}
             body = orjson.dumps(answer)
         kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
         await send({**start, "headers": [*kept, (b"content-length", str(len(body)).encode())]})
         await send({"type": "http.response.body", "body": body})
 
-    async def _told(self, scope: Scope) -> str:
+    async def _explanation(self, scope: Scope) -> str:
         below: Scope = scope.get(SERVED, ("api", scope))[1]
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         scheme, _, token = headers.get(b"authorization", "").partition(" ")

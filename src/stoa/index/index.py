@@ -8,7 +8,7 @@ from stoa.db import Tx
 from stoa.index import writing
 from stoa.index.stemming import Stemmer
 from stoa.index.store import SQL
-from stoa.index.types import BaseKey, Found, NewItem, Query, Removed
+from stoa.index.types import BaseKey, Chunk, Found, NewItem, Query, Removed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,15 @@ class Index:
         """How many items there are in each language."""
         rows = await tx.fetch(SQL.languages_of, key.org_id, key.knowledgebase_id, key.generation)
         return {row["language"]: row["items"] for row in rows}
+
+    async def chunks(self, tx: Tx, key: BaseKey, item_id: UUID, offset: int, limit: int) -> tuple[Sequence[Chunk], int]:
+        """Some chunks of an item, in their order, and how many it has; none of an item that is not there, or past its
+        end."""
+        rows = await tx.fetch(
+            SQL.chunks_of_item, key.org_id, key.knowledgebase_id, key.generation, item_id, offset, limit
+        )
+        found = [Chunk(row["id"], row["position"], row["page"], row["heading"], row["text"]) for row in rows]
+        return found, rows[0]["total"] if rows else 0
 
     async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed:
         """Items with their chunks, vectors and postings; those that are not there count nothing."""

@@ -253,6 +253,15 @@ FROM knowledge_chunks c JOIN knowledge_index_items i ON i.org_id = c.org_id AND 
     AND i.item_id = c.item_id
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
+-- name: chunks_of_item
+-- An item's chunks in their order, with how many there are.
+SELECT c.id, c.position, c.page, c.heading, c.text, count(*) OVER () AS total
+FROM knowledge_indexes x
+JOIN knowledge_index_items i ON i.org_id = x.org_id AND i.index_id = x.index_id AND i.item_id = $4
+JOIN knowledge_chunks c ON c.org_id = i.org_id AND c.index_id = i.index_id
+    AND c.ordinal BETWEEN i.first_ordinal AND i.last_ordinal AND c.item_id = i.item_id
+WHERE x.org_id = $1 AND x.knowledgebase_id = $2 AND x.generation = $3 ORDER BY c.position LIMIT $6 OFFSET $5;
+
 -- name: items_at
 -- Which items some chunks are of, with all ordinals of each and its number of words.
 SELECT c.ordinal, c.item_id, i.first_ordinal, i.last_ordinal, i.words
@@ -261,9 +270,10 @@ FROM knowledge_chunks c, LATERAL (SELECT first_ordinal, last_ordinal, words FROM
 WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: due
+-- Of all tenants.
 -- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, whose
 -- postings lie in too many pieces, or that read texts as an older version did.
-SELECT index_id FROM knowledge_indexes
+SELECT org_id, index_id FROM knowledge_indexes
 WHERE unmerged >= $1 OR form < $4 OR (NOT own_table AND chunks >= $2 AND dimensions <= $3)
    OR (own_table AND (chunks < $2 / 2 OR NOT hnsw OR removed > greatest($2 / 10, chunks / 5)))
 ORDER BY index_id;
@@ -277,22 +287,22 @@ SELECT pg_advisory_unlock(21367, ($1::bigint % 2147483647)::int);
 
 -- name: state
 SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged, form FROM knowledge_indexes
-    WHERE index_id = $1;
+    WHERE org_id = $1 AND index_id = $2;
 
 -- name: lock_state
 -- The same, with the row locked (FOR UPDATE): nobody writes while vectors move.
 SELECT index_id, org_id, dimensions, chunks, own_table, hnsw, removed, unmerged FROM knowledge_indexes
-    WHERE index_id = $1 FOR UPDATE;
+    WHERE org_id = $1 AND index_id = $2 FOR UPDATE;
 
 -- name: set_home
-UPDATE knowledge_indexes SET own_table = $2, hnsw = false, removed = 0 WHERE index_id = $1;
+UPDATE knowledge_indexes SET own_table = $3, hnsw = false, removed = 0 WHERE org_id = $1 AND index_id = $2;
 
 -- name: copy_vectors
 INSERT INTO {target} (org_id, project_id, index_id, ordinal, embedding)
 SELECT org_id, project_id, index_id, ordinal, embedding FROM {source} WHERE org_id = $1 AND index_id = $2;
 
 -- name: set_graph
-UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $2) WHERE index_id = $1 AND own_table;
+UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $3) WHERE org_id = $1 AND index_id = $2 AND own_table;
 
 -- name: graphs
 -- The HNSW indexes of a table; one that is not valid was being built when its builder died.
@@ -301,6 +311,7 @@ SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c 
 WHERE i.indrelid = to_regclass($1) AND a.amname = 'hnsw' ORDER BY c.relname;
 
 -- name: stray_tables
+-- Of all tenants.
 -- Tables of vectors that no index uses any more.
 SELECT c.relname FROM pg_class c JOIN pg_inherits h ON h.inhrelid = c.oid
     AND h.inhparent = 'knowledge_vectors'::regclass
@@ -342,12 +353,12 @@ SELECT org_id, project_id, index_id, term, min(first_ordinal), max(last_ordinal)
 FROM gone GROUP BY org_id, project_id, index_id, term, size, part;
 
 -- name: merged
-UPDATE knowledge_indexes SET unmerged = greatest(0, unmerged - $2) WHERE index_id = $1;
+UPDATE knowledge_indexes SET unmerged = greatest(0, unmerged - $3) WHERE org_id = $1 AND index_id = $2;
 
 -- name: lock_form
 -- No writer changes the index while its words are built anew; searches read what was there before.
 SELECT org_id, project_id, knowledgebase_id, generation, language, form FROM knowledge_indexes
-    WHERE index_id = $1 FOR UPDATE;
+    WHERE org_id = $1 AND index_id = $2 FOR UPDATE;
 
 -- name: drop_words
 -- All postings but those of metadata.

@@ -21,9 +21,9 @@ _ITEMS: Final = 200
 _METADATA: Final = "m"
 
 
-async def rebuild(tx: Tx, stemmer: Stemmer, index_id: int) -> int | None:
+async def rebuild(tx: Tx, stemmer: Stemmer, org_id: UUID, index_id: int) -> int | None:
     """How many items were analysed; None where another node has done it, or the index is gone."""
-    index = await tx.fetchrow(SQL.lock_form, index_id)
+    index = await tx.fetchrow(SQL.lock_form, org_id, index_id)
     if index is None or index["form"] >= FORM:
         return None
     key = BaseKey(index["org_id"], index["project_id"], index["knowledgebase_id"], index["generation"])

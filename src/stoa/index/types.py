@@ -78,6 +78,17 @@ class NewChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """One that is stored. `position` counts from 0 in its item, `page` from 1."""
+
+    id: UUID
+    position: int
+    page: int | None
+    heading: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewItem:
     """An item's chunks with one unit vector each (len(chunks), dimensions), and the metadata that filters see.
 

@@ -1,4 +1,4 @@
-"""Keeps indexes in the form that their size asks for, behind everybody's back; searches and writers go on meanwhile.
+"""Keeps each index in the form that suits its size, in the background; searches and writers go on meanwhile.
 
 - An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes
   back.
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -91,7 +92,7 @@ class Upkeep:
         """What is due now, of all tenants; what another keeper has in hand is left to it."""
         async with internal_statement(self._database) as tx:
             due = [
-                row["index_id"]
+                (row["org_id"], row["index_id"])
                 for row in await tx.fetch(SQL.due, self._unmerged_max, self._large_chunks, DIMENSIONS_MAX, FORM)
             ]
             strays = self._ripe([row["relname"] for row in await tx.fetch(SQL.stray_tables)])
@@ -99,9 +100,9 @@ class Upkeep:
             return
         connection = await connect(self._database.session_dsn)
         try:
-            for index_id in due:
+            for org_id, index_id in due:
                 if await connection.fetchval(SQL.try_lock_index, index_id):
-                    await self._keep(connection, index_id)
+                    await self._keep(connection, org_id, index_id)
                     await connection.fetchval(SQL.unlock_index, index_id)
             for name in strays:
                 await self._drop_stray(connection, name)
@@ -114,29 +115,29 @@ class Upkeep:
         self._strays = {name: self._strays.get(name, now) for name in names}
         return [name for name, since in self._strays.items() if now - since >= self._stray_seconds]
 
-    async def _keep(self, connection: Any, index_id: int) -> None:
-        state = await connection.fetchrow(SQL.state, index_id)
+    async def _keep(self, connection: Any, org_id: UUID, index_id: int) -> None:
+        state = await connection.fetchrow(SQL.state, org_id, index_id)
         if state is None:
             return
         if state["form"] < FORM:
             async with internal(self._database) as tx:
-                items = await rebuild(tx, self._stemmer, index_id)
+                items = await rebuild(tx, self._stemmer, org_id, index_id)
             _log.info("words built anew", index_id=index_id, items=items, form=FORM)
         if state["unmerged"] >= self._unmerged_max:
             await self._merge(connection, state)
         if state["own_table"] and state["chunks"] < self._large_chunks // 2:
-            await self._move(connection, index_id, to_own=False)
+            await self._move(connection, org_id, index_id, to_own=False)
         elif not state["own_table"] and state["chunks"] >= self._large_chunks and state["dimensions"] <= DIMENSIONS_MAX:
-            await self._move(connection, index_id, to_own=True)
-        state = await connection.fetchrow(SQL.state, index_id)
+            await self._move(connection, org_id, index_id, to_own=True)
+        state = await connection.fetchrow(SQL.state, org_id, index_id)
         if state is not None and state["own_table"]:
             await self._build(connection, state)
 
-    async def _move(self, connection: Any, index_id: int, *, to_own: bool) -> None:
+    async def _move(self, connection: Any, org_id: UUID, index_id: int, *, to_own: bool) -> None:
         """All vectors from one table to the other, in one transaction: a search finds them in the old or in the new."""
         own = store.own_table(index_id)
         async with connection.transaction():
-            state = await connection.fetchrow(SQL.lock_state, index_id)
+            state = await connection.fetchrow(SQL.lock_state, org_id, index_id)
             if state is None or state["own_table"] == to_own:
                 return
             if to_own:
@@ -144,14 +145,14 @@ class Upkeep:
             source, target = (store.SHARED, own) if to_own else (own, "knowledge_vectors")
             await connection.execute(
                 SQL.copy_vectors.format(target=target, source=source),
-                state["org_id"],
+                org_id,
                 index_id,
                 timeout=BUILD_SECONDS_MAX,
             )
             await connection.execute(
-                SQL.drop_vectors.format(vectors=source), state["org_id"], index_id, timeout=BUILD_SECONDS_MAX
+                SQL.drop_vectors.format(vectors=source), org_id, index_id, timeout=BUILD_SECONDS_MAX
             )
-            await connection.execute(SQL.set_home, index_id, to_own)
+            await connection.execute(SQL.set_home, org_id, index_id, to_own)
             await connection.execute(f"ANALYZE {target}", timeout=BUILD_SECONDS_MAX)
         _log.info("vectors moved", index_id=index_id, chunks=state["chunks"], own_table=to_own)
 
@@ -179,7 +180,8 @@ class Upkeep:
             if worn:
                 await connection.execute(f"VACUUM {table}", timeout=BUILD_SECONDS_MAX)
             _log.info("HNSW built", index_id=index_id, chunks=state["chunks"])
-        await connection.execute(SQL.set_graph, index_id, state["removed"] if worn or not valid else 0)
+        removed = state["removed"] if worn or not valid else 0
+        await connection.execute(SQL.set_graph, state["org_id"], index_id, removed)
 
     async def _merge(self, connection: Any, state: Any) -> None:
         """A few terms at a time: writers of this index wait for one batch at most."""
@@ -189,12 +191,12 @@ class Upkeep:
         )
         for terms in _batches(scattered):
             async with connection.transaction():
-                if await connection.fetchrow(SQL.lock_state, index_id) is None:
+                if await connection.fetchrow(SQL.lock_state, org_id, index_id) is None:
                     return
                 await connection.execute(
                     SQL.merge, org_id, index_id, terms, MERGE_FROM, self._merged_records, timeout=MERGE_SECONDS_MAX
                 )
-        await connection.execute(SQL.merged, index_id, state["unmerged"])
+        await connection.execute(SQL.merged, org_id, index_id, state["unmerged"])
 
     async def _drop_stray(self, connection: Any, name: str) -> None:
         """Only while nobody reads it: searches that scan all vectors would queue behind the DROP."""
@@ -225,7 +227,8 @@ INHERITS (knowledge_vectors) WITH (autovacuum_enabled = false);
 ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE MAIN, ALTER COLUMN embedding SET STATISTICS 0;
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON {table} TO stoa_tenant
-    USING (org_id = (SELECT stoa_org()) AND ((SELECT stoa_project()) IS NULL OR project_id = (SELECT stoa_project())));
+    USING (org_id = (SELECT stoa_org()) AND ((SELECT stoa_project()) IS NULL OR project_id = (SELECT stoa_project())
+        OR project_id = ANY (coalesce((SELECT stoa_projects()), '{{}}'))));
 GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO stoa_tenant
 """
 """Under the shared one's policy. Its dead rows are swept with its HNSW, which autovacuum would otherwise repair entry

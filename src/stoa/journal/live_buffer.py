@@ -135,6 +135,8 @@ class LiveBuffer:
     def __init__(self) -> None:
         self._buffers: dict[UUID, _RunBuffer] = {}
         self._subscriptions: dict[UUID, set[Subscription]] = {}
+        self._by_hex: dict[str, UUID] = {}
+        """The runs that have subscriptions, as notifications name them."""
         self.closed = False
 
     # --- for the writer --------------------------------------------------------------------------------------------
@@ -186,14 +188,16 @@ class LiveBuffer:
     def subscribe(self, run_id: UUID) -> Generator[Subscription]:
         subscription = Subscription(run_id)
         subscription.closed = self.closed
-        self._subscriptions.setdefault(run_id, set()).add(subscription)
+        if run_id not in self._subscriptions:
+            self._subscriptions[run_id], self._by_hex[run_id.hex] = set(), run_id
+        self._subscriptions[run_id].add(subscription)
         try:
             yield subscription
         finally:
             subscriptions = self._subscriptions[run_id]
             subscriptions.discard(subscription)
             if not subscriptions:
-                del self._subscriptions[run_id]
+                del self._subscriptions[run_id], self._by_hex[run_id.hex]
 
     def after(self, run_id: UUID, sequence: int) -> Frames | None:
         """The events after `sequence`, maybe none yet; None where the buffer does not reach back that far."""
@@ -205,7 +209,10 @@ class LiveBuffer:
         buffer = self._buffers.get(run_id)
         return None if buffer is None or not buffer.records else buffer.records_after(sequence)
 
-    def on_notification(self, run_ids: Iterable[UUID]) -> None:
-        """Another node has written events of these runs."""
+    def on_notification(self, run_ids: Iterable[str]) -> None:
+        """Another node has written events of these runs. Ids are hex digits, as they came: a node hears of every run of
+        all other nodes, follows few of them, and a UUID costs ten times the comparison."""
+        by_hex = self._by_hex
         for run_id in run_ids:
-            self.wake(run_id)
+            if run_id in by_hex:
+                self.wake(by_hex[run_id])

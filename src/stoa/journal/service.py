@@ -100,7 +100,7 @@ class Journal:
     def on_notification(self, payload: str, server_pid: int) -> None:
         """A notification of channel `stoa_journal`."""
         if server_pid != self.writer.server_pid:
-            self.live.on_notification(UUID(hex=payload[start : start + 32]) for start in range(0, len(payload), 32))
+            self.live.on_notification([payload[start : start + 32] for start in range(0, len(payload), 32)])
 
 
 def _head(row: Row) -> Head:

@@ -1,4 +1,4 @@
-"""How much of a rate is left: what a limited caller is told with each answer."""
+"""How much of a rate limit is left: what each answer to a limited caller says in its headers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

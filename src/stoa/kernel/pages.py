@@ -91,6 +91,15 @@ class Page(Generic[T]):
     """`total_count` is an estimate: there are more than `COUNT_MAX`."""
     next_cursor: str | None = None
 
+    @classmethod
+    def counted(cls, items: Sequence[T], request: PageRequest, count: int) -> "Page[T]":
+        """Of a list that is counted up to `COUNT_MAX + 1`. Where there are more, `total_count` is at least what has
+        been seen and, behind a full page, one more: whoever asks for pages up to `page_count` reaches the end."""
+        if count <= COUNT_MAX:
+            return cls(items, request.page, request.page_size, count)
+        seen = request.offset + len(items) + (len(items) == request.page_size)
+        return cls(items, request.page, request.page_size, max(count, seen), estimated=True)
+
     @property
     def page_count(self) -> int:
         return -(-self.total_count // self.page_size)

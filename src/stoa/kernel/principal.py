@@ -60,6 +60,8 @@ class Principal:
     grants: Grants | None = None
     cache_seconds: int | None = None
     """The oldest kept answer of the gateway that a key takes where its request does not say."""
+    resumable_streams: bool = False
+    """Whether a key's streamed chat completions can be resumed where its request does not say."""
 
     @property
     def scope(self) -> str:

@@ -7,6 +7,7 @@ A name is hashed to a cell, with a key that no client knows: two names may share
 
 import mmap
 import os
+import sys
 import tempfile
 from hashlib import blake2b
 from typing import Final
@@ -17,10 +18,15 @@ _CELL_MAX: Final = (1 << 16) - 1
 
 
 def memory_for(rows: int) -> int:
-    """The descriptor of memory for so many processes: a file without a name, which ends with its last user."""
-    with tempfile.TemporaryFile() as file:
-        file.truncate(rows * COLUMNS * _CELL_BYTES)
-        return os.dup(file.fileno())
+    """The descriptor of memory for so many processes: a file without a name, which ends with its last user. On Linux it
+    is on no disk: a page for which a full disk has no room would kill whoever counts in it (SIGBUS)."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("stoa-counts")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, rows * COLUMNS * _CELL_BYTES)
+    return descriptor
 
 
 class SharedCounts:

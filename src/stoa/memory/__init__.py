@@ -1,7 +1,7 @@
 """What agents keep of their end users: messages in memories, notes in memory stores. Front door."""
 
 from stoa.memory.recalling import Recalling
-from stoa.memory.rules import FILE_CHARACTERS_MAX, one_spelling, path_problem
+from stoa.memory.rules import FILE_CHARACTERS_MAX, kept, one_spelling, path_problem
 from stoa.memory.stores import MemoryStores
 from stoa.memory.types import Conversed, MemoryFile, Scope, Utterance
 
@@ -13,6 +13,7 @@ __all__ = [
     "Recalling",
     "Scope",
     "Utterance",
+    "kept",
     "one_spelling",
     "path_problem",
 ]

@@ -4,7 +4,7 @@ These are transactions of the internal role, so every statement names the run's 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID, uuid5
 
 from stoa.db import Database, Tx
@@ -27,20 +27,20 @@ class Recalling:
             if await tx.fetchval(SQL.memory_of_project, org_id, project_id, memory_id) is None:
                 return ()
             found = await store.list_items(tx, org_id, memory_id, scope, PageRequest(page_size=limit))
-        return [said for one in reversed(found) if (said := _utterance(one)).text]
+        return [utterance for one in reversed(found) if (utterance := _utterance(one)).role]
 
-    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, said: Conversed) -> None:
+    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, exchange: Conversed) -> None:
         """In the transaction that stores the answer, so that it is there once, whoever dies. Nothing where the memory
         is gone."""
-        if await tx.fetchval(SQL.memory_of_project, org_id, project_id, said.memory_id) is None:
+        if await tx.fetchval(SQL.memory_of_project, org_id, project_id, exchange.memory_id) is None:
             return
-        await tx.execute(SQL.lock_user, said.memory_id, said.user_id)
+        await tx.execute(SQL.lock_user, exchange.memory_id, exchange.user_id)
         items = [
-            (uuid5(run_id, f"memory {said.key} {number}"), NewItem(said.user_id, said.session_id, message))
-            for number, message in enumerate(said.messages)
+            (uuid5(run_id, f"memory {exchange.key} {number}"), NewItem(exchange.user_id, exchange.session_id, message))
+            for number, message in enumerate(exchange.messages)
         ]
-        await store.insert_items(tx, org_id, project_id, said.memory_id, items, run_id)
-        await tx.execute(SQL.delete_oldest_items, org_id, said.memory_id, said.user_id, rules.ITEMS_MAX)
+        await store.insert_items(tx, org_id, project_id, exchange.memory_id, items, run_id)
+        await tx.execute(SQL.delete_oldest_items, org_id, exchange.memory_id, exchange.user_id, rules.ITEMS_MAX)
 
     async def forget(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, tuple[int, int]]:
         """What the runs of a conversation remembered, which are deleted next. Gives rows and bytes per table."""
@@ -56,11 +56,32 @@ class Recalling:
         await tx.execute(SQL.forget_superseded, org_id, run_id)
 
 
+_READ: Final = ("user", "assistant", "tool")
+
+
 def _utterance(item: Item) -> Utterance:
-    """Only what was said: calls of tools and their results are no part of it."""
-    role = str(item.data.get("role"))
-    text = _text(item.data.get("content")) if role in ("user", "assistant") else ""
-    return Utterance(role, text, item.session_id, item.created_at)
+    """Without a role where it is no part of a conversation."""
+    data = item.data
+    role = str(data.get("role"))
+    calls = [call for one in data.get("tool_calls") or () if (call := _call(one)) is not None]
+    called = data.get("tool_call_id")
+    return Utterance(
+        role if role in _READ else "",
+        _text(data.get("content")),
+        item.session_id,
+        item.created_at,
+        calls,
+        called if isinstance(called, str) else None,
+    )
+
+
+def _call(given: Any) -> Mapping[str, str] | None:
+    """A call in OpenAI's form; None for anything else that a client has stored."""
+    match given:
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
+            return {"id": call_id, "name": name, "arguments": arguments}
+        case _:
+            return None
 
 
 def _text(content: Any) -> str:

@@ -56,12 +56,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """The text of an item, as a run reads it again."""
+    """An item as a run reads it again. `tool_calls` are `{id, name, arguments}` each; `tool_call_id` is the call whose
+    result it is."""
 
     role: str
     text: str
     session_id: str | None
     created_at: datetime
+    tool_calls: Sequence[Mapping[str, str]] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,10 +79,10 @@ class Poster:
                 asyncio.timeout(self._seconds_max),
                 self._session.post(url, data=body, headers=headers, allow_redirects=False) as response,
             ):
-                said = await response.content.read(self._answer_bytes_max) if self._answer_bytes_max else b""
+                answer = await response.content.read(self._answer_bytes_max) if self._answer_bytes_max else b""
                 response.close()  # What else it says is not read.
                 kind = response.headers.get("Content-Type", "")
-                return Posted(response.status, response.headers.get("Retry-After"), kind, said)
+                return Posted(response.status, response.headers.get("Retry-After"), kind, answer)
         except TimeoutError as error:
             raise Undelivered("timeout", f"No answer came within {self._seconds_max:g} seconds.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -1,5 +1,5 @@
-"""What a run gets of its end user: it is refused where something required is missing, and its tools get the user's
-own credentials, or are withheld."""
+"""Gives the tools of a run the credentials of its end user. A run is refused where a required credential is missing;
+a tool whose optional credential is missing is left out."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ SELECT * FROM requirements WHERE org_id = $1 AND workflow_id = $2 AND id = $3;
 SELECT * FROM requirements WHERE org_id = $1 AND workflow_id = $2 ORDER BY created_at, id LIMIT $3 OFFSET $4;
 
 -- name: count_requirements
-SELECT count(*) FROM requirements WHERE org_id = $1 AND workflow_id = $2;
+SELECT count(*) FROM (SELECT FROM requirements WHERE org_id = $1 AND workflow_id = $2 LIMIT 10001) counted;
 
 -- name: update_requirement
 UPDATE requirements SET title = $4, description = $5, optional = $6, updated_at = now()

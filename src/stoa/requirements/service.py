@@ -73,7 +73,7 @@ class Requirements:
             where = (principal.org_id, workflow_id)
             rows = await tx.fetch(SQL.list_requirements, *where, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_requirements, *where)
-        return Page([store.value(row) for row in rows], page.page, page.page_size, total)
+        return Page.counted([store.value(row) for row in rows], page, total)
 
     async def get(self, principal: Principal, workflow_id: UUID, requirement_id: UUID) -> Requirement:
         async with self._database.tenant(principal) as tx:

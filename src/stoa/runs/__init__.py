@@ -18,11 +18,25 @@ from stoa.runs.ports import CheckRequirements
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Credential, Living
 from stoa.runs.service import Runs
-from stoa.runs.types import GraphStart, Input, Moved, Publication, RequestType, Run, RunStatus, SendMessage, Trial
+from stoa.runs.types import (
+    DialectFilter,
+    GraphStart,
+    Input,
+    Moved,
+    Publication,
+    RequestType,
+    Run,
+    RunStatus,
+    SendMessage,
+    Trial,
+)
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
 from stoa.runs.workflow.advice import advice
+from stoa.runs.workflow.code import code_problems
 from stoa.runs.workflow.graph import read as read_graph
+from stoa.runs.workflow.pipelines import pipeline_problems
+from stoa.runs.workflow.ports import NewDocument
 from stoa.runs.workflow.registry import NODE_TYPES
 
 __all__ = [
@@ -32,6 +46,7 @@ __all__ = [
     "CheckRequirements",
     "Context",
     "Credential",
+    "DialectFilter",
     "GraphStart",
     "Input",
     "KnowledgeTool",
@@ -39,6 +54,7 @@ __all__ = [
     "Living",
     "MemoryUse",
     "Moved",
+    "NewDocument",
     "NotesTool",
     "Publication",
     "Quote",
@@ -60,8 +76,10 @@ __all__ = [
     "app_message",
     "bases_of",
     "checks",
+    "code_problems",
     "content_of",
     "memory_use",
+    "pipeline_problems",
     "polls",
     "read_graph",
     "report",

@@ -71,7 +71,7 @@ class Canceling:
                 Fenced
             ):  # Another node claimed it at the same moment. It reads `cancel_reason` and may end the run first.
                 await asyncio.sleep(RETRY_SECONDS)
-        raise Unavailable("This run keeps changing hands; cancel it again in a moment.")
+        raise Unavailable("This run keeps changing its node; cancel it again in a moment.")
 
     async def _fence_and_end(self, run: Run, reason: str) -> bool:
         """True once it has ended, by this call or by another node. Raises Fenced when another node has claimed it.

@@ -27,7 +27,17 @@ from stoa.runs.graphs import Graphs
 from stoa.runs.host import AppRuns, Reading, host_routes
 from stoa.runs.invoke import figure_routes, invoke_routes
 from stoa.runs.metrics import RunMetrics, polls
-from stoa.runs.ports import AppProjects, CheckRequirements, FindModel, Flows, Models, Published, Trials, Uploads
+from stoa.runs.ports import (
+    AppProjects,
+    CheckRequirements,
+    FindModel,
+    Flows,
+    Models,
+    Published,
+    Trials,
+    Uploads,
+    Writing,
+)
 from stoa.runs.recording import Recorder
 from stoa.runs.revocation import Living, Policy, Revocation
 from stoa.runs.service import Runs
@@ -35,6 +45,7 @@ from stoa.runs.socket import socket_routes
 from stoa.runs.testing import testing_routes
 from stoa.runs.wire import SendMessageBody
 from stoa.runs.worker import Worker
+from stoa.tools import Sandbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +86,7 @@ async def open_component(
     resource_tools: ResourceTools,
     flows: Flows,
     library: Library,
+    writing: Writing,
     open_stream: OpenStream,
     admit_stream: Callable[[Principal], None],
     is_operators_model: Callable[[str], object],
@@ -89,6 +101,7 @@ async def open_component(
     reading: Reading,
     living: Living,
     revoked: Policy,
+    sandbox: Sandbox | None,
     runs_max: int,
     runs_per_project_max: int | None,
     drain_seconds_max: float,
@@ -107,7 +120,7 @@ async def open_component(
         context,
         find_model,
         open_tools,
-        Graphs(flows, find_model, context, library, kit.schemas, resource_tools),
+        Graphs(flows, find_model, context, library, kit.schemas, resource_tools, sandbox, writing),
         places=Places(runs_max, runs_per_project_max),
         schemas=kit.schemas,
         resource_tools=resource_tools,

@@ -32,11 +32,13 @@ from stoa.runs.agent.remembering import (
     divided,
     exchanges,
     memory_of,
+    recalled,
     scope_of,
     session_of,
 )
 from stoa.runs.rules import HISTORY_MESSAGES_MAX
 from stoa.runs.types import Run, ToolCallRow
+from stoa.runs.workflow.ports import FileText
 
 IMAGE_BYTES_MAX: Final = 10 * 1024 * 1024
 ANSWER_SHARE: Final = 0.25
@@ -103,6 +105,13 @@ class Context:
         made, _ = await self._request(run, abilities, asked, base_ids, memory)
         return replace(made, extra=extra or {})
 
+    async def files_of(self, run: Run) -> Sequence[FileText]:
+        """The files of the message that the run answers, in its order, once they have been read."""
+        asked = await self._asked(run)
+        read = await self._transcript.files(run.org_id, run.conversation_id, [asked])
+        wanted = [UUID(part["file"]["id"]) for part in asked.content if part["type"] == "file"]
+        return [_text_of(read[file_id]) for file_id in dict.fromkeys(wanted) if file_id in read]
+
     async def _request(
         self,
         run: Run,
@@ -161,7 +170,7 @@ class Context:
         limit = CANDIDATES_MAX if memory.strategy != "all" else memory.limit or CANDIDATES_MAX
         scope = scope_of(run, user_id, memory)
         found = await self._recalling.newest(run.org_id, run.project_id, memory.memory_id, scope, limit)
-        said = [Said(one.role, one.text, one.session_id) for one in found]
+        said = recalled(found, memory)
         recent, others = divided(said, memory, session_of(run))
         return [_message(one, place) for place, one in enumerate(recent, 1)], await self._relevant(
             question, others, budget_tokens
@@ -229,7 +238,7 @@ def _placed(messages: Sequence[HistoryMessage]) -> Sequence[HistoryMessage]:
 
 
 def _message(said: Said, position: int) -> HistoryMessage:
-    return HistoryMessage(position, Role(said.role), [{"type": "text", "text": said.text}], "completed")
+    return HistoryMessage(position, Role(said.role), [{"type": "text", "text": said.text}], "completed", said.turns)
 
 
 def _as_items(said: HistoryMessage) -> bool:
@@ -320,6 +329,12 @@ _OUTCOMES: Final = {
     "unknown": "nobody knows whether it was made",
     "begun": "nobody knows whether it was made",
 }
+
+
+def _text_of(read: ReadFile) -> FileText:
+    file = read.file
+    error = _error(file) or (None if read.passages else "it holds no text")
+    return FileText(file.id, file.name, [(one.page, one.text) for one in read.passages], error)
 
 
 def _error(file: File) -> str | None:

@@ -105,15 +105,16 @@ class Ending:
                 await tx.execute(SQL.close_requests, run.org_id, run.id)
                 await tx.execute(SQL.close_calls, run.org_id, run.id)
             if run.options.get("agent") and outcome.status is RunStatus.COMPLETED:
-                await self._remember(tx, run, outcome.output)
+                await self._remember(tx, run, outcome)
             if queue and not waiting:
                 await give_turn(
                     tx, run.org_id, run.conversation_id
                 )  # In the transaction that ends the run before it: no turn can be lost.
 
-    async def _remember(self, tx: Tx, run: Run, answer: str) -> None:
+    async def _remember(self, tx: Tx, run: Run, outcome: Outcome) -> None:
         """What the memory of a conversation's agent keeps of its answer. Nodes of a graph do so at their own end."""
-        said = conversed(run, memory_of(run), "", text_of(run.input["content"]), answer)
+        question = text_of(run.input["content"])
+        said = conversed(run, memory_of(run), "", question, outcome.output, outcome.turns)
         if said is None:
             return
         assert self._recalling is not None, "a server whose agents have memories keeps them"

@@ -1,4 +1,4 @@
-"""The graph that a run is of: found, read once, and given what its nodes work with."""
+"""Loads the graph of a run, parses it once, and gives its nodes the models, tools and bases that they name."""
 
 import asyncio
 from collections import OrderedDict
@@ -17,18 +17,21 @@ from stoa.runs.agent.ports import ResourceTools, Schemas
 from stoa.runs.agent.steps import Answer
 from stoa.runs.context import Context
 from stoa.runs.pacing import Pacing
-from stoa.runs.ports import FindModel, Flows
+from stoa.runs.ports import FindModel, Flows, Writing
 from stoa.runs.recording import Recorder
 from stoa.runs.types import Run
 from stoa.runs.workflow import graph as graphs
+from stoa.runs.workflow.code import code_of
 from stoa.runs.workflow.driver import Workflow
 from stoa.runs.workflow.graph import Graph
 from stoa.runs.workflow.ports import WorkflowPorts
 from stoa.runs.workflow.state import WorkflowCheckpoint
-from stoa.tools import Tool
+from stoa.tools import Code, CodeTool, Sandbox, Tool
 
 KEPT_MAX: Final = 256
 """Graphs of released versions that are kept in memory: a version never changes."""
+CODE_SECONDS: Final = 30.0
+"""For one call of a flow's code, unless its node says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,11 @@ class Graphs:
         library: Library,
         schemas: Schemas,
         resource_tools: ResourceTools,
+        sandbox: Sandbox | None,
+        writing: Writing,
     ) -> None:
+        self._writing = writing
+        self._sandbox = sandbox
         self._flows = flows
         self._find_model = find_model
         self._context = context
@@ -111,12 +118,29 @@ class Graphs:
             partial(self._library.look, run),
             partial(KnowledgeTool, self._library, run),
             partial(self._resource_tools, run),
-            tools,
+            {**tools, **code_tools(ready.graph, self._sandbox)},
             answers,
             self._schemas,
             partial(recorder.allowance, run),
             self._clock,
             draining,
+            partial(self._context.files_of, run),
+            partial(self._writing.store, run),
             admitted,
         )
         return Workflow(run, ready.graph, ready.models, ready.fields, state, ports)
+
+
+def code_tools(graph: Graph, sandbox: Sandbox | None) -> Mapping[str, Tool]:
+    """The code of a flow, each as a tool by its name."""
+    return {
+        name: CodeTool(
+            name,
+            one.description,
+            Code(one.code, one.spread),
+            sandbox,
+            whole=one.whole,
+            seconds=one.seconds or CODE_SECONDS,
+        )
+        for name, one in code_of(graph).items()
+    }

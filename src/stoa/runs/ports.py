@@ -15,6 +15,7 @@ from stoa.journal import RunWriter
 from stoa.kernel.principal import Principal
 from stoa.runs.agent.ports import Supply
 from stoa.runs.types import Publication, Run, Trial
+from stoa.runs.workflow.ports import NewDocument
 
 
 class Models(Protocol):
@@ -39,6 +40,15 @@ class Flows(Protocol):
 
     async def flow(self, org_id: UUID, version_id: UUID) -> str | None:
         """The text of a released version's flow."""
+        ...
+
+
+class Writing(Protocol):
+    """Knowledge bases that a graph fills."""
+
+    async def store(self, run: Run, base_id: UUID, documents: Sequence[NewDocument], path: str) -> Sequence[UUID]:
+        """The ids of the items that the documents became. The same work (`path`) of the same run is done once. Raises
+        AppError."""
         ...
 
 

@@ -85,6 +85,31 @@ SELECT r.* FROM unnest($2::uuid[]) WITH ORDINALITY AS page (id, number)
 JOIN runs r ON r.org_id = $1 AND r.id = page.id
 ORDER BY page.number;
 
+-- name: dialect_runs
+-- Those that clients of a dialect ($2) began with an agent ($3), newest first, after ($4, $5). Among the
+-- newest $6 those with a status of $7, of the conversation $8, whose status is no older than $9: at most $10.
+WITH newest AS (
+    SELECT * FROM runs
+    WHERE org_id = $1 AND options->'wanted'->>'dialect' = $2 AND options->'wanted'->>'agent' = $3
+        AND (created_at, id) < ($4::timestamptz, $5::uuid)
+    ORDER BY created_at DESC, id DESC LIMIT $6
+)
+SELECT * FROM newest
+WHERE ($7::text[] IS NULL OR status = ANY ($7)) AND ($8::uuid IS NULL OR conversation_id = $8)
+    AND ($9::timestamptz IS NULL OR coalesce(ended_at, started_at, created_at) >= $9)
+ORDER BY created_at DESC, id DESC LIMIT $10;
+
+-- name: count_dialect_runs
+-- The same, counted over all pages.
+WITH newest AS (
+    SELECT status, conversation_id, created_at, started_at, ended_at FROM runs
+    WHERE org_id = $1 AND options->'wanted'->>'dialect' = $2 AND options->'wanted'->>'agent' = $3
+    ORDER BY created_at DESC, id DESC LIMIT $4
+)
+SELECT count(*) FROM newest
+WHERE ($5::text[] IS NULL OR status = ANY ($5)) AND ($6::uuid IS NULL OR conversation_id = $6)
+    AND ($7::timestamptz IS NULL OR coalesce(ended_at, started_at, created_at) >= $7);
+
 -- name: awaiting_runs
 -- A page of runs of the statuses in $2, or, where $5 is true, with an open question to a person.
 SELECT * FROM runs
@@ -96,12 +121,15 @@ WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text I
 ORDER BY {order} LIMIT $8 OFFSET $9;
 
 -- name: count_awaiting_runs
-SELECT count(*) FROM runs
-WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
-  AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
-  AND ($2::text[] IS NULL OR status = ANY ($2)
-       OR $5::boolean AND status IN ('started', 'paused') AND id IN (
-          SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'));
+SELECT count(*) FROM (
+    SELECT FROM runs
+    WHERE org_id = $1 AND ($3::uuid IS NULL OR conversation_id = $3) AND ($4::text IS NULL OR user_id = $4)
+      AND ($6::uuid IS NULL OR app_id = $6) AND ($7::uuid IS NULL OR session_id = $7)
+      AND ($2::text[] IS NULL OR status = ANY ($2)
+           OR $5::boolean AND status IN ('started', 'paused') AND id IN (
+              SELECT run_id FROM input_requests WHERE org_id = $1 AND status = 'pending'))
+    LIMIT 10001
+) counted;
 
 -- name: figures
 -- An app's runs in intervals of $5 seconds, of at most $6 runs, the newest.
@@ -162,6 +190,7 @@ RETURNING node_id;
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 runs for this node. First the runs of dead nodes, whatever their projects have: they have begun. Then
 -- unclaimed runs, one project after another, beginning after project $6; within a project one key after another, within
 -- a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every
@@ -233,6 +262,7 @@ UPDATE runs r SET node_id = $1, status = 'started', started_at = coalesce(starte
 FROM taken t WHERE r.org_id = t.org_id AND r.id = t.id RETURNING r.*;
 
 -- name: give_back
+-- Of all tenants.
 -- Called when this node stops: releases its runs, and their next claim is no new attempt.
 UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status IN ('created', 'started');
@@ -338,6 +368,7 @@ UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(),
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
 -- name: expire_requests
+-- Of all tenants.
 -- Expires questions that nobody answered in time; their runs go on. Locks runs before their questions, as an answer
 -- does.
 WITH locked AS (
@@ -354,6 +385,7 @@ UPDATE runs r SET status = 'started', node_id = NULL FROM (SELECT DISTINCT * FRO
 WHERE r.org_id = e.org_id AND r.id = e.run_id AND r.status = 'paused' RETURNING r.id;
 
 -- name: resume_without_question
+-- Of all tenants.
 -- Paused runs without an open question (it expired while the run was being paused), and those whose canceling node
 -- died.
 UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
@@ -362,11 +394,13 @@ UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
                       WHERE i.org_id = r.org_id AND i.run_id = r.id AND i.status = 'pending'));
 
 -- name: paused_credentials
+-- Of all tenants.
 -- What paused runs live by: the user of a run that a signed-in user began, else the credential.
 SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
 FROM runs WHERE status = 'paused' AND cancel_reason IS NULL AND created_by IS NOT NULL;
 
 -- name: active_credentials
+-- Of all tenants.
 -- The same of every run that has not ended.
 SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
 FROM runs WHERE status IN ('created', 'started', 'paused') AND cancel_reason IS NULL AND created_by IS NOT NULL;
@@ -399,6 +433,7 @@ SELECT EXISTS (SELECT 1 FROM runs
                WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started');
 
 -- name: own
+-- Of all tenants.
 -- The runs that belong to this node according to the database, with requested cancels.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 

@@ -25,6 +25,7 @@ from stoa.runs.ports import CallbackEntries, Models, Owner, Settle
 from stoa.runs.starting import Started, Starting
 from stoa.runs.store import SQL
 from stoa.runs.types import (
+    DialectFilter,
     Figure,
     Input,
     InputRequest,
@@ -112,6 +113,11 @@ class Runs:
     async def list(self, principal: Principal, page: PageRequest, wanted: RunFilter) -> Page[Run]:
         async with self._database.tenant(principal) as tx:
             return await store.list_runs(tx, principal.org_id, page, wanted)
+
+    async def of_dialect(self, principal: Principal, wanted: DialectFilter, limit: int) -> tuple[Sequence[Run], int]:
+        """At most `limit` runs, newest first, and how many there are."""
+        async with self._database.tenant(principal) as tx:
+            return await store.dialect_runs(tx, principal.org_id, wanted, limit)
 
     async def ended(self, principal: Principal, run_id: UUID) -> Run:
         """The run once it has ended, or waits for people. Raises Unavailable when this node shuts down meanwhile."""

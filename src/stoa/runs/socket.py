@@ -6,31 +6,23 @@ run is under way it may answer the run's questions, or cancel it. A connection t
 
 import asyncio
 from collections.abc import Awaitable, Collection
-from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, WebSocket
 from pydantic import TypeAdapter, ValidationError
-from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from stoa.apps import AppCaller, AppGate
 from stoa.http import errors
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import MESSAGE_LIMIT, read_json
 from stoa.http.sse import Frames
+from stoa.http.talks import POLICY, RESTART, Talk, check_origin, connection_of
 from stoa.kernel.errors import AppError, BadRequest, Conflict, Forbidden, Unauthorized
 from stoa.runs import app_wire, wire
 from stoa.runs.host import AppRuns, Saying
 from stoa.runs.types import Run
 
-IDLE_SECONDS_MAX: Final = 600.0
-"""Without a run and without a message."""
-NORMAL: Final = 1000
-POLICY: Final = 1008
-RESTART: Final = 1012
 _INPUT: Final[TypeAdapter[Any]] = TypeAdapter(wire.InputBody)
 
 
@@ -40,7 +32,7 @@ def socket_routes(app_runs: AppRuns, gate: AppGate, origins: Collection[str]) ->
     @router.websocket("/")
     async def converse(socket: WebSocket) -> None:
         try:
-            _check_origin(socket, origins)
+            check_origin(socket, origins)
             await _admitted(socket, gate)
         except AppError as refusal:
             # Before the handshake, as any other route refuses: a close code would arrive without its reason.
@@ -53,56 +45,24 @@ def socket_routes(app_runs: AppRuns, gate: AppGate, origins: Collection[str]) ->
 
 
 async def _admitted(socket: WebSocket, gate: AppGate) -> AppCaller:
-    """Asked anew with every message: a key that was revoked says nothing more."""
-    connection = HTTPConnection(dict(socket.scope))
+    connection = connection_of(socket)
     return await gate.admit(connection, bearer_token(connection), "apps:run")
 
 
-def _check_origin(socket: WebSocket, origins: Collection[str]) -> None:
-    """A browser lets every page open a WebSocket to everywhere; only those that may call the API may do so here."""
-    origin = socket.headers.get("origin")
-    if origin is None or "*" in origins or origin in origins:
-        return
-    if urlsplit(origin).netloc != socket.headers.get("host"):
-        raise Forbidden(f"Pages of {origin[:200]} may not open this connection (STOA_CORS_ORIGINS).")
-
-
-class _Talk:
-    """One connection. It always has a read under way, so that pings are answered while a run goes on."""
-
+class _Talk(Talk):
     def __init__(self, socket: WebSocket, app_runs: AppRuns, gate: AppGate) -> None:
-        self._socket = socket
+        super().__init__(socket)
         self._app_runs = app_runs
         self._gate = gate
         self._run: Run | None = None
         self._frames: Frames | None = None
         self._following: asyncio.Task[None] | None = None
 
-    async def go_on(self) -> None:
-        try:
-            while self._socket.application_state is WebSocketState.CONNECTED:
-                try:
-                    async with asyncio.timeout(IDLE_SECONDS_MAX):
-                        text = await self._read()
-                except TimeoutError:
-                    if self._following is None:
-                        await self._close(NORMAL, "nothing was said for ten minutes")
-                    continue
-                await self._take(text)
-        except WebSocketDisconnect:
-            pass
-        finally:
-            await self._let_go()
+    @property
+    def busy(self) -> bool:
+        return self._following is not None
 
-    async def _read(self) -> bytes:
-        """The next message. Raises WebSocketDisconnect."""
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", NORMAL))
-        text = message.get("text")
-        return text.encode("utf-8", "surrogatepass") if text is not None else message["bytes"]
-
-    async def _take(self, text: bytes) -> None:
+    async def take(self, text: bytes) -> None:
         try:
             caller = await _admitted(self._socket, self._gate)
             said = await read_json(text, MESSAGE_LIMIT)
@@ -112,7 +72,7 @@ class _Talk:
                 await self._invoke(caller, said)
         except (Unauthorized, Forbidden) as refusal:
             await self._refuse(refusal)
-            await self._close(POLICY, refusal.code)
+            await self.close(POLICY, refusal.code)
         except AppError as refusal:
             await self._refuse(refusal)
 
@@ -125,7 +85,7 @@ class _Talk:
         entities = await self._app_runs.entities(caller)
         run = await self._app_runs.invoke(caller, body, (), None)
         if body.execution_mode == "async":
-            await self._send(app_wire.accepted(run).model_dump(mode="json", exclude_none=True))
+            await self.send(app_wire.accepted(run).model_dump(mode="json", exclude_none=True))
             return
         saying, frames = self._app_runs.reading.lines(caller.principal, run.id, entities)
         self._run, self._frames = run, frames
@@ -137,44 +97,31 @@ class _Talk:
         finally:
             self._following = self._frames = None
         if saying.state == "revoked":
-            await self._close(POLICY, "unauthorized")
+            await self.close(POLICY, "unauthorized")
         elif saying.state == "going":
-            await self._close(RESTART, "read on at /v1/runs/{id}/stream")
+            await self.close(RESTART, "read on at /v1/runs/{id}/stream")
 
     def _lines(self, lines: bytes) -> Awaitable[None]:
-        return asyncio.create_task(self._send_lines(lines))
-
-    async def _send_lines(self, lines: bytes) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):  # The reader sees it too, and ends this.
-            for line in lines.splitlines():
-                await self._socket.send_text(line.decode())
+        return asyncio.create_task(self.send_lines(lines))
 
     async def _answer(self, caller: AppCaller, said: dict[str, Any]) -> None:
         if self._run is None:
             raise BadRequest.field("type", "is for a run of this connection, and there was none")
         if said == {"type": "cancel"}:
             await self._app_runs.runs.cancel(caller.principal, self._run.id)
-            await self._send({"message": "canceled"})
+            await self.send({"message": "canceled"})
             return
         try:
             given = _INPUT.validate_python(said)
         except ValidationError as error:
             raise _explained(error, _INPUT) from error
         await self._app_runs.runs.answer(caller.principal, self._run.id, wire.given(given))
-        await self._send({"message": "ok"})
+        await self.send({"message": "ok"})
 
     async def _refuse(self, refusal: AppError) -> None:
-        await self._send(orjson.loads(errors.body(refusal.code, refusal.message, refusal.details)))
+        await self.send(orjson.loads(errors.body(refusal.code, refusal.message, refusal.details)))
 
-    async def _send(self, value: dict[str, Any]) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._socket.send_text(orjson.dumps(value).decode())
-
-    async def _close(self, code: int, reason: str) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._socket.close(code, reason)
-
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
         """The run goes on; nobody follows it here."""
         following = self._following
         if self._frames is not None:

@@ -1,7 +1,7 @@
 """Runs, between rows and values."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,9 +15,23 @@ from stoa.kernel.errors import NotFound
 from stoa.kernel.leases import Wanted
 from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
-from stoa.runs.types import Figure, InputRequest, Lost, ModelUse, RequestType, Run, RunFilter, RunStatus, ToolCallRow
+from stoa.runs.types import (
+    DialectFilter,
+    Figure,
+    InputRequest,
+    Lost,
+    ModelUse,
+    RequestType,
+    Run,
+    RunFilter,
+    RunStatus,
+    ToolCallRow,
+)
 
 SQL: Final = load("stoa.runs")
+DIALECT_RUNS_MAX: Final = 10_000
+"""Of an agent's runs a list in a dialect looks at the newest alone, so that a filter which few of them pass has a
+bound."""
 CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
 """Where a cursor may stand: columns without NULL. A run may not have started or ended yet."""
 
@@ -76,7 +90,17 @@ async def _awaiting_runs(
     query = SQL.awaiting_runs.format(order=page.order_by("created_at DESC"))
     rows = await tx.fetch(query, *filters, page.page_size, page.offset)
     total = await tx.fetchval(SQL.count_awaiting_runs, *filters)
-    return Page([from_row(row) for row in rows], page.page, page.page_size, total)
+    return Page.counted([from_row(row) for row in rows], page, total)
+
+
+async def dialect_runs(tx: Tx, org_id: UUID, wanted: DialectFilter, limit: int) -> tuple[Sequence[Run], int]:
+    """A page, newest first, and how many there are in all. Both look at the newest `DIALECT_RUNS_MAX` alone."""
+    statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
+    agent, filters = (org_id, wanted.dialect, wanted.agent), (statuses, wanted.conversation_id, wanted.since)
+    after = wanted.after or (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+    rows = await tx.fetch(SQL.dialect_runs, *agent, *after, DIALECT_RUNS_MAX, *filters, limit)
+    total = await tx.fetchval(SQL.count_dialect_runs, *agent, DIALECT_RUNS_MAX, *filters)
+    return [from_row(row) for row in rows], total
 
 
 async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:

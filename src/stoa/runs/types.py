@@ -104,6 +104,19 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class DialectFilter:
+    """Which runs a list shows of those that clients of a dialect began with one agent. None is any; `after` is the
+    time of creation and the id of the last run of the page before, `since` the time of a run's last change."""
+
+    dialect: str
+    agent: str
+    statuses: Collection[RunStatus] | None = None
+    conversation_id: UUID | None = None
+    since: datetime | None = None
+    after: tuple[datetime, UUID] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SendMessage:
     """What `POST /v3/conversations/{id}/messages` asks for."""
 

@@ -18,9 +18,10 @@ from stoa.settings.tables import (
     RouterTarget,
     Smtp,
 )
-from stoa.settings.values import Settings
+from stoa.settings.values import SUBPROCESS, Settings
 
 __all__ = [
+    "SUBPROCESS",
     "Embeddings",
     "McpServer",
     "ModelFacts",

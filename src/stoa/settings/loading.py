@@ -171,8 +171,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
         parent = Settings if len(location) == 1 else _TABLES.get(location[0], Settings)
         return f"{name} is no setting{_meant(location[-1], tuple(parent.model_fields))}"
     variable = f"{_PREFIX}{'_'.join(location).upper()}"
-    said = f"{name}{f' ({variable})' if variable in variables() else ''}: {problem['msg']}"
-    return said.removeprefix(": Value error, ")
+    message = f"{name}{f' ({variable})' if variable in variables() else ''}: {problem['msg']}"
+    return message.removeprefix(": Value error, ")
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

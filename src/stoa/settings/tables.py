@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from stoa.kernel.model_providers import ProviderName
+
 
 class Provider(BaseModel):
     """A model provider: found in the environment, or a `[[providers]]` table of stoa.toml."""
@@ -16,20 +18,7 @@ class Provider(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     """Leads the slugs of its models: `openai/gpt-…`."""
-    type: Literal[
-        "openai",
-        "anthropic",
-        "azure",
-        "gemini",
-        "openrouter",
-        "groq",
-        "mistral",
-        "deepseek",
-        "ollama",
-        "llamacpp",
-        "vllm",
-    ]
-    """As the table of `gateway/registry.py` has them, which a start need not load."""
+    type: ProviderName
     base_url: str | None = None
     api_key: SecretStr | None = None
     ca_file: Path | None = None
@@ -80,6 +69,7 @@ class Price(BaseModel):
     prompt: Annotated[float, Field(ge=0)]
     completion: Annotated[float, Field(ge=0)]
     cached: Annotated[float, Field(ge=0)] | None = None
+    cache_write: Annotated[float, Field(ge=0)] | None = None
     source: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     as_of: date | None = None
 
@@ -195,6 +185,8 @@ class Backup(BaseModel):
     key_file: Path | None = None
     include_secret_key: bool = False
     """Puts `secret.key` into encrypted backups."""
+    files: bool = False
+    """Copies the files of a bucket too; those of the data directory are always in a backup."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Backup":

@@ -1,5 +1,7 @@
 """Every setting, with its default and its bounds."""
 
+import shlex
+import sys
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +12,8 @@ from stoa.kernel.leases import ITEMS_MAX, SYNCS_MAX
 from stoa.settings.tables import Backup, Embeddings, McpServer, ModelFacts, Oidc, Price, Provider, Rerank, Router, Smtp
 
 WORKERS_MAX = 64
+SUBPROCESS = "subprocess"
+"""The sandbox that is a confined process of this machine."""
 
 
 class Settings(BaseModel):
@@ -59,6 +63,9 @@ class Settings(BaseModel):
     languages), or a directory with a model in ONNX. `auto`: by the language of the base, as far as both are
     installed."""
     mcp_servers: tuple[McpServer, ...] = ()
+    sandbox: Annotated[str, Field(min_length=1, max_length=4_000)] | None = None
+    """Where Python code of workflows runs: `subprocess`, a confined process of this machine (Linux), or the command
+    line of a sandbox of your own that ends in a Python interpreter. None: flows with code are refused."""
     oidc: Oidc | None = None
     smtp: Smtp | None = None
     backup: Backup | None = None
@@ -159,6 +166,19 @@ class Settings(BaseModel):
             which = "oidc" if self.oidc is not None else "smtp"
             raise ValueError(f"{which} needs public_url (STOA_PUBLIC_URL), the address that people open")
         return self
+
+    @field_validator("sandbox")
+    @classmethod
+    def _command(cls, value: str | None) -> str | None:
+        try:
+            words = shlex.split(value or SUBPROCESS)
+        except ValueError as error:
+            raise ValueError(f"{value} is no command line: {error}") from error
+        if not words:
+            raise ValueError(f"{value!r} names no program")
+        if words == [SUBPROCESS] and sys.platform != "linux":
+            raise ValueError(f"{SUBPROCESS} confines processes on Linux alone; name the command of another sandbox")
+        return value
 
     @field_validator("mcp_servers")
     @classmethod

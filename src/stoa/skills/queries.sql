@@ -25,8 +25,10 @@ SELECT count(*) FROM skills WHERE org_id = $1 AND ($2::uuid IS NULL OR project_i
 
 -- name: newest_versions
 -- Of these skills, without what they hold.
-SELECT DISTINCT ON (skill_id) id, skill_id, version, description, '' AS instructions, files, created_by, created_at
-FROM skill_versions WHERE org_id = $1 AND skill_id = ANY ($2::uuid[]) ORDER BY skill_id, version DESC;
+SELECT v.* FROM unnest($2::uuid[]) AS s (id) CROSS JOIN LATERAL (
+    SELECT id, skill_id, version, description, '' AS instructions, files, created_by, created_at
+    FROM skill_versions WHERE org_id = $1 AND skill_id = s.id ORDER BY version DESC LIMIT 1
+) v;
 
 -- name: update_skill
 UPDATE skills SET name = $3, description = $4, updated_at = now() WHERE org_id = $1 AND id = $2;

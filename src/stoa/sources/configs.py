@@ -1,4 +1,4 @@
-"""What each provider is told: `config` and `secrets` of a source, checked field by field."""
+"""The `config` and `secrets` of a source, for each provider, validated field by field."""
 
 import re
 from typing import Annotated, Final

@@ -34,7 +34,10 @@ WHERE s.org_id = $1 AND s.knowledgebase_id = $2 AND s.deleting IS NULL
 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_sources
-SELECT count(*) FROM knowledge_sources WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL;
+SELECT count(*) FROM (
+    SELECT FROM knowledge_sources
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND deleting IS NULL LIMIT 10001
+) counted;
 
 -- name: update_source
 -- NULL secrets keep the old ones.
@@ -70,6 +73,7 @@ SELECT org_id, project_id, id, knowledgebase_id, created_by FROM knowledge_sourc
 WHERE deleting IS NOT NULL AND updated_at < now() - interval '30 seconds' LIMIT 20;
 
 -- name: source_ids
+-- Of all tenants.
 -- Those of the ids that are sources still.
 SELECT id FROM knowledge_sources WHERE id = ANY ($1::uuid[]);
 
@@ -93,15 +97,16 @@ SET cancel_requested = true, status = CASE status WHEN 'pending' THEN 'canceled'
 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running') RETURNING *;
 
 -- name: latest_syncs
-SELECT DISTINCT ON (source_id) * FROM knowledge_source_syncs
-WHERE org_id = $1 AND source_id = ANY ($2::uuid[])
-ORDER BY source_id, created_at DESC, id DESC;
+SELECT y.* FROM unnest($2::uuid[]) AS s (id) CROSS JOIN LATERAL (
+    SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = s.id
+    ORDER BY created_at DESC, id DESC LIMIT 1
+) y;
 
 -- name: list_syncs
 SELECT * FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
 
 -- name: count_syncs
-SELECT count(*) FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2;
+SELECT count(*) FROM (SELECT FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 LIMIT 10001) counted;
 
 -- name: list_failures
 -- Addresses that the last sync could not read.
@@ -110,7 +115,10 @@ WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL
 ORDER BY origin LIMIT $3 OFFSET $4;
 
 -- name: count_failures
-SELECT count(*) FROM knowledge_source_entries WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL;
+SELECT count(*) FROM (
+    SELECT FROM knowledge_source_entries
+    WHERE org_id = $1 AND source_id = $2 AND error IS NOT NULL LIMIT 10001
+) counted;
 
 -- name: due_sources
 -- Sources that are due, of all tenants; each is locked by one node.
@@ -121,6 +129,7 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 syncs. First those of dead nodes, those whose lease has expired, and those of this node that it does
 -- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
 -- are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
@@ -252,6 +261,7 @@ SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: give_back
+-- Of all tenants.
 -- Called when this node stops: releases its syncs, and this attempt does not count.
 UPDATE knowledge_source_syncs
 SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)

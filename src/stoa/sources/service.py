@@ -74,7 +74,7 @@ class Sources:
             if not await tx.fetchval(SQL.has_base, principal.org_id, base_id):
                 raise NotFound(f"There is no knowledge base {base_id}.")
             found, total = await store.list_sources(tx, principal.org_id, base_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, source_id: UUID) -> Source:
         async with self._database.tenant(principal) as tx:
@@ -200,7 +200,7 @@ class Sources:
         async with self._database.tenant(principal) as tx:
             _found(await store.source(tx, principal.org_id, source_id), source_id)
             found, total = await store.list_syncs(tx, principal.org_id, source_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def failures(
         self, principal: Principal, source_id: UUID, page: PageRequest
@@ -211,7 +211,7 @@ class Sources:
             rows = await tx.fetch(SQL.list_failures, principal.org_id, source_id, page.page_size, page.offset)
             total = await tx.fetchval(SQL.count_failures, principal.org_id, source_id)
         found: Sequence[tuple[str, Mapping[str, str]]] = [(row["origin"], row["error"]) for row in rows]
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     def _seal(self, source_id: UUID, secrets: Mapping[str, str] | None) -> bytes | None:
         return self._vault.seal(source_id, orjson.dumps(secrets).decode()) if secrets is not None else None

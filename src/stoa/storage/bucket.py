@@ -359,9 +359,9 @@ def reason_of(error: Exception) -> str:
         return "no credentials were found in the environment, and this machine has no role to take them from"
     if "redirect without LOCATION" in text:
         return "it lies in another region: set AWS_REGION"
-    code, said, status = _CODE.search(text), _SAID.search(text), _STATUS.search(text)
+    code, message, status = _CODE.search(text), _SAID.search(text), _STATUS.search(text)
     if code is not None:
-        return f"{code[1]}{f': {said[1]}' if said else ''}{f' (HTTP {status[1]})' if status else ''}"
+        return f"{code[1]}{f': {message[1]}' if message else ''}{f' (HTTP {status[1]})' if status else ''}"
     if status is not None:  # The answer to a look has no body.
         return f"HTTP {status[1]}"
     return " ".join(_URL.sub("", text).split())[:300]

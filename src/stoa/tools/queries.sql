@@ -31,7 +31,7 @@ SELECT * FROM tools WHERE org_id = $1 AND id = ANY ($2::uuid[]) ORDER BY name;
 SELECT * FROM tools WHERE org_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_tools
-SELECT count(*) FROM tools WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM tools WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: names
 -- The tools of these names, and the MCP servers that they may come from.

@@ -126,7 +126,7 @@ class Tools:
                 SQL.list_tools.format(order=page.order_by("name")), principal.org_id, page.page_size, page.offset
             )
             total = await tx.fetchval(SQL.count_tools, principal.org_id)
-        return Page([store.value(row, row["id"]) for row in rows], page.page, page.page_size, total)
+        return Page.counted([store.value(row, row["id"]) for row in rows], page, total)
 
     async def get(self, principal: Principal, tool_id: UUID) -> Definition:
         return store.value(await self._row(principal, tool_id), tool_id)

@@ -193,8 +193,8 @@ def span_wire(found: Span) -> wire.SpanWire:
     events = [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
     return wire.span(
         found,
-        attributes.said(named, attributes.INPUT, attributes.INPUT_INDEXED, events),
-        attributes.said(named, attributes.OUTPUT, attributes.OUTPUT_INDEXED, events),
+        attributes.said(named, attributes.IN, events),
+        attributes.said(named, attributes.OUT, events),
     )
 
 

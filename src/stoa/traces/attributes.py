@@ -7,6 +7,7 @@ what Langfuse, LangSmith and MLflow add. Names that nobody lists here stay in th
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -94,9 +95,6 @@ def first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((attributes[name] for name in names if attributes.get(name) is not None), None)
 
 
-INPUT_INDEXED: Final = ("llm.input_messages", "gen_ai.prompt", "llm.prompts")
-OUTPUT_INDEXED: Final = ("llm.output_messages", "gen_ai.completion", "llm.completions")
-"""Families of names with numbers: `gen_ai.prompt.0.content`, `llm.input_messages.0.message.content`."""
 _INDEXED: Final = re.compile(r"\.(\d{1,4})\.(.{1,200})", re.DOTALL)
 PARAMETERS_CHARACTERS_MAX: Final = 10_000
 INDEXED_MAX: Final = 1_000
@@ -137,19 +135,47 @@ def _is(value: Any, names: frozenset[str]) -> bool:
     return isinstance(value, str) and value in names
 
 
-def said(
-    attributes: Mapping[str, Any], names: tuple[str, ...], indexed: tuple[str, ...], events: Sequence[Mapping[str, Any]]
-) -> Any:
-    """A step's input or output: an attribute, one of an event of the span (conventions up to 1.36, and the event of
-    1.37), or a list that was taken apart into numbered names."""
-    found = first(attributes, names)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where a step's input, or its output, may be found: under `names`, under names of a family with numbers, or in
+    events that are a message each."""
+
+    names: tuple[str, ...]
+    indexed: tuple[str, ...]
+    events: frozenset[str]
+
+
+IN: Final = Side(
+    INPUT,
+    ("llm.input_messages", "gen_ai.prompt", "llm.prompts"),
+    frozenset(
+        {"gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.tool.message"},
+    ),
+)
+OUT: Final = Side(OUTPUT, ("llm.output_messages", "gen_ai.completion", "llm.completions"), frozenset({"gen_ai.choice"}))
+"""Families of names with numbers: `gen_ai.prompt.0.content`, `llm.input_messages.0.message.content`."""
+
+
+def said(attributes: Mapping[str, Any], side: Side, events: Sequence[Any]) -> Any:
+    """A step's input or output: an attribute, one of an event of the span, a list that was taken apart into numbered
+    names, or events that are a message each (conventions 1.28 to 1.36)."""
+    found = first(attributes, side.names)
     if found is not None:
         return found
-    for event in events:
-        held = event.get("attributes")
-        if isinstance(held, Mapping) and (found := first(held, names)) is not None:
+    held = [event for event in events if isinstance(event, Mapping) and isinstance(event.get("attributes"), Mapping)]
+    for event in held:
+        if (found := first(event["attributes"], side.names)) is not None:
             return found
-    return next((listed for family in indexed if (listed := _listed(attributes, family))), None)
+    for family in side.indexed:
+        if listed := _listed(attributes, family):
+            return listed
+    return [_message(event) for event in held[:INDEXED_MAX] if event.get("name") in side.events] or None
+
+
+def _message(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event as a message, with the role that its name says."""
+    role = str(event["name"]).removeprefix("gen_ai.").removesuffix(".message")
+    return {"role": "assistant" if role == "choice" else role, **event["attributes"]}
 
 
 def _listed(attributes: Mapping[str, Any], family: str) -> Sequence[Mapping[str, Any]]:

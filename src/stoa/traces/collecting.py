@@ -27,6 +27,7 @@ PROTOBUFS: Final = (PROTOBUF, "application/protobuf", "application/vnd.google.pr
 CODES: Final[Mapping[int, int]] = {400: 3, 401: 16, 403: 7, 404: 5, 413: 8, 415: 3, 429: 8, 503: 14}
 UNKNOWN: Final = 2
 """google.rpc.Code by status: INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED …"""
+_EITHER_FRAME: Final = 32 + zlib.MAX_WBITS
 _TOO_LARGE: Final = f"The body is over the limit of {BODY_BYTES_MAX >> 20} MiB; send fewer spans at once."
 _TOO_MANY: Final = f"A request may hold {rules.SPANS_MAX} spans; send fewer at once."
 _DOCUMENTED: Final[dict[str, Any]] = {
@@ -53,8 +54,8 @@ def collector_routes(collector: Collector, gate: Gate) -> Routes:
     )
     async def collect(request: Request) -> Response:
         """Stores the spans of other programs: `{"runs": […]}` as the platform's SDK sends them, or OTLP as JSON or
-        protobuf, also compressed with gzip. They are committed when this answers. One that is wrong is named and left
-        out; the others are stored. Needs the key of a project."""
+        protobuf, also compressed with gzip or deflate. They are committed when this answers. One that is wrong is
+        named and left out; the others are stored. Needs the key of a project."""
         protobuf = request.headers.get("content-type", "").split(";")[0].strip().lower() in PROTOBUFS
         try:
             principal = await gate.admit(request, bearer_token(request), "traces:write")
@@ -79,9 +80,11 @@ def collector_routes(collector: Collector, gate: Gate) -> Routes:
 
 def _packed(request: Request) -> bool:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:50]} is not taken here; send gzip, or nothing.")
-    return "gzip" in encoding
+    if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
+        raise UnsupportedMediaType(
+            f"Content-Encoding {encoding[:50]} is not taken here; send gzip or deflate, or nothing."
+        )
+    return encoding not in ("identity", "")
 
 
 async def _body(request: Request) -> bytes:
@@ -95,18 +98,19 @@ async def _body(request: Request) -> bytes:
 
 
 def _unpacked(body: bytes) -> bytes:
-    """Every member of a gzip file. Raises TooLarge before more is unpacked than is allowed."""
+    """Every member of a gzip file, or of deflate's own frame. Raises TooLarge before more is unpacked than is
+    allowed."""
     found, left = bytearray(), body
     while left:
-        unpack = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        unpack = zlib.decompressobj(_EITHER_FRAME)
         try:
             found += unpack.decompress(left, BODY_BYTES_MAX + 1 - len(found))
         except zlib.error as error:
-            raise BadRequest.field("body", "is no gzip") from error
+            raise BadRequest.field("body", "is not compressed as Content-Encoding says") from error
         if len(found) > BODY_BYTES_MAX:
             raise TooLarge(_TOO_LARGE)
         if not unpack.eof:
-            raise BadRequest.field("body", "is gzip that ends early")
+            raise BadRequest.field("body", "is compressed, and ends early")
         left = unpack.unused_data
         if not left.strip(b"\0"):  # Some writers pad with zeros.
             break

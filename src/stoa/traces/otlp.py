@@ -113,7 +113,7 @@ def _problem(span: Mapping[str, Any]) -> tuple[str, str] | None:
         return "traceId", "must be 32 hexadecimal digits, not all zero"
     if not _hexadecimal(span.get("spanId"), 16):
         return "spanId", "must be 16 hexadecimal digits, not all zero"
-    if span.get("parentSpanId") and not _hexadecimal(span["parentSpanId"], 16):
+    if not _without_parent(span) and not _hexadecimal(span["parentSpanId"], 16):
         return "parentSpanId", "must be 16 hexadecimal digits"
     start, end = _nanoseconds(span.get("startTimeUnixNano")), _nanoseconds(span.get("endTimeUnixNano", 0))
     if not start:
@@ -121,6 +121,12 @@ def _problem(span: Mapping[str, Any]) -> tuple[str, str] | None:
     if end is None:
         return "endTimeUnixNano", "must be a time in nanoseconds since 1970"
     return None
+
+
+def _without_parent(span: Mapping[str, Any]) -> bool:
+    """Nothing, or zeros: tracers that keep ids as numbers write those for none."""
+    parent = span.get("parentSpanId")
+    return not parent or (isinstance(parent, str) and not parent.strip("0") and len(parent) in (16, 32))
 
 
 def _hexadecimal(value: Any, digits: int) -> bool:
@@ -164,7 +170,6 @@ def _span(resource: Mapping[str, Any], scope: Mapping[str, Any], span: Mapping[s
     failed = span["status"].get("code") in (ERROR, "STATUS_CODE_ERROR", "2")
     own = not attributes.repeats_usage(found)
     parent_id = _identity(span.get("parentSpanId"), 16)
-    tags = attributes.first(found, attributes.TAGS)
     return Span(
         trace_id=_identity(span["traceId"], 32) or "",
         id=_identity(span["spanId"], 16) or "",
@@ -183,7 +188,7 @@ def _span(resource: Mapping[str, Any], scope: Mapping[str, Any], span: Mapping[s
         prompt_tokens=rules.count(attributes.first(found, attributes.PROMPT_TOKENS)) if own else None,
         completion_tokens=rules.count(attributes.first(found, attributes.COMPLETION_TOKENS)) if own else None,
         cost_usd=rules.dollars(attributes.first(found, attributes.COST_USD)) if own else None,
-        tags=rules.tags([tags] if isinstance(tags, str) else tags),
+        tags=rules.tags(attributes.first(found, attributes.TAGS)),
     )
 
 
@@ -234,6 +239,8 @@ def _json_value(value: Any, depth: int) -> Any:
         return None
     match next(iter(value.items()), (None, None)):
         case ("intValue", held):
+            if isinstance(held, float) and held.is_integer():
+                return int(held)
             number = held if isinstance(held, str) else str(held)
             return int(number[:20]) if number.isascii() and number.removeprefix("-").isdigit() else None
         case ("stringValue" | "boolValue" | "doubleValue" | "bytesValue", held):

@@ -122,90 +122,122 @@ CROSS JOIN LATERAL (
 WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = i.id;
 
 -- name: use_indexes
--- For the rest of the transaction: list_traces reads the newest rows in the order of an index, whatever is asked for.
--- With a plan of its own for each request the planner believes that row-level security lets few runs through, and sorts
--- all.
+-- For the rest of the transaction: the lists read the newest rows in the order of an index, whatever is asked for. With
+-- a plan of its own for each request the planner believes that row-level security lets few runs through, and sorts all.
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
 
+-- name: sent_traces
+-- The newest traces of a project that were sent ($14 has sdk or otlp), so many as a page and all before it ($15, $16).
+-- It reads no more than the $22 newest rows behind the cursor ($20, $21), whatever is asked for; {sent_scope} is a
+-- filter that an index serves, so that these are rows of it alone.
+SELECT t.* FROM (
+    SELECT * FROM traces t
+    WHERE t.org_id = $1 AND t.project_id = $2{sent_scope}
+        AND t.started_at >= coalesce($3::timestamptz, '-infinity')
+        AND t.started_at <= least($4::timestamptz, $20::timestamptz, 'infinity')
+        AND ($20::timestamptz IS NULL OR t.started_at < $20 OR t.id COLLATE "C" > $21::text)
+    ORDER BY t.started_at DESC, t.id COLLATE "C" LIMIT $22::bigint
+) t
+WHERE t.wire = ANY ($14::text[])
+  AND ($5::text[] IS NULL OR coalesce(t.status, 'running') = ANY ($5)) AND ($6::text IS NULL OR t.name ILIKE $6)
+  AND ($7::text IS NULL OR t.models @> ARRAY[$7]) AND ($8::text IS NULL OR t.user_id = $8)
+  AND ($9::text IS NULL OR t.session_id = $9) AND ($10::text IS NULL OR t.tags @> ARRAY[$10])
+  AND ($11::text IS NULL OR t.source_id = $11)
+  AND ($12::float8 IS NULL OR t.cost_usd >= $12) AND ($17::float8 IS NULL OR t.cost_usd <= $17)
+  AND ($13::float8 IS NULL OR extract(epoch FROM coalesce(t.ended_at, now()) - t.started_at) >= $13)
+  AND ($18::float8 IS NULL OR extract(epoch FROM coalesce(t.ended_at, now()) - t.started_at) <= $18)
+  AND ($19::text[] IS NULL OR t.name ILIKE ALL ($19) OR EXISTS (
+      SELECT 1 FROM spans s WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = t.id
+        AND (s.name ILIKE ALL ($19) OR s.body::text ILIKE ALL ($19))))
+ORDER BY t.started_at DESC, t.id COLLATE "C" LIMIT $15::bigint + $16::bigint
+
+-- name: own_runs
+-- The same of Stoa's own runs ($14 has stoa). What their calls of models and tools sum up to is read only where a
+-- filter asks for it.
+SELECT r.id, r.project_id, {own_name} AS name, {own_status} AS shown, r.created_at, r.ended_at, r.app_id, r.session_id,
+       r.user_id, r.conversation_id
+FROM (
+    SELECT r.* FROM runs r
+    WHERE r.org_id = $1 AND r.project_id = $2{own_scope}
+        AND r.created_at >= coalesce($3::timestamptz, '-infinity')
+        AND r.created_at <= least($4::timestamptz, $20::timestamptz, 'infinity')
+        AND ($20::timestamptz IS NULL OR r.created_at < $20 OR r.id::text COLLATE "C" > $21::text)
+    ORDER BY r.created_at DESC, r.id::text COLLATE "C" LIMIT $22::bigint
+) r
+LEFT JOIN apps a ON a.org_id = $1 AND a.id = r.app_id
+WHERE 'stoa' = ANY ($14::text[])
+  AND ($5::text[] IS NULL OR coalesce({own_status}, 'running') = ANY ($5))
+  AND ($6::text IS NULL OR {own_name} ILIKE $6)
+  AND ($7::text IS NULL OR EXISTS (
+      SELECT 1 FROM model_calls m WHERE m.org_id = $1 AND m.run_id = r.id AND m.model = $7))
+  AND ($8::text IS NULL OR r.user_id = $8)
+  AND ($9::text IS NULL OR r.session_id::text = $9) AND $10::text IS NULL
+  AND ($11::text IS NULL OR r.app_id::text = $11)
+  AND ($12::float8 IS NULL AND $17::float8 IS NULL OR (
+      SELECT sum(m.cost_usd) BETWEEN coalesce($12::float8, '-infinity') AND coalesce($17::float8, 'infinity')
+      FROM model_calls m WHERE m.org_id = $1 AND m.run_id = r.id))
+  AND ($13::float8 IS NULL OR extract(epoch FROM coalesce(r.ended_at, now()) - r.created_at) >= $13)
+  AND ($18::float8 IS NULL OR extract(epoch FROM coalesce(r.ended_at, now()) - r.created_at) <= $18)
+  AND ($19::text[] IS NULL OR {own_name} ILIKE ALL ($19) OR r.input::text ILIKE ALL ($19)
+       OR r.output ILIKE ALL ($19) OR r.error::text ILIKE ALL ($19)
+       OR EXISTS (SELECT 1 FROM tool_calls t WHERE t.org_id = $1 AND t.run_id = r.id
+                  AND (t.name ILIKE ALL ($19) OR t.input::text ILIKE ALL ($19) OR t.result ILIKE ALL ($19)))
+       OR EXISTS (SELECT 1 FROM messages m WHERE m.org_id = $1 AND m.id = r.message_id
+                  AND m.content::text ILIKE ALL ($19)))
+ORDER BY r.created_at DESC, r.id::text COLLATE "C" LIMIT $15::bigint + $16::bigint
+
 -- name: list_traces
--- A page of a project's traces, the newest first: those that were sent ($14 has sdk or otlp), and those of Stoa's own
--- runs (stoa). Each part reads no more than the $22 newest rows behind the cursor ($20, $21), whatever is asked for.
+-- A page of a project's traces, the newest first: those that were sent, and those of Stoa's own runs.
 SELECT * FROM (
-    (SELECT t.id, t.project_id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id,
-            t.user_id, t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
-            t.cost_usd::float8 AS cost_usd, NULL::uuid AS conversation_id
-     FROM (
-         SELECT * FROM traces t
-         WHERE t.org_id = $1 AND t.project_id = $2
-             AND t.started_at >= coalesce($3::timestamptz, '-infinity')
-             AND t.started_at <= least($4::timestamptz, $20::timestamptz, 'infinity')
-             AND ($20::timestamptz IS NULL OR t.started_at < $20 OR t.id COLLATE "C" > $21::text)
-         ORDER BY t.started_at DESC, t.id COLLATE "C" LIMIT $22::bigint
-     ) t
-     WHERE t.wire = ANY ($14::text[])
-       AND ($5::text[] IS NULL OR coalesce(t.status, 'running') = ANY ($5)) AND ($6::text IS NULL OR t.name ILIKE $6)
-       AND ($7::text IS NULL OR t.models @> ARRAY[$7]) AND ($8::text IS NULL OR t.user_id = $8)
-       AND ($9::text IS NULL OR t.session_id = $9) AND ($10::text IS NULL OR t.tags @> ARRAY[$10])
-       AND ($11::text IS NULL OR t.source_id = $11)
-       AND ($12::float8 IS NULL OR t.cost_usd >= $12) AND ($17::float8 IS NULL OR t.cost_usd <= $17)
-       AND ($13::float8 IS NULL OR extract(epoch FROM coalesce(t.ended_at, now()) - t.started_at) >= $13)
-       AND ($18::float8 IS NULL OR extract(epoch FROM coalesce(t.ended_at, now()) - t.started_at) <= $18)
-       AND ($19::text[] IS NULL OR t.name ILIKE ALL ($19) OR EXISTS (
-           SELECT 1 FROM spans s WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = t.id
-             AND (s.name ILIKE ALL ($19) OR s.body::text ILIKE ALL ($19))))
-     ORDER BY t.started_at DESC, t.id COLLATE "C" LIMIT $15::bigint + $16::bigint)
+    SELECT t.id, t.project_id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id,
+           t.user_id, t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
+           t.cost_usd::float8 AS cost_usd, NULL::uuid AS conversation_id
+    FROM ({sent_traces}) t
     UNION ALL
-    (SELECT r.id::text, r.project_id, 'stoa', {own_name}, {own_status}, r.created_at, r.ended_at, r.app_id::text,
-            r.session_id::text, r.user_id, c.models, '{}'::text[], (1 + c.calls + tc.calls)::int, 1, c.prompt_tokens,
-            c.completion_tokens, c.cost_usd, r.conversation_id
-     FROM (
-         SELECT r.* FROM runs r
-         WHERE r.org_id = $1 AND r.project_id = $2
-             AND r.created_at >= coalesce($3::timestamptz, '-infinity')
-             AND r.created_at <= least($4::timestamptz, $20::timestamptz, 'infinity')
-             AND ($20::timestamptz IS NULL OR r.created_at < $20 OR r.id::text COLLATE "C" > $21::text)
-         ORDER BY r.created_at DESC, r.id::text COLLATE "C" LIMIT $22::bigint
-     ) r
-     LEFT JOIN apps a ON a.org_id = $1 AND a.id = r.app_id
-     CROSS JOIN LATERAL (
-         SELECT coalesce(array_agg(DISTINCT m.model), '{}') AS models, count(*) AS calls,
-                coalesce(sum(m.prompt_tokens), 0) AS prompt_tokens,
-                coalesce(sum(m.completion_tokens), 0) AS completion_tokens, sum(m.cost_usd)::float8 AS cost_usd
-         FROM model_calls m WHERE m.org_id = $1 AND m.run_id = r.id
-     ) c
-     CROSS JOIN LATERAL (SELECT count(*) AS calls FROM tool_calls t WHERE t.org_id = $1 AND t.run_id = r.id) tc
-     WHERE 'stoa' = ANY ($14::text[])
-       AND ($5::text[] IS NULL OR coalesce({own_status}, 'running') = ANY ($5))
-       AND ($6::text IS NULL OR {own_name} ILIKE $6)
-       AND ($7::text IS NULL OR c.models @> ARRAY[$7]) AND ($8::text IS NULL OR r.user_id = $8)
-       AND ($9::text IS NULL OR r.session_id::text = $9) AND $10::text IS NULL
-       AND ($11::text IS NULL OR r.app_id::text = $11)
-       AND ($12::float8 IS NULL OR c.cost_usd >= $12) AND ($17::float8 IS NULL OR c.cost_usd <= $17)
-       AND ($13::float8 IS NULL OR extract(epoch FROM coalesce(r.ended_at, now()) - r.created_at) >= $13)
-       AND ($18::float8 IS NULL OR extract(epoch FROM coalesce(r.ended_at, now()) - r.created_at) <= $18)
-       AND ($19::text[] IS NULL OR {own_name} ILIKE ALL ($19) OR r.input::text ILIKE ALL ($19)
-            OR r.output ILIKE ALL ($19) OR r.error::text ILIKE ALL ($19)
-            OR EXISTS (SELECT 1 FROM tool_calls t WHERE t.org_id = $1 AND t.run_id = r.id
-                       AND (t.name ILIKE ALL ($19) OR t.input::text ILIKE ALL ($19) OR t.result ILIKE ALL ($19)))
-            OR EXISTS (SELECT 1 FROM messages m WHERE m.org_id = $1 AND m.id = r.message_id
-                       AND m.content::text ILIKE ALL ($19)))
-     ORDER BY r.created_at DESC, r.id::text COLLATE "C" LIMIT $15::bigint + $16::bigint)
+    SELECT r.id::text, r.project_id, 'stoa', r.name, r.shown, r.created_at, r.ended_at, r.app_id::text,
+           r.session_id::text, r.user_id, c.models, '{}'::text[], (1 + c.calls + tc.calls)::int, 1, c.prompt_tokens,
+           c.completion_tokens, c.cost_usd, r.conversation_id
+    FROM ({own_runs}) r
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(DISTINCT m.model), '{}') AS models, count(*) AS calls,
+               coalesce(sum(m.prompt_tokens), 0) AS prompt_tokens,
+               coalesce(sum(m.completion_tokens), 0) AS completion_tokens, sum(m.cost_usd)::float8 AS cost_usd
+        FROM model_calls m WHERE m.org_id = $1 AND m.run_id = r.id
+    ) c
+    CROSS JOIN LATERAL (SELECT count(*) AS calls FROM tool_calls t WHERE t.org_id = $1 AND t.run_id = r.id) tc
 ) found
 ORDER BY started_at DESC, id COLLATE "C" LIMIT $15 OFFSET $16;
+
+-- name: count_traces
+-- How many list_traces has to show, as far as it reads.
+SELECT count(*) FROM (SELECT FROM ({sent_traces}) t UNION ALL SELECT FROM ({own_runs}) r LIMIT $15) counted;
+
+-- name: newest_traces
+-- The newest of both parts, without what a run's calls sum up to.
+SELECT * FROM (
+    SELECT t.id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id, t.user_id,
+           t.prompt_tokens, t.completion_tokens, t.cost_usd::float8 AS cost_usd, NULL::uuid AS run_id
+    FROM ({sent_traces}) t
+    UNION ALL
+    SELECT r.id::text, 'stoa', r.name, r.shown, r.created_at, r.ended_at, r.app_id::text, r.session_id::text,
+           r.user_id, NULL, NULL, NULL, r.id
+    FROM ({own_runs}) r
+) found
+ORDER BY started_at DESC, id COLLATE "C" LIMIT $15
 
 -- name: read_until
 -- Where list_traces with these arguments stopped reading, and may have left out what fits: the newer place of both
 -- parts; no row where it read everything.
 SELECT started_at, id FROM (
     (SELECT t.started_at, t.id FROM traces t
-     WHERE t.org_id = $1 AND t.project_id = $2
+     WHERE t.org_id = $1 AND t.project_id = $2{sent_scope}
        AND t.started_at >= coalesce($3::timestamptz, '-infinity')
        AND t.started_at <= least($4::timestamptz, $6::timestamptz, 'infinity')
        AND ($6::timestamptz IS NULL OR t.started_at < $6 OR t.id COLLATE "C" > $7::text) AND $5::text[] && '{sdk,otlp}'
      ORDER BY t.started_at DESC, t.id COLLATE "C" LIMIT 1 OFFSET $8::bigint - 1)
     UNION ALL
     (SELECT r.created_at, r.id::text FROM runs r
-     WHERE r.org_id = $1 AND r.project_id = $2
+     WHERE r.org_id = $1 AND r.project_id = $2{own_scope}
        AND r.created_at >= coalesce($3::timestamptz, '-infinity')
        AND r.created_at <= least($4::timestamptz, $6::timestamptz, 'infinity')
        AND ($6::timestamptz IS NULL OR r.created_at < $6 OR r.id::text COLLATE "C" > $7::text)
@@ -246,7 +278,7 @@ SELECT j.last_sequence, j.sealed, r.ended_at IS NOT NULL AS ended
 FROM runs r JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id WHERE r.org_id = $1 AND r.id = $2;
 
 -- name: aggregate
--- What the traces that list_traces gives sum up to, by the names in $23: how many, how they ended, how long they took.
+-- What newest_traces sum up to, by the names in $23: how many, how they ended, how long they took.
 SELECT CASE WHEN 'day' = ANY ($23::text[]) THEN (started_at AT TIME ZONE 'UTC')::date::text END AS day,
        CASE WHEN 'name' = ANY ($23::text[]) THEN name END AS name,
        CASE WHEN 'wire' = ANY ($23::text[]) THEN wire END AS wire,
@@ -256,13 +288,21 @@ SELECT CASE WHEN 'day' = ANY ($23::text[]) THEN (started_at AT TIME ZONE 'UTC'):
        CASE WHEN 'source_id' = ANY ($23::text[]) THEN source_id END AS source_id,
        NULL::text AS model,
        count(*) AS traces, count(*) FILTER (WHERE status = 'failed') AS failed,
-       count(*) FILTER (WHERE status IS NULL) AS running, sum(prompt_tokens)::bigint AS prompt_tokens,
-       sum(completion_tokens)::bigint AS completion_tokens, sum(cost_usd) AS cost_usd,
+       count(*) FILTER (WHERE status IS NULL) AS running,
+       sum(coalesce(found.prompt_tokens, c.prompt_tokens))::bigint AS prompt_tokens,
+       sum(coalesce(found.completion_tokens, c.completion_tokens))::bigint AS completion_tokens,
+       sum(coalesce(found.cost_usd, c.cost_usd)) AS cost_usd,
        percentile_cont(ARRAY[0.5, 0.9, 0.95, 0.99])
            WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - started_at)::float8)
            FILTER (WHERE ended_at IS NOT NULL) AS seconds,
        max(extract(epoch FROM ended_at - started_at)::float8) AS seconds_max
-FROM ({list_traces}) found GROUP BY 1, 2, 3, 4, 5, 6, 7
+FROM ({newest_traces}) found
+CROSS JOIN LATERAL (
+    SELECT sum(m.prompt_tokens) AS prompt_tokens, sum(m.completion_tokens) AS completion_tokens,
+           sum(m.cost_usd)::float8 AS cost_usd
+    FROM model_calls m WHERE m.org_id = $1 AND m.run_id = found.run_id
+) c
+GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY day DESC NULLS LAST, traces DESC, 2, 3, 4, 5, 6, 7 LIMIT $24;
 
 -- name: aggregate_models
@@ -280,7 +320,7 @@ SELECT CASE WHEN 'day' = ANY ($23::text[]) THEN (found.started_at AT TIME ZONE '
        sum(used.cost_usd) AS cost_usd,
        percentile_cont(ARRAY[0.5, 0.9, 0.95, 0.99]) WITHIN GROUP (ORDER BY used.seconds)
            FILTER (WHERE used.seconds IS NOT NULL) AS seconds, max(used.seconds) AS seconds_max
-FROM ({list_traces}) found
+FROM ({newest_traces}) found
 CROSS JOIN LATERAL (
     SELECT s.model, s.status, s.prompt_tokens, s.completion_tokens, s.cost_usd::float8 AS cost_usd,
            extract(epoch FROM s.ended_at - s.started_at)::float8 AS seconds
@@ -289,7 +329,7 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT m.model, NULL, m.prompt_tokens, m.completion_tokens, m.cost_usd::float8, NULL
     FROM model_calls m
-    WHERE m.org_id = $1 AND m.run_id = CASE WHEN found.wire = 'stoa' THEN found.id::uuid END
+    WHERE m.org_id = $1 AND m.run_id = found.run_id
 ) used
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY day DESC NULLS LAST, traces DESC, 8, 2, 3, 4, 5, 6, 7 LIMIT $24;
 
@@ -376,6 +416,7 @@ CROSS JOIN LATERAL (
 LIMIT $2;
 
 -- name: abandoned
+-- Of all tenants.
 -- Traces of projects that are gone.
 SELECT t.org_id, t.project_id, t.id FROM traces t
 WHERE NOT EXISTS (SELECT 1 FROM projects p WHERE p.org_id = t.org_id AND p.id = t.project_id)
@@ -400,6 +441,7 @@ ON CONFLICT (org_id, project_id) DO UPDATE SET
 RETURNING *;
 
 -- name: begin_exports
+-- Of all tenants.
 -- Where the server exports all projects: those that have no row yet get one.
 INSERT INTO trace_settings (org_id, project_id)
 SELECT p.org_id, p.id FROM projects p
@@ -407,6 +449,7 @@ WHERE NOT EXISTS (SELECT 1 FROM trace_settings s WHERE s.org_id = p.org_id AND s
 LIMIT 1000 ON CONFLICT DO NOTHING;
 
 -- name: claim_exports
+-- Of all tenants.
 -- Projects whose exports are due, claimed for $2 seconds: a node that dies lets go of them by itself. $3: whether the
 -- server has an endpoint for those that name none.
 UPDATE trace_settings s SET export_claim = $1, export_not_before = now() + $2 * interval '1 second'

@@ -175,12 +175,23 @@ def count(value: Any) -> int | None:
 
 
 def dollars(value: Any) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value[:40])
+        except ValueError:
+            return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= COST_USD_MAX else None
 
 
 def tags(value: Any) -> Sequence[str]:
+    """A list of them; exporters that write every attribute as a string write a list as JSON, or one tag."""
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value) if value.startswith("[") else [value]
+        except orjson.JSONDecodeError:
+            value = [value]
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
     return [as_storable(tag)[:ID_CHARACTERS_MAX] for tag in value[:TAGS_MAX] if isinstance(tag, str)]

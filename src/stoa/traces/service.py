@@ -72,7 +72,8 @@ class Traces:
             org_id, offset = principal.org_id, 0 if after else page.offset
             found = await store.list_traces(tx, org_id, project_id, which, page.page_size, offset, after)
             total, estimated = offset + len(found.traces), found.read_on is not None
-            if (after or estimated) and not which.words:
+            # A page that is not full has read as far as it may, and a count would read the same again.
+            if (after or len(found.traces) == page.page_size) and not which.words:
                 most = page.offset + page.page_size + COUNTED_AHEAD_MAX
                 total = max(total, await store.count(tx, org_id, project_id, which, most))
                 estimated = total >= most or len(found.traces) < page.page_size < total

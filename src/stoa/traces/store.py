@@ -47,6 +47,12 @@ _OWN_STATUS: Final = (
 """A run's status in the words of traces; NULL while it is not finished."""
 _OWN_NAME: Final = "coalesce(a.name, 'Answer')"
 """A run of an app has the app's name."""
+_STATEMENT_PARTS: Final = (
+    ("{newest_traces}", SQL.newest_traces),
+    ("{sent_traces}", SQL.sent_traces),
+    ("{own_runs}", SQL.own_runs),
+)
+"""What statements of lists are made of; the first names the others."""
 _PARTS: Final = re.compile(r'["\\\\]')
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -54,6 +60,67 @@ _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 def own_filled(statement: str) -> str:
     """`{own_status}` and `{own_name}` filled in."""
     return statement.replace("{own_status}", _OWN_STATUS).replace("{own_name}", _OWN_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A filter that an index serves: the conditions for traces that were sent and for runs, with `{n}` for the number
+    of the parameter."""
+
+    sent: str = ""
+    own: str = ""
+    number: int | None = None
+    """Of the parameter of list_traces."""
+    value: str | None = None
+
+    def within(self, statement: str, number: int | None) -> str:
+        """The statement, with the parts that it is made of."""
+        for name, part in _STATEMENT_PARTS:
+            statement = statement.replace(name, part)
+        sent, own = (text.replace("{n}", str(number)) for text in (self.sent, self.own))
+        return own_filled(statement).replace("{sent_scope}", sent).replace("{own_scope}", own)
+
+    def listing(self, statement: str) -> str:
+        return self.within(statement, self.number)
+
+
+_OF_STATUS: Final = {
+    "failed": " AND r.status = 'failed'",
+    "canceled": " AND r.status = 'canceled'",
+    "running": (
+        " AND (r.queued_at IS NULL AND r.status IN ('created', 'started', 'paused') OR r.queued_at IS NOT NULL)"
+    ),
+}
+"""Runs of a trace's status, as indexes hold them."""
+
+
+def _scope(which: Filter) -> _Scope:
+    """The narrowest of the filters that an index serves. The others are looked for in what it leaves."""
+    for column, of_runs, number, value in (
+        ("session_id", "session_id", 9, which.session_id),
+        ("user_id", "user_id", 8, which.user_id),
+        ("source_id", "app_id", 11, which.source_id),
+    ):
+        if value is None:
+            continue
+        if of_runs == "user_id":
+            own_scope = " AND r.user_id = ${n}"
+        elif _is_id(value):
+            own_scope = f" AND r.{of_runs} = ${{n}}::text::uuid"
+        else:  # No run has it; the parameter keeps its type.
+            own_scope = " AND ${n}::text IS NULL"
+        return _Scope(f" AND t.{column} = ${{n}}", own_scope, number, value)
+    if len(set(which.status)) == 1 and (of_runs := _OF_STATUS.get(which.status[0])):
+        return _Scope(" AND t.status IS DISTINCT FROM 'succeeded'", of_runs)
+    return _Scope()
+
+
+def _is_id(value: str) -> bool:
+    """As PostgreSQL writes one, so that both ways of comparing agree."""
+    try:
+        return str(UUID(value)) == value
+    except ValueError:
+        return False
 
 
 async def list_traces(
@@ -65,13 +132,14 @@ async def list_traces(
     wires, place = list(which.wire or WIRES), _place(after)
     asked = _arguments(org_id, project_id, which, limit, offset, after, scanned)
     await tx.execute(SQL.use_indexes)
-    rows = await tx.fetch(own_filled(SQL.list_traces), *asked)
+    scope = _scope(which)
+    rows = await tx.fetch(scope.listing(SQL.list_traces), *asked)
     found = [trace(row) for row in rows]
     if len(found) == limit:
         return Listed(found, Place(found[-1].started_at, found[-1].id))
-    stopped = await tx.fetchrow(
-        SQL.read_until, org_id, project_id, which.started_from, which.started_to, wires, *place, scanned
-    )
+    until = [org_id, project_id, which.started_from, which.started_to, wires, *place, scanned]
+    until += [scope.value] if scope.value is not None else []
+    stopped = await tx.fetchrow(scope.within(SQL.read_until, len(until)), *until)
     if stopped is None:
         return Listed(found, None)
     end = Place(stopped["started_at"], stopped["id"])
@@ -82,8 +150,7 @@ async def count(tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: in
     """How many there are, up to `limit`: a count of all would read all."""
     asked = _arguments(org_id, project_id, which, limit, 0, None, limit + SCANNED_MAX)
     await tx.execute(SQL.use_indexes)
-    statement = f"SELECT count(*) FROM ({own_filled(SQL.list_traces).rstrip().rstrip(';')}) counted"  # noqa: S608 — a named statement
-    return int(await tx.fetchval(statement, *asked))
+    return int(await tx.fetchval(_scope(which).listing(SQL.count_traces), *asked))
 
 
 async def aggregates(
@@ -92,10 +159,9 @@ async def aggregates(
     """The newest `AGGREGATED_MAX` traces of the filter, summed up by these names."""
     statement = SQL.aggregate_models if "model" in by else SQL.aggregate
     await tx.execute(SQL.use_indexes)
-    inner = own_filled(SQL.list_traces).rstrip().rstrip(";")
     scanned = SCANNED_TEXT_MAX if which.words else AGGREGATED_MAX
     asked = _arguments(org_id, project_id, which, AGGREGATED_MAX, 0, None, scanned)
-    rows = await tx.fetch(statement.replace("{list_traces}", inner), *asked, list(by), limit)
+    rows = await tx.fetch(_scope(which).listing(statement), *asked, list(by), limit)
     return [_aggregate(row, by) for row in rows]
 
 
@@ -173,23 +239,30 @@ def span(row: Row) -> Span:
     return Span(
         trace_id=row["trace_id"],
         id=row["id"],
-        parent_id=row["parent_id"],
         wire=row["wire"],
-        name=row["name"],
         type=row["type"],
-        status=row["status"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
         body=orjson.loads(row["body"]),
-        source_id=row["source_id"],
-        session_id=row["session_id"],
-        user_id=row["user_id"],
-        model=row["model"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        cost_usd=row["cost"],
-        tags=row["tags"],
+        **columns(row),
     )
+
+
+def columns(row: Row) -> dict[str, Any]:
+    """What a span's row holds of it beside its body."""
+    return {
+        "parent_id": row["parent_id"],
+        "name": row["name"],
+        "status": row["status"],
+        "started_at": row["started_at"],
+        "ended_at": row["ended_at"],
+        "source_id": row["source_id"],
+        "session_id": row["session_id"],
+        "user_id": row["user_id"],
+        "model": row["model"],
+        "prompt_tokens": row["prompt_tokens"],
+        "completion_tokens": row["completion_tokens"],
+        "cost_usd": row["cost"],
+        "tags": row["tags"],
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from stoa.db import Row, Tx
 from stoa.traces import sums
-from stoa.traces.store import SQL
+from stoa.traces.store import SQL, columns
 from stoa.traces.types import Span
 
 
@@ -21,7 +21,7 @@ async def store_spans(tx: Tx, org_id: UUID, project_id: UUID, spans: Sequence[Sp
     again = [span for span in spans if span.trace_id in known]
     ids = [span.trace_id for span in again], [span.id for span in again]
     rows = await tx.fetch(SQL.stored_spans, org_id, project_id, *ids)
-    stored = {(row["trace_id"], row["id"]): _stored(row) for row in rows}
+    stored = {(row["trace_id"], row["id"]): sums.Stored(**columns(row)) for row in rows}
     # A finished span is not replaced by an earlier report of itself.
     kept = [
         span
@@ -91,24 +91,6 @@ def _sums(row: Row) -> sums.Sums | None:
         prompt_tokens=row["prompt_tokens"],
         completion_tokens=row["completion_tokens"],
         cost_usd=row["cost"],
-    )
-
-
-def _stored(row: Row) -> sums.Stored:
-    return sums.Stored(
-        parent_id=row["parent_id"],
-        name=row["name"],
-        status=row["status"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        source_id=row["source_id"],
-        session_id=row["session_id"],
-        user_id=row["user_id"],
-        model=row["model"],
-        prompt_tokens=row["prompt_tokens"],
-        completion_tokens=row["completion_tokens"],
-        cost_usd=row["cost"],
-        tags=row["tags"],
     )
 
 

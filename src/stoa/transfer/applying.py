@@ -236,5 +236,5 @@ def _id(part: Part, line: bytes) -> UUID:
 
 def _detail(error: Any) -> str:
     """What PostgreSQL says, without the statement."""
-    said = str(error.detail or error.args[0] if error.args else error)
-    return said.replace("\x00", "")[:500].rstrip(".") + "."
+    detail = str(error.detail or error.args[0] if error.args else error)
+    return detail.replace("\x00", "")[:500].rstrip(".") + "."

@@ -62,7 +62,7 @@ SELECT i.id, i.project_id, i.status, i.manifest - 'parts' - 'tables' AS manifest
 FROM imports i WHERE i.org_id = $1 ORDER BY i.created_at DESC, i.id LIMIT $2 OFFSET $3;
 
 -- name: count_imports
-SELECT count(*) FROM imports WHERE org_id = $1;
+SELECT count(*) FROM (SELECT FROM imports WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: waiting_imports
 SELECT count(*) FROM imports WHERE org_id = $1 AND status = 'receiving';

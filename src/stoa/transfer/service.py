@@ -91,7 +91,7 @@ class Imports:
         _check(principal)
         async with self._database.tenant(principal) as tx:
             found, total = await store.list_imports(tx, principal.org_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, import_id: UUID) -> Import:
         _check(principal)

@@ -72,7 +72,7 @@ SELECT * FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 AND delivery_
 SELECT * FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 ORDER BY {events_order} LIMIT $3 OFFSET $4;
 
 -- name: count_events
-SELECT count(*) FROM trigger_events WHERE org_id = $1 AND trigger_id = $2;
+SELECT count(*) FROM (SELECT FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 LIMIT 10001) counted;
 
 -- name: hook
 -- Of all tenants: the trigger that a secret URL leads to.
@@ -93,6 +93,7 @@ UPDATE triggers SET status = 'inactive', next_at = NULL, wake_at = NULL, problem
 WHERE org_id = $1 AND id = $2 AND status = 'active' AND actor_id = $4;
 
 -- name: claim
+-- Of all tenants.
 -- Claims up to $2 events. First those of dead nodes, those whose lease has expired, and those of this node that it does
 -- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
 -- are projects with events on this node, $4 how many more each may have, $5 the same for every other project.
@@ -156,6 +157,7 @@ SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'starting' RETURNING id;
 
 -- name: give_back
+-- Of all tenants.
 -- Called when this node stops: releases its events, and this attempt does not count.
 UPDATE trigger_events
 SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)

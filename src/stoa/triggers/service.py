@@ -92,7 +92,7 @@ class Triggers:
             if await tx.fetchrow(SQL.app, principal.org_id, app_id) is None:
                 raise _no_app(app_id)
             found, total = await store.list_triggers(tx, principal.org_id, app_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def get(self, principal: Principal, app_id: UUID, trigger_id: UUID) -> Trigger:
         async with self._database.tenant(principal) as tx:
@@ -238,7 +238,7 @@ class Triggers:
         async with self._database.tenant(principal) as tx:
             await store.trigger(tx, principal.org_id, app_id, trigger_id)
             found, total = await store.list_events(tx, principal.org_id, trigger_id, page)
-        return Page(found, page.page, page.page_size, total)
+        return Page.counted(found, page, total)
 
     async def event(self, principal: Principal, app_id: UUID, trigger_id: UUID, event_id: UUID) -> Event:
         async with self._database.tenant(principal) as tx:

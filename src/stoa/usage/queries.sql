@@ -44,6 +44,7 @@ ORDER BY {sums_order} LIMIT $11 OFFSET $12;
 
 -- name: report_of_lines
 -- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines, $12 by what.
+-- {only} is a filter of them that an index serves, said plainly: a plan for any request would read all lines.
 SELECT *, count(*) OVER () AS total FROM (
     SELECT
         CASE WHEN 'day' = ANY ($12::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
@@ -61,7 +62,7 @@ SELECT *, count(*) OVER () AS total FROM (
         count(*) FILTER (WHERE estimated) AS estimated_calls,
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls, min(id) AS id
     FROM model_calls
-    WHERE org_id = $1 AND at >= $2 AND at < $3
+    WHERE org_id = $1 AND at >= $2 AND at < $3{only}
       AND ($4::uuid IS NULL OR project_id = $4) AND ($5::uuid IS NULL OR key_id = $5) AND ($6::text IS NULL
           OR model = $6)
       AND ($7::text IS NULL OR kind = $7) AND ($8::uuid IS NULL OR conversation_id = $8) AND ($9::uuid IS NULL
@@ -86,10 +87,12 @@ SELECT date_trunc('hour', least(now() - interval '5 minutes', min(xact_start)), 
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 
 -- name: first_line
+-- Of all tenants.
 -- When the oldest line was entered; asked once, before the first sum.
 SELECT min(at) FROM model_calls;
 
 -- name: sum_lines
+-- Of all tenants.
 -- Adds the lines between two full hours to the sums of their hours and days.
 INSERT INTO usage_sums AS s (org_id, project_id, width, starts_at, key_id, model, kind, calls, prompt_tokens,
     cached_tokens, completion_tokens,
@@ -113,6 +116,7 @@ ON CONFLICT (org_id, width, starts_at, project_id, key_id, model, kind) DO UPDAT
 UPDATE usage_progress SET until = $1;
 
 -- name: first_sum
+-- Of all tenants.
 -- The oldest hour that has a sum; asked once, before the first total.
 SELECT min(starts_at) FROM usage_sums WHERE width = 'hour';
 

@@ -16,6 +16,14 @@ STEP: Final = timedelta(days=1)
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Nothing has been summed yet."""
 
+_ONLY: Final = (
+    " AND conversation_id = $8",
+    " AND run_id = $9",
+    " AND user_id = $10",
+    " AND knowledgebase_id = $11",
+)
+"""Filters that an index serves, by the others that a report takes."""
+
 
 async def report(
     tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], page: PageRequest, *, whole: bool
@@ -32,7 +40,9 @@ async def report(
         statement, asked = SQL.report, (org_id, *columns, *always, list(groups), sums)
     else:
         others = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
-        statement, asked = SQL.report_of_lines, (org_id, which.start, which.end, *always, *others, list(groups))
+        only = next((text for text, value in zip(_ONLY, others, strict=True) if value is not None), "")
+        statement = SQL.report_of_lines.replace("{only}", only)
+        asked = (org_id, which.start, which.end, *always, *others, list(groups))
     return await _page(tx, statement, asked, groups, page)
 
 

@@ -23,6 +23,7 @@ from stoa.app.backing_up import open_backups
 from stoa.cli.backing_up import LIVE
 from stoa.cli.main import app as command_line
 from stoa.db.backup.checking import check
+from stoa.db.backup.contents import directories
 from stoa.db.backup.notes import check_whole
 from stoa.db.backup.reading import LEFT_OUT
 from stoa.db.backup.repository import Busy, Repository, make_repository, open_repository
@@ -83,7 +84,7 @@ async def lived(cluster: Databases, room: Path) -> AsyncIterator[Lived]:
 async def backup(server: Running, root: Path, secret: bytes | None = None, **origin: bool) -> Taken:
     repository = await asyncio.to_thread(make_repository, root, secret)
     with repository.held(alone=True):
-        return await take(Origin(server.dsn, server.data_dir, **origin), repository)
+        return await take(Origin(server.dsn, server.data_dir, directories(server.data_dir), **origin), repository)
 
 
 async def restored(cluster: Databases, repository: Repository, manifest: Manifest, data_dir: Path) -> str:
@@ -213,7 +214,7 @@ async def test_a_file_that_goes_between_a_snapshot_and_its_copy_means_another_sn
 
     repository = make_repository(tmp_path / "backups", None)
     with repository.held(alone=True):
-        origin = Origin(server.dsn, server.data_dir)
+        origin = Origin(server.dsn, server.data_dir, directories(server.data_dir))
         # In a loop of its own, so that the server goes on while this one is in `tell`.
         taken = await asyncio.to_thread(asyncio.run, take(origin, repository, tell))
     assert len(passes) == 3
@@ -351,7 +352,7 @@ async def test_a_backup_of_an_older_schema_is_brought_to_this_one(
     await connection.close()
     repository = make_repository(tmp_path / "backups", None)
     with repository.held(alone=True):
-        taken = await take(Origin(dsn, tmp_path / "data"), repository)
+        taken = await take(Origin(dsn, tmp_path / "data", directories(tmp_path / "data")), repository)
     assert taken.manifest.schema[-1].number == 30
     new = await restored(cluster, repository, taken.manifest, tmp_path / "new")
     connection = await asyncpg.connect(new)
@@ -506,7 +507,7 @@ async def test_a_database_user_without_privileges_suffices(lived: Lived, cluster
     await restore(open_repository(lived.root, None), manifest, dsn, home, begun=begin(home, manifest))
     again = await asyncio.to_thread(make_repository, tmp_path / "backups", None)
     with again.held(alone=True):
-        taken = await take(Origin(dsn, home), again)
+        taken = await take(Origin(dsn, home, directories(home)), again)
     assert {one.name: one.pieces for one in taken.manifest.tables} == {one.name: one.pieces for one in manifest.tables}
     await cluster.drop(name)
     await cluster.execute(f"DROP ROLE {role}")

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - documents as they are found, one element a line
 
+import base64
 import zipfile
 from email.message import EmailMessage
 from io import BytesIO
@@ -296,6 +297,18 @@ async def test_a_mailbox_is_its_mails(converter: Converter, tmp_path: Path) -> N
         ("<table><tr><th colspan=2>both<th>c<tr><td rowspan=2>R<td>1<td>2<tr><td>3<td>4</table>", "| R | 3 | 4 |"),
         ("<form><input value='typed'><input type=hidden value=token><textarea>told</textarea></form>", "typed told"),
         ("<p>super<wbr>long</p>", "superlong"),
+        (
+            "<ul><li>\n <a href='/f'><svg><title>icon</title></svg>\n </a></li><li> <img src=x> </li><li>kept</li></ul>",
+            "- kept",
+        ),
+        ("<h2> <img src=x alt='A map'> </h2><p>a<p><img src=y alt='(1) Two'> ", "![A map](x)"),
+        ("<header><p>by Ada</p></header><nav>token</nav><aside class=sidebar>a note</aside>", "by Ada a note"),
+        ("<p><ruby>確<rp>(</rp><rt>しか</rt><rp>)</rp></ruby>と</p>", "確(しか)と"),
+        (
+            "<svg><title>token</title><text><tspan y=1>Sous le</tspan><tspan y=2>vent</tspan></text></svg>",
+            "Sous le vent",
+        ),
+        ("<svg><foreignObject><p>boxed</p></foreignObject></svg>", "boxed"),
     ],
 )
 async def test_words_of_html_are_whole(converter: Converter, tmp_path: Path, page: str, expected: str) -> None:
@@ -319,3 +332,81 @@ async def test_a_book_in_the_order_of_its_spine(converter: Converter, tmp_path: 
     assert text_of(converted).split("\n\n")[:2] == ["# First", "Text of First"]
     assert "# Second" in text_of(converted)
     assert "OPS/lost.xhtml" in converted.warnings[0]
+
+
+async def test_a_page_of_a_book_that_is_a_picture_is_read_in_its_other_form(
+    converter: Converter, tmp_path: Path
+) -> None:
+    book = zipped(
+        **{
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": '<container><rootfiles><rootfile full-path="b.opf"/></rootfiles></container>',
+            "b.opf": '<package><manifest><item id="p" href="p.png" media-type="image/png" fallback="t"/><item id="t" href="t.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="p"/></spine></package>',
+            "p.png": "no text",
+            "t.xhtml": "<html><body><p>A apple pie</p></body></html>",
+        }
+    )
+    converted = await read(converter, tmp_path, "book.epub", book)
+    assert (text_of(converted), converted.warnings) == ("A apple pie", ())
+
+
+def workbook(strings: str, cells: str, separator: str = "/") -> bytes:
+    """A minimal workbook; some archivers write backslashes and small letters."""
+    main = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
+    parts = {
+        "[Content_Types].xml": f'<Types><Override PartName="/xl/workbook.xml" ContentType="{main}"/></Types>',
+        "_rels/.rels": f'<R><Relationship Id="a" Type="{kind}officeDocument" Target="xl/workbook.xml"/></R>',
+        "xl/workbook.xml": f'<workbook xmlns:r="{kind[:-1]}"><sheets><sheet name="S" r:id="a"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<R><Relationship Id="a" Type="{kind}worksheet" Target="s.xml"/><Relationship Id="b" Type="{kind}sharedStrings" Target="t.xml"/></R>',
+        "xl/s.xml": f"<worksheet><sheetData><row r='1'>{cells}</row></sheetData></worksheet>",
+        "xl/t.xml": strings,
+    }
+    names = {name: name.replace("/", separator) for name in parts}
+    if separator != "/":
+        names = {name: shown.lower() for name, shown in names.items()}
+    return zipped(**{names[name]: content for name, content in parts.items()})
+
+
+async def test_workbooks_of_other_producers(converter: Converter, tmp_path: Path) -> None:
+    shared = "<sst><si><t>bolt</t></si></sst>"
+    cells = '<c r="A1" t="inlineStr"><is><t><![CDATA[nut & bolt]]></t></is></c><c r="B1" t="s"><v>0</v></c>'
+    for separator in "/\\":
+        converted = await read(converter, tmp_path, "a.xlsx", workbook(shared, cells, separator))
+        assert "| nut & bolt | bolt |" in text_of(converted)
+        assert converted.warnings == ()
+    for broken in ("<sst><si><t>bolt</t></si><si>", '<!DOCTYPE s [<!ENTITY a "b">]><sst/>'):
+        converted = await read(converter, tmp_path, "a.xlsx", workbook(broken, cells))
+        assert "nut & bolt" in text_of(converted)
+        assert "its list of texts is damaged" in converted.warnings[0]
+
+
+async def test_mails_within_mails_as_other_programs_send_them(converter: Converter, tmp_path: Path) -> None:
+    inner = b"Subject: Inner offer\n\nThe price is 4711.\n"
+    for kind, encoding, body in (
+        ("message/news", "7bit", inner),
+        ("message/rfc822", "base64", base64.encodebytes(inner)),
+    ):
+        head = b"Subject: Outer\nContent-Type: multipart/mixed; boundary=x\n\n--x\n"
+        part = f"Content-Type: {kind}\nContent-Transfer-Encoding: {encoding}\n\n".encode()
+        converted = await read(converter, tmp_path, "a.eml", head + part + body + b"\n--x--\n")
+        assert "The price is 4711." in text_of(converted), (kind, encoding)
+        assert converted.warnings == ()
+
+
+async def test_the_text_in_place_of_a_picture_of_an_odt(converter: Converter, tmp_path: Path) -> None:
+    body = "<text:p>Logo<draw:frame><draw:image/><svg:title>Our lighthouse</svg:title></draw:frame></text:p>"
+    spaces = ' xmlns:svg="urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0"'
+    converted = await read(
+        converter,
+        tmp_path,
+        "a.odt",
+        opendocument("text", "text", body.replace("<draw:frame>", f"<draw:frame{spaces}>")),
+    )
+    assert "![Our lighthouse]()" in text_of(converted)
+
+
+async def test_characters_that_nobody_can_read_are_said(converter: Converter, tmp_path: Path) -> None:
+    converted = await read(converter, tmp_path, "a.rtf", b"{\\rtf1\\ansi half \\u-3\\'3f of it.\\par}")
+    assert "\ufffd" in text_of(converted)
+    assert "could not be read" in converted.warnings[0]

@@ -123,15 +123,19 @@ class Field:
         await self._stack.enter_async_context(self.model)
         await self._stack.enter_async_context(self.world)
         for place, dsn in enumerate(await self._open_database()):
-            logs = self._disks[1].path if self._disks else self.home.parent
-            log = logs / f"{self.home.name}-node-{place}.log"
-            settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning"}
-            node = Node(f"node {place}", dsn, self.home, self.model.url, log, settings)
+            node = self._new_node(place, dsn)
             self._stack.push_async_callback(node.end)
             self.nodes.append(await node.start())
         for name, fields in TOOLS.items():
             await self.nodes[0].call("POST", "/v1/tools", 201, json=self.world.tool(name, **fields))
         return self
+
+    def _new_node(self, place: int, dsn: str) -> Node:
+        """A node that is not started yet."""
+        logs = self._disks[1].path if self._disks else self.home.parent
+        log = logs / f"{self.home.name}-node-{place}.log"
+        settings = {"STOA_DRAIN_SECONDS_MAX": "1", "STOA_LOG_LEVEL": "warning", **self.settings_of(place)}
+        return Node(f"node {place}", dsn, self.home, self.model.url, log, settings)
 
     async def _open_database(self) -> list[str]:
         """Gives the URL for each node."""
@@ -142,6 +146,10 @@ class Field:
         # The first has the embedded database for its own; the others come by a road that can be blocked.
         self.ways = [None, *[await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(1, NODES)]]
         return [way.dsn if way else "" for way in self.ways]
+
+    def settings_of(self, _place: int) -> dict[str, str]:
+        """Of one node, beside those of all."""
+        return {}
 
     @property
     def _dsn(self) -> str:
@@ -261,8 +269,12 @@ class Field:
                     await asyncio.sleep(0.1)
 
     # --- the end ----------------------------------------------------------------------------------------------------
+    def _settings(self) -> Settings:
+        """Of the doctor who examines what is left."""
+        return Settings(data_dir=self.home)
+
     async def diagnose(self) -> None:
-        async with open_doctor(Settings(data_dir=self.home), self._dsn) as doctor:
+        async with open_doctor(self._settings(), self._dsn) as doctor:
             report = await doctor.examine(Scope())
         assert report.complete, [diagnosis.name for diagnosis in report.diagnoses if diagnosis.status != "complete"]
         self.report.doctor = {diagnosis.name: diagnosis.count for diagnosis in report.diagnoses}

@@ -16,7 +16,6 @@ from tests.support.nodes import TERMINAL, frames, hidden, script
 if TYPE_CHECKING:
     from tests.support.crashes.campaign import Field
 
-RUN_SECONDS_MAX = 240.0
 DOUBT = "may already have been made"
 _BROKEN = (httpx.TransportError, OSError, TimeoutError)
 
@@ -29,6 +28,9 @@ class Client:
 
     delays: ClassVar[tuple[float, ...]] = (0, 0.004, 0.02)
     """Seconds between the pieces of an answer: one of these for each answer."""
+    patience: ClassVar[tuple[int, int]] = (1, 9)
+    """After so many events a client hangs up and comes back: a number between these."""
+    run_seconds_max: ClassVar[float] = 240.0
 
     def __init__(self, number: int, field: "Field", model_id: str, dice: random.Random) -> None:
         self._number, self._field, self._model_id, self._dice = number, field, model_id, dice
@@ -46,7 +48,8 @@ class Client:
         turn = 0
         while not self._field.enough.is_set():
             turn += 1
-            async with asyncio.timeout(RUN_SECONDS_MAX):
+            async with asyncio.timeout(self.run_seconds_max):
+                await self._before(turn)
                 await self._live_one(turn)
         messages: list[dict[str, Any]] = []
         page = 1
@@ -59,6 +62,9 @@ class Client:
             page += 1
         roles = [message["role"] for message in messages]
         assert roles == ["user", "assistant"] * turn, "a history with a gap"
+
+    async def _before(self, turn: int) -> None:
+        """What it does before each message: nothing here."""
 
     # --- what is asked for ------------------------------------------------------------------------------------------
     def _words(self, name: str, most: int) -> dict[str, Any]:
@@ -102,7 +108,7 @@ class Client:
             for answer in self._answers:
                 if answer.done():
                     answer.result()
-            patience = self._dice.randint(1, 9) if not self._field.enough.is_set() else 1 << 30
+            patience = self._dice.randint(*self.patience) if not self._field.enough.is_set() else 1 << 30
             try:
                 async with self._field.node().client(6) as http:
                     if run_id and self._dice.random() < 0.8:
@@ -202,18 +208,25 @@ class Client:
         ] += 1
 
     async def _insist(
-        self, method: str, path: str, body: object = None, key: str | None = None, good: tuple[int, ...] = (200, 201)
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        key: str | None = None,
+        good: tuple[int, ...] = (200, 201),
+        **options: Any,
     ) -> Any:
-        """A call that is made again, anywhere, until it is answered."""
+        """A call that is made again, anywhere, until it is answered. Gives the answer's JSON, or its bytes."""
         headers = {"Idempotency-Key": key} if key else {}
-        async with asyncio.timeout(RUN_SECONDS_MAX):
+        async with asyncio.timeout(self.run_seconds_max):
             while True:
                 try:
                     async with self._field.node().client(12) as http:
-                        response = await http.request(method, path, json=body, headers=headers)
+                        response = await http.request(method, path, json=body, headers=headers, **options)
                     if response.status_code != 503:
                         assert response.status_code in good, (method, path, response.status_code, response.text)
-                        return response.json()
+                        is_json = response.headers.get("content-type") == "application/json"
+                        return response.json() if is_json else response.content
                 except _BROKEN:
                     pass
                 await asyncio.sleep(0.05)

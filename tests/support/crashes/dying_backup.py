@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from stoa.db.backup.contents import directories
 from stoa.db.backup.repository import make_repository, open_repository
 from stoa.db.backup.restoring import begin, restore
 from stoa.db.backup.taking import Origin, take
@@ -27,7 +28,7 @@ def dying(step: str) -> object:
 async def _backup(dsn: str, data_dir: Path, root: Path, step: str) -> None:
     repository = make_repository(root, None)
     with repository.held(alone=True):
-        await take(Origin(dsn, data_dir), repository, dying(step))  # type: ignore[arg-type]
+        await take(Origin(dsn, data_dir, directories(data_dir)), repository, dying(step))  # type: ignore[arg-type]
 
 
 async def _restore(dsn: str, data_dir: Path, root: Path, step: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from stoa.cli.flow_files import FileError, FlowFile, read, tool_name
+from stoa.cli.flow_stores import with_ids
 from stoa.runs import read_graph
 from stoa.runs.workflow.nodes import naming
 
@@ -126,3 +127,47 @@ workflows: {w: {flow: f}}
 @pytest.mark.parametrize("title", ["Cat facts!", "a__b", "é", "x" * 90, "_a_", "Sum-1", "", "名前"])
 def test_the_command_names_tools_as_the_server_does(title: str) -> None:
     assert tool_name(title) == naming.tool_name(title)
+
+
+STORES = """
+nodes:
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.CustomLLM, model: stoa-extractive}
+    tools:
+      - id: search
+        type: dynamiq.nodes.retrievers.VectorStoreRetriever
+        text_embedder: {type: dynamiq.nodes.embedders.OpenAITextEmbedder, connection: {type: x, api_key: hidden}}
+        document_retriever: {type: dynamiq.nodes.retrievers.WeaviateDocumentRetriever, index_name: trips, top_k: 9}
+        document_reranker: {type: dynamiq.nodes.rankers.CohereReranker, top_k: 3}
+  keep:
+    type: dynamiq.nodes.writers.WeaviateDocumentWriter
+    index_name: trips
+    tenant_name: acme
+  find: {type: dynamiq.nodes.retrievers.PineconeDocumentRetriever, connection: p}
+  own:
+    type: dynamiq.nodes.retrievers.PineconeDocumentRetriever
+    knowledgebase_id: 01890a5d-ac96-774b-bcce-b302099a8057
+flows: {main: {nodes: [agent, keep, find, own]}}
+workflows: {main: {flow: main}}
+"""
+
+
+def test_vector_stores_become_knowledge_bases() -> None:
+    found = read(STORES, {})
+    assert found.bases == ["trips", "trips/acme", "default"]
+    assert "hidden" not in str(found.flow)
+    ids = {name: f"01890a5d-ac96-774b-bcce-b302099a805{index}" for index, name in enumerate(found.bases)}
+    flow = with_ids(found.flow, ids)
+    graph = read_graph(flow)
+    named = {one.node.id: [str(base_id) for base_id in one.node.needs().bases] for one in graph.nodes}
+    own = "01890a5d-ac96-774b-bcce-b302099a8057"
+    assert {name: named[name] for name in ("agent", "keep", "find", "own")} == {
+        "agent": [ids["trips"]],
+        "keep": [ids["trips/acme"]],
+        "find": [ids["default"]],
+        "own": [own],
+    }
+    (tool,) = next(one for one in flow["nodes"] if one["id"] == "agent")["tools"]
+    assert tool["top_k"] == 3
+    assert sum("is the knowledge base" in note for note in found.notes) == 3

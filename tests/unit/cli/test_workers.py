@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -78,6 +79,24 @@ async def test_one_that_never_starts_ends_the_server_and_says_so() -> None:
     async with crew_of("crashes", 1) as crew:
         with pytest.raises(StartError, match=f"Worker 1 has ended {FAILURES_MAX} times in a row before it"):
             await crew.serve({}, "dsn")
+
+
+async def test_one_that_starts_no_more_does_not_end_its_siblings(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    async with crew_of(f"breaks:{broken}") as crew:
+        await crew.serve({}, "dsn")
+        sibling = crew.pids()[1]
+        broken.touch()
+        os.kill(crew.pids()[2], signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while counted(await crew.page(1))["stoa_worker_ends"] < FAILURES_MAX + 2:
+                await asyncio.sleep(0.01)
+        assert crew.failed is None
+        assert crew.pids()[1] == sibling
+        broken.unlink()
+        async with asyncio.timeout(30):
+            while counted(await crew.page(1))["n"] < 3.0 or 2 not in crew.pids():
+                await asyncio.sleep(0.01)
 
 
 async def test_what_it_says_of_a_wrong_setting_is_said_at_once() -> None:
@@ -182,3 +201,21 @@ def test_the_key_is_told_by_whoever_made_it() -> None:
     nothing = {"first_key": None, "sign_in_link": None, "owner_link": None, "default_model": "m", "providers": []}
     told = ready_of([{**nothing, "owner_link": "o"}, {**nothing, "first_key": "k", "sign_in_link": "s"}])
     assert (told.first_key, told.sign_in_link, told.owner_link) == ("k", "s", "o")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread sees the end of standard input")
+async def test_a_child_whose_parent_has_died_ends_before_it_loads_the_server() -> None:
+    """It has the port: until it ends, nobody else can listen on it."""
+    listening = socket.socket()
+    with listening:
+        descriptor = str(listening.fileno())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-X", "importtime", "-m", "stoa.cli.workers.child", "1", "1", *[descriptor] * 3),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(listening.fileno(),),
+        )
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"stoa.kernel.confinement" in said
+    assert b"stoa.app" not in said

@@ -11,7 +11,6 @@ from stoa.documents.converting import data
 from stoa.documents.converting.cleaning import clean, without_data
 from stoa.documents.converting.data import json_text, notebook
 from stoa.documents.converting.tables import table
-from stoa.documents.types import ConversionError
 
 
 def rows_of(text: str, *, tabs: bool = False) -> list[str]:
@@ -126,8 +125,16 @@ def test_xml_is_read_with_its_references_resolved() -> None:
     assert "no" not in text
     assert warnings == []
     assert data.xml("<r><unclosed></r>", "a.xml")[1]
-    with pytest.raises(ConversionError):
-        data.xml('<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "a.xml")
+    body, warnings = data.xml('<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "a.xml")
+    assert "&x;" in body, "an entity of the document's own is not expanded"
+    assert "declares XML entities" in warnings[0]
+
+
+def test_bullets_and_letters_of_symbol_fonts_are_what_they_show() -> None:
+    assert clean("\uf0b7 Lutter\n\uf0fc\tTransport") == "- Lutter\n- Transport"
+    assert clean("postale 56 \uf0b7 CH-1211") == "postale 56 \u2022 CH-1211"
+    assert clean("A \uf0e0 B, N\uf761\uf774\uf76f \uf731\uf739\uf734\uf739") == "A \u2192 B, Nato 1949"
+    assert clean("b\ue037\ue037i = \ue038x") == "b i = x"
 
 
 def test_only_characters_that_people_read_are_text() -> None:

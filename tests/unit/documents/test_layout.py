@@ -1,5 +1,7 @@
 """Lines and rules of a page become Markdown: decided here, without a PDF."""
 
+import pytest
+
 from stoa.documents.converting import grids as ruling
 from stoa.documents.converting import layout
 from stoa.documents.converting.grids import Rule
@@ -69,8 +71,30 @@ def test_running_headers_and_footers_go_but_a_page_that_has_nothing_else_keeps_t
     ]
     sheets.append(page(line("page 9 of 9", 20)))
     pages = layout.markdown(sheets)
-    assert pages[:2] == ["text of page 1", "text of page 2"]
+    assert pages[:2] == ["Report 1\n\ntext of page 1", "text of page 2"], "a word that stands nowhere else stays once"
     assert pages[8] == "page 9 of 9"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "elsewhere", "expected"),
+    [
+        ("the worst", "case is", "the worst of it, in any case", "the worst-case is"),
+        ("the worst", "case is", "the worst-case bound", "the worst-case is"),
+        ("the con", "tent is", "a pro and a con", "the content is"),
+        ("the con", "tent is", "con, tent and content", "the content is"),
+        (
+            "see http://a.example/understanding-and",
+            "applying-it",
+            "",
+            "see http://a.example/understanding-and-applying-it",
+        ),
+    ],
+)
+def test_a_hyphen_at_a_line_end_goes_where_the_document_knows_the_word(
+    before: str, after: str, elsewhere: str, expected: str
+) -> None:
+    lines = [line(before, 600, broken=True), line(after, 588), line(elsewhere or "end", 500)]
+    assert layout.markdown([page(*lines)])[0].split("\n\n")[0] == expected
 
 
 def test_the_same_words_in_the_middle_of_every_page_stay() -> None:

@@ -131,7 +131,7 @@ def test_a_step_that_repeats_what_is_below_it_is_not_counted(above: dict[str, st
 )
 def test_inputs_wherever_they_stand(given: dict[str, Any], events: list[dict[str, Any]], expected: Any) -> None:
     span = span_of(given, events)
-    found = attributes.said(span.body["attributes"], attributes.INPUT, attributes.INPUT_INDEXED, span.body["events"])
+    found = attributes.said(span.body["attributes"], attributes.IN, span.body["events"])
     assert found == expected
 
 

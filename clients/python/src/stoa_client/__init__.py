@@ -13,9 +13,11 @@ from stoa_client import errors, events, types
 from stoa_client._async.client import AsyncStoa
 from stoa_client._async.paging import AsyncPage
 from stoa_client._async.stream import AsyncStream
+from stoa_client._async.tail import AsyncTail
 from stoa_client._sync.client import Stoa
 from stoa_client._sync.paging import Page
 from stoa_client._sync.stream import Stream
+from stoa_client._sync.tail import Tail
 from stoa_client.errors import (
     APIError,
     BadRequestError,
@@ -48,6 +50,7 @@ __all__ = [
     "AsyncPage",
     "AsyncStoa",
     "AsyncStream",
+    "AsyncTail",
     "BadRequestError",
     "ConflictError",
     "ConnectionFailed",
@@ -68,6 +71,7 @@ __all__ = [
     "Stream",
     "StreamError",
     "StreamLost",
+    "Tail",
     "TextChange",
     "TooLargeError",
     "UnauthorizedError",

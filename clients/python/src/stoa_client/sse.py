@@ -18,10 +18,12 @@ _END: Final = re.compile(rb"[\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event as it came: `data` holds the exact bytes of its `data:` lines, joined by LF."""
+    """One event as it came: `data` holds the exact bytes of its `data:` lines, joined by LF. `id` is the last that was
+    given, in this event or before it."""
 
     event: str
     data: bytes
+    id: str = ""
 
 
 class Decoder:
@@ -35,6 +37,7 @@ class Decoder:
         self._event = b""
         self._data: list[bytes] = []
         self._data_bytes = 0
+        self._id = ""
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Raises ProtocolError when a frame grows beyond all measure."""
@@ -81,10 +84,13 @@ class Decoder:
             self._data_bytes += len(value) + 1
         elif name == b"event":
             self._event = value
-        # A comment has no name. `id` is not used: an event's `sequence` says the same, and is covered by the hash.
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+        # A comment has no name. A run's events need no `id`: `sequence` says the same, and is covered by the hash.
         return None
 
     def _dispatch(self) -> Frame | None:
-        frame = Frame(self._event.decode("utf-8", "replace"), b"\n".join(self._data)) if self._data else None
+        event = self._event.decode("utf-8", "replace")
+        frame = Frame(event, b"\n".join(self._data), self._id) if self._data else None
         self._event, self._data, self._data_bytes = b"", [], 0
         return frame

@@ -52,6 +52,7 @@ class ModelPrice(Record):
     prompt: float
     completion: float
     cached: float | None
+    cache_write: float | None
     source: str | None
     as_of: str | None
 
@@ -502,6 +503,7 @@ class AccessKey(Record):
     rate_limit: int | None
     spending_limit: SpendingLimit | None
     cache_seconds: int | None
+    resumable_streams: bool
     successor_id: str | None
     last_used_at: str | None
 

@@ -50,7 +50,14 @@ def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
         once = repeated(idempotency_key, "access-keys", body)
         limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
         new = NewKey(
-            body.name, body.project_id, body.permissions, body.expires_at, body.rate_limit, limit, body.cache_seconds
+            body.name,
+            body.project_id,
+            body.permissions,
+            body.expires_at,
+            body.rate_limit,
+            limit,
+            body.cache_seconds,
+            resumable_streams=body.resumable_streams,
         )
         created, secret = await access.create_key(principal, new, once)
         return Data(data=wire.created_key(created, secret))

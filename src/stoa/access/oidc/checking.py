@@ -39,9 +39,9 @@ _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 def metadata(found: Mapping[str, Any], issuer: str) -> Mapping[str, Any]:
     """The provider's metadata. Raises ProviderError where it is another issuer's, or leads out of TLS."""
-    said = found.get("issuer")
-    if not isinstance(said, str) or said.rstrip("/") != issuer.rstrip("/"):
-        raise ProviderError(f"its metadata is that of the issuer {str(said)[:200]}, and STOA_OIDC_ISSUER is {issuer}")
+    named = found.get("issuer")
+    if not isinstance(named, str) or named.rstrip("/") != issuer.rstrip("/"):
+        raise ProviderError(f"its metadata is that of the issuer {str(named)[:200]}, and STOA_OIDC_ISSUER is {issuer}")
     secure = urlsplit(issuer).scheme == "https"
     for name in (*_ENDPOINTS, "userinfo_endpoint", "end_session_endpoint"):
         value = found.get(name)

@@ -113,12 +113,12 @@ class Provider:
         return f"{end}{'&' if '?' in end else '?'}{urlencode(query)}"
 
     # --- the way back -----------------------------------------------------------------------------------------------
-    async def check_issuer(self, said: str | None) -> None:
+    async def check_issuer(self, issuer: str | None) -> None:
         """The `iss` of the answer (RFC 9207): an answer of another provider is not taken. Raises ProviderError."""
         metadata = (await self._published()).metadata
-        if said is None and metadata.get("authorization_response_iss_parameter_supported") is not True:
+        if issuer is None and metadata.get("authorization_response_iss_parameter_supported") is not True:
             return
-        if said != metadata["issuer"]:
+        if issuer != metadata["issuer"]:
             raise ProviderError("the answer is that of another issuer")
 
     async def claims(self, code: str, nonce: str, verifier: str) -> tuple[Claims, str]:
@@ -129,15 +129,19 @@ class Provider:
         if not isinstance(token, str) or not isinstance(access_token, str):
             raise ProviderError("it sent no ID token")
         try:
-            said = self._checked(known, token, access_token, nonce)
+            verified = self._checked(known, token, access_token, nonce)
         except UnknownKey:
-            said = self._checked(await self._published(newer_than=known), token, access_token, nonce)
-        about = said if "email" in said else {**await self._userinfo(known, access_token, said["sub"]), **said}
+            verified = self._checked(await self._published(newer_than=known), token, access_token, nonce)
+        about = (
+            verified
+            if "email" in verified
+            else {**await self._userinfo(known, access_token, verified["sub"]), **verified}
+        )
         email = about.get("email")
         name = checking.words(about.get("given_name")) or checking.words(about.get("name"))
         claims = Claims(
             known.metadata["issuer"],
-            said["sub"],
+            verified["sub"],
             as_storable(email) if isinstance(email, str) else None,
             self._us.trust_email or checking.verified(about.get("email_verified")),
             name,

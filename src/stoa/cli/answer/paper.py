@@ -154,8 +154,8 @@ class Paper:
         from rich.markdown import Markdown  # noqa: PLC0415 — commands without an answer need none of it
 
         lines = self._ansi(Markdown(source, code_theme="ansi_dark", hyperlinks=False))
-        said = [number for number, line in enumerate(lines) if _ANSI.sub("", line).strip()]
-        return ["", *lines[said[0] : said[-1] + 1]] if said else []
+        written = [number for number, line in enumerate(lines) if _ANSI.sub("", line).strip()]
+        return ["", *lines[written[0] : written[-1] + 1]] if written else []
 
     def _tail(self, source: str) -> list[str]:
         """The end of an open block, as much as the screen takes. Of a very long one the last lines as they are: to

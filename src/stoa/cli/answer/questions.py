@@ -49,27 +49,27 @@ def _approval(asked: dict[str, Any]) -> dict[str, Any]:
         out.print(f"  {name}: {one_line(shown, 200)}", markup=False)
     choices = "[y]es, [n]o" + (", [e]dit" if editable else "")
     while True:
-        said = input(f"Approve? {choices}: ").strip().lower()
-        if said in ("y", "yes"):
+        typed = input(f"Approve? {choices}: ").strip().lower()
+        if typed in ("y", "yes"):
             return {"approved": True}
-        if said in ("n", "no"):
+        if typed in ("n", "no"):
             feedback = input("Why not? (Enter for no reason): ").strip()
             return {"approved": False, **({"feedback": feedback} if feedback else {})}
-        if said in ("e", "edit") and editable:
+        if typed in ("e", "edit") and editable:
             return {"approved": True, "params": {name: _edited(name, params.get(name)) for name in editable}}
 
 
 def _edited(name: str, value: Any) -> Any:
     """A new value as JSON, or as text where the old one was text; Enter keeps the old."""
-    said = input(f"  {name} [{one_line(json.dumps(value, ensure_ascii=False), 60)}]: ")
-    if not said.strip():
+    typed = input(f"  {name} [{one_line(json.dumps(value, ensure_ascii=False), 60)}]: ")
+    if not typed.strip():
         return value
     if isinstance(value, str):
-        return said
+        return typed
     try:
-        return json.loads(said)
+        return json.loads(typed)
     except ValueError:
-        return said
+        return typed
 
 
 def _feedback(asked: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def _feedback(asked: dict[str, Any]) -> dict[str, Any]:
     for number, option in enumerate(options, 1):
         out.print(f"  {number}. {option}", markup=False)
     while True:
-        said = input("Your answer: ").strip()
-        if options and said.isdecimal() and 1 <= int(said) <= len(options):
-            return {"feedback": options[int(said) - 1]}
-        if said:
-            return {"feedback": said}
+        typed = input("Your answer: ").strip()
+        if options and typed.isdecimal() and 1 <= int(typed) <= len(options):
+            return {"feedback": options[int(typed) - 1]}
+        if typed:
+            return {"feedback": typed}

@@ -22,7 +22,8 @@ from stoa.kernel.shared_counts import SharedCounts, memory_for
 from stoa.kernel.snapshots import Family
 
 FAILURES_MAX: Final = 5
-"""Starts of one worker in a row that may fail before the server ends."""
+"""Starts of one worker in a row that may fail before the server ends. It goes on while a sibling serves: one worker
+that finds no memory is no reason to take the others down."""
 PAUSE_SECONDS_MAX: Final = 30.0
 STEADY_SECONDS: Final = 10.0
 """A worker that has served for so long is started again without a pause."""
@@ -230,7 +231,7 @@ class Crew:
             worker.failures += 1
             if why and not self._ready() and worker.place not in self._first:
                 self.failed = StartError(why)
-            elif worker.failures >= FAILURES_MAX:
+            elif worker.failures >= FAILURES_MAX and (worker.place not in self._first or not self._ready()):
                 self.failed = StartError(
                     f"Worker {worker.place} has ended {worker.failures} times in a row before it was ready, at last "
                     f"{how}{f' ({why})' if why else ''}. The lines of the log above this one say why. The server ends."

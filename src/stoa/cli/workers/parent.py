@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stoa.cli import service_manager
 from stoa.cli.banner import banner
 from stoa.cli.listening import StartError, bind
-from stoa.cli.stopping import DRAINING, Stopping
+from stoa.cli.stopping import DRAINING, Stopping, stopped_amid_start
 from stoa.cli.surroundings import OWNER_ONLY, close_data, database
 from stoa.cli.workers.channel import plain
 from stoa.cli.workers.crew import Crew
@@ -60,10 +61,11 @@ def ready_of(said: Sequence[dict[str, Any]]) -> _Ready:
 async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> None:
     """Serves until a signal, then drains. Raises StartError, and what the database raises at its start."""
     configure_logs(settings.log_level, settings.log_format)
+    stopping = Stopping()
+    stopping.cancel_start_on_sigterm()
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     close_data(settings)
-    stopping = Stopping()
     crew = Crew(count, listening, stopping.asked.is_set)
     try:
         await crew.spawn()
@@ -77,8 +79,10 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
             stopping.ask_on_signals()
             for line in banner(settings, ready, port, where):
                 tell(line)
+            service_manager.notify(service_manager.READY)
             await _until_asked(crew, stopping.asked)
             tell(DRAINING)
+            service_manager.notify(service_manager.STOPPING)
             await crew.drain(settings.drain_seconds_max, stopping.forced)
             if crew.failed is not None:
                 raise crew.failed
@@ -134,4 +138,5 @@ def run(settings: Settings, count: int, tell: Callable[[str], None]) -> None:
     """Runs the server to its end."""
     if sys.platform == "win32":
         raise StartError("Several workers run on Linux and macOS. Use Stoa in WSL, or leave out --workers.")
-    asyncio.run(serve(settings, count, tell))
+    with stopped_amid_start(tell):
+        asyncio.run(serve(settings, count, tell))

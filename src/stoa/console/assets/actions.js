@@ -50,7 +50,7 @@ async function then(element, answer) {
     const dialog = document.getElementById(where);
     for (const place of $$("[data-show]", dialog)) {
       const value = answer.data?.[place.dataset.show] ?? "";
-      place.textContent = typeof value === "string" ? value : JSON.stringify(value, null, 2);
+      place.textContent = place.dataset.before && value ? location.origin + place.dataset.before + value : typeof value === "string" ? value : JSON.stringify(value, null, 2);
       place.closest("[data-when]")?.toggleAttribute("hidden", !value);
     }
     element.closest("dialog")?.close();
@@ -89,6 +89,16 @@ document.addEventListener("click", async event => {
     await made(button, button.dataset.body ? JSON.parse(button.dataset.body) : undefined);
   } catch (error) { say(error.message, true); }
 });
+
+// A choice that is a call by itself: what was chosen goes back where it is refused.
+for (const select of $$("select[data-call]")) {
+  let before = select.value;
+  select.addEventListener("change", async () => {
+    const [method, path] = select.dataset.call.split(" ");
+    try { await call(method, path, { [select.name]: select.value }); before = select.value; say(select.dataset.said); }
+    catch (error) { select.value = before; say(error.message, true); }
+  });
+}
 
 // What depends on a choice: <select data-shows> hides each element whose data-for does not name the chosen value.
 function choose(select) {

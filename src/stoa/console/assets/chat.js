@@ -1,6 +1,6 @@
 // The chat. The server draws answers; this sends messages, follows runs, and puts pieces where they belong.
 
-import { $, $$, Refusal, _, call, confirmed, copied, fragment, make, page, say, times, uuid } from "./frame.js";
+import { $, $$, Refusal, _, call, confirmed, copied, fragment, make, page, remembered, say, times, uuid } from "./frame.js";
 
 const chat = $(".chat"), thread = $(".thread"), composer = $(".composer"), field = $("#say"), stopButton = $(".stop");
 const connection = $(".connection"), announcer = $(".announcer"), toEnd = $(".to-end"), problem = $(".composer .problem");
@@ -13,11 +13,18 @@ let active = chat.dataset.active || null;
 
 // --- where the reader is --------------------------------------------------------------------------------------------------
 const scroller = document.scrollingElement;
-let atEnd = true;
+let atEnd = true, top = 0, height = 0;
 const farFromEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
-const endOfThread = (smooth = false) => scroller.scrollTo({ top: scroller.scrollHeight, behavior: smooth ? "smooth" : "instant" });
-addEventListener("scroll", () => { atEnd = farFromEnd() < 60; toEnd.hidden = atEnd || farFromEnd() < 240; }, { passive: true });
-toEnd.addEventListener("click", () => endOfThread());
+const endOfThread = () => scroller.scrollTo({ top: scroller.scrollHeight, behavior: "instant" });
+// Whoever scrolls up, however little, is let go at once; whoever comes back to the end is taken along again. What the
+// browser moves by itself because the page became shorter is no scrolling up.
+addEventListener("scroll", () => {
+  const far = farFromEnd(), up = scroller.scrollTop < top - 0.5 && scroller.scrollHeight >= height;
+  atEnd = up ? far < 2 : atEnd || far < 60;
+  top = scroller.scrollTop; height = scroller.scrollHeight;
+  toEnd.hidden = atEnd || far < 240;
+}, { passive: true });
+toEnd.addEventListener("click", () => { atEnd = true; endOfThread(); });
 const settle = () => { if (atEnd) endOfThread(); else toEnd.hidden = farFromEnd() < 240; };
 
 // --- one run ----------------------------------------------------------------------------------------------------------------
@@ -51,7 +58,6 @@ class Follower {
     fresh.id = change.put;
     if (old && this.body.contains(old)) {
       if (old.querySelector("form") && old.contains(document.activeElement) && fresh.querySelector("form")) return;
-      if (old.matches("details") && old.open) fresh.open = true;
       for (const open of $$("details[open][id]", old)) { const same = $(`#${CSS.escape(open.id)}`, fresh); if (same) same.open = true; }
       const focused = old.contains(document.activeElement) && document.activeElement.matches("summary");
       old.replaceWith(fresh);
@@ -60,9 +66,12 @@ class Follower {
     if (fresh.matches(".card.waiting")) { announce(_("A person is asked: {text}", { text: $(".prompt", fresh).textContent })); }
   }
   announce(all = false) {
+    if (!all && remembered("stoa-reading") === "done") return;
     const text = $$(":scope > .block", this.body).map(block => block.textContent).join(" ");
     const fresh = text.slice(this.spoken), end = all ? fresh.length : Math.max(...[". ", "! ", "? ", ".\n", ":\n"].map(mark => fresh.lastIndexOf(mark))) + 1;
-    if (end > 0) { announce(fresh.slice(0, end)); this.spoken += end; }
+    if (end <= 0) return;
+    if (fresh.slice(0, end).trim()) announce(fresh.slice(0, end));
+    this.spoken += end;
   }
   end(end) {
     this.ended = true; this.close();
@@ -92,9 +101,9 @@ function announce(text) {
   clearTimeout(quiet);
   quiet = setTimeout(() => announcer.replaceChildren(), 8000);
 }
-function online(good) {
+function online(good, why) {
   connection.hidden = good;
-  if (!good) $("span", connection).textContent = navigator.onLine ? _("The connection to the server is lost. The answer goes on there; this page catches up by itself.") : _("You are offline. The answer goes on at the server; this page catches up by itself.");
+  if (!good) $("span", connection).textContent = why ? _("The server cannot take it right now, and it is sent again by itself: {why}", { why }) : navigator.onLine ? _("The connection to the server is lost. The answer goes on there; this page catches up by itself.") : _("You are offline. The answer goes on at the server; this page catches up by itself.");
 }
 function busy() {
   const running = [...followers.values()].some(one => !one.ended) || active;
@@ -135,8 +144,10 @@ function ensure(title) {
   making ??= (async () => {
     const what = chat.dataset.app ? { app_id: chat.dataset.app } : { model_id: $("#model").value, agent: agent() ?? undefined };
     const body = { ...what, title: title.slice(0, 80) || undefined };
-    const made = (await call("POST", "/v1/conversations", body, { "Idempotency-Key": uuid() })).data;
+    const made = await deliver({ path: "/v1/conversations", body, key: uuid() });
+    store.set("draft:", null);
     conversation = chat.dataset.conversation = made.id;
+    store.set(draftKey(), field.value || null);
     history.replaceState(null, "", `/console/chat/${made.id}`);
     name(made.title);
     $(".act-delete").hidden = false;
@@ -151,9 +162,12 @@ function name(title) {
 }
 const draftKey = () => `draft:${conversation ?? ""}`;
 function grow() { field.style.height = "auto"; field.style.height = `${Math.min(field.scrollHeight, 260)}px`; }
+// An Enter that ends the composition of Japanese, Chinese or Korean text sends nothing. Safari reports it after the
+// composition, with the key code 229.
+const composes = event => event.isComposing || event.keyCode === 229;
 field.addEventListener("input", () => { grow(); store.set(draftKey(), field.value || null); problem.textContent = ""; });
 field.addEventListener("keydown", event => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); composer.requestSubmit(); }
+  if (event.key === "Enter" && !event.shiftKey && !composes(event)) { event.preventDefault(); composer.requestSubmit(); }
   else if (event.key === "ArrowUp" && !field.value) { const last = $$(".message.user[data-message] .act-edit").pop(); if (last) { event.preventDefault(); last.click(); } }
   else if (event.key === "Escape" && !stopButton.hidden) stopButton.click();
 });
@@ -162,6 +176,7 @@ composer.addEventListener("submit", async event => {
   const text = field.value.trim(), files = attached.filter(one => one.id);
   if (!text && !files.length) { field.focus(); return; }
   if (attached.some(one => one.uploading)) { problem.textContent = _("A file is still being sent; wait a moment, or remove it."); return; }
+  if (attached.some(one => one.error)) { problem.textContent = _("A file was not sent: try it again, or remove it."); return; }
   const content = [...(text ? [{ type: "text", text }] : []), ...files.map(one => ({ type: "file", file: { id: one.id, name: one.name } }))];
   problem.textContent = "";
   field.value = ""; grow();
@@ -176,19 +191,20 @@ async function post(message, text, files = []) {
     make("div", { class: "bubble", dir: "auto" }, make("div", { class: "said" }, text), ...files.map(one => make("span", { class: "file" }, one.name))));
   thread.append(bubble);
   atEnd = true; endOfThread();
+  store.set("sending", { ...message, text });
   try {
     const where = await ensure(message.title);
     message.path ??= `/v3/conversations/${where}/messages`;
     if (message.path.startsWith("/v3") && $("#model").value) message.body.model_id ??= $("#model").value;
-    store.set("sending", message);
+    store.set("sending", { ...message, text });
     const run = await deliver(message);
     store.set("sending", null);
     began(run, bubble, message);
   } catch (error) {
-    if (!(error instanceof Refusal)) { waitToSend(bubble); return; }
     store.set("sending", null);
     bubble.remove();
-    if (!field.value) { field.value = text; grow(); store.set(draftKey(), text); }
+    restore(text);
+    attached.push(...files); drawAttached();
     problem.textContent = error.message;
   }
 }
@@ -202,17 +218,24 @@ async function deliver(message) {
     } catch (error) {
       const temporary = !(error instanceof Refusal) || error.status === 503 || error.status === 429;
       if (!temporary || attempt > 400) throw error;
-      online(false);
+      online(false, error instanceof Refusal ? error.message : "");
       await new Promise(resolve => { setTimeout(resolve, Math.min(3000, 300 * 1.5 ** attempt)); addEventListener("online", resolve, { once: true }); });
     }
   }
 }
-function waitToSend(bubble) { bubble.classList.add("stuck"); online(false); }
+// What was not taken stands in the field again, before what was typed meanwhile.
+function restore(text) {
+  if (!text) return;
+  field.value = field.value && field.value !== text ? `${text}\n${field.value}` : text;
+  grow(); store.set(draftKey(), field.value);
+}
 async function retry() {
   const message = store.get("sending");
-  if (!message?.path || $(`#sending-${CSS.escape(message.key)}`)) return;
-  if (!message.path.includes(conversation ?? "none")) return;
-  try { await deliver(message); store.set("sending", null); refresh(); } catch (error) { store.set("sending", null); problem.textContent = error.message; }
+  if (!message || $(`#sending-${CSS.escape(message.key)}`)) return;
+  if (!message.path && !conversation) { store.set("sending", null); restore(message.text); return; }
+  if (!message.path?.includes(conversation ?? "none")) return;
+  try { await deliver(message); store.set("sending", null); refresh(); }
+  catch (error) { store.set("sending", null); restore(message.text); problem.textContent = error.message; }
 }
 function began(run, bubble, message) {
   if (run.message_id && !$(`#message-${run.message_id}`)) {
@@ -258,14 +281,14 @@ async function refresh() {
   finally { refreshing = false; }
 }
 function merge(content) {
-  $$(".queued, .message.user.stuck", thread).forEach(one => one.remove());
+  $$(".queued", thread).forEach(one => one.remove());
   for (const piece of [...content.children]) {
     if (!piece.id) continue;
     const run = piece.matches(".answer") ? piece : $(".answer", piece);
     const here = document.getElementById(piece.id), same = run && document.getElementById(run.id);
     if (piece.matches("details.earlier")) {
       if (!here && same && same.closest("details.earlier") === null) { same.replaceWith(piece); if (same.matches(".answer")) $(".answer-body", piece)?.replaceWith($(".answer-body", same)); }
-    } else if (same) { if (run.dataset.message) same.dataset.message = run.dataset.message; if (run.matches(".live") && !same.dataset.ended) follow(same); }
+    } else if (same) { if (run.dataset.message) same.dataset.message = run.dataset.message; if (run.matches(".live") && same.matches(".live")) follow(same); }
     else if (!here) { thread.append(piece); if (run?.matches(".live")) { active = run.dataset.run; follow(run); } }
   }
   times(thread); busy(); settle();
@@ -282,30 +305,34 @@ async function talks() {
 const attached = [];
 function drawAttached() {
   $(".attachments").replaceChildren(...attached.map(one => {
-    const bar = make("progress", { max: 100, value: one.percent, "aria-label": one.name });
+    const bar = one.bar = make("progress", { max: 100, value: one.percent, "aria-label": one.name });
     const gone = make("button", { type: "button", class: "icon", "aria-label": _("Remove {name}", { name: one.name }) }, "×");
     gone.addEventListener("click", () => { one.request?.abort(); attached.splice(attached.indexOf(one), 1); drawAttached(); });
-    return make("li", { class: one.error ? "bad" : "" }, make("span", { dir: "auto" }, one.name), ...(one.uploading ? [bar] : []), ...(one.error ? [make("span", { class: "why" }, one.error)] : []), gone);
+    const again = make("button", { type: "button", class: "link" }, _("Try again"));
+    again.addEventListener("click", () => transfer(one));
+    return make("li", { class: one.error ? "bad" : "" }, make("span", { class: "name", dir: "auto", title: one.name }, one.name), ...(one.uploading ? [bar] : []), ...(one.error ? [make("span", { class: "why" }, one.error), again] : []), gone);
   }));
 }
 async function attach(files) {
-  for (const file of files) {
-    const one = { name: file.name || _("pasted file"), percent: 0, uploading: true };
-    attached.push(one); drawAttached();
-    try {
-      const where = await ensure(field.value.trim() || one.name);
-      one.id = (await upload(`/v1/conversations/${where}/files`, file, one)).id;
-    } catch (error) { one.error = error.message; }
-    one.uploading = false;
-    drawAttached();
-  }
+  const fresh = files.map(file => ({ file, name: file.name || _("pasted file"), percent: 0, uploading: true }));
+  attached.push(...fresh); drawAttached();
+  for (const one of fresh) if (attached.includes(one)) await transfer(one);
+}
+async function transfer(one) {
+  Object.assign(one, { uploading: true, error: null, percent: 0 }); drawAttached();
+  try {
+    const where = await ensure(field.value.trim() || one.name);
+    one.id = (await upload(`/v1/conversations/${where}/files`, one.file, one)).id;
+  } catch (error) { one.error = error.message; }
+  one.uploading = false;
+  drawAttached();
 }
 function upload(path, file, one) {
   return new Promise((resolve, reject) => {
     const request = one.request = new XMLHttpRequest(), form = new FormData();
     form.append("file", file, one.name);
     request.open("POST", path);
-    request.upload.onprogress = event => { one.percent = event.lengthComputable ? 100 * event.loaded / event.total : 0; const bar = $$(".attachments progress")[attached.filter(other => other.uploading).indexOf(one)]; if (bar) bar.value = one.percent; };
+    request.upload.onprogress = event => { one.percent = event.lengthComputable ? 100 * event.loaded / event.total : 0; if (one.bar) one.bar.value = one.percent; };
     request.onload = () => { let answer = {}; try { answer = JSON.parse(request.responseText); } catch { /* no JSON */ } request.status < 300 ? resolve(answer.data) : reject(new Refusal(request.status, answer.error)); };
     request.onerror = () => reject(new Error(_("The file could not be sent: the connection was lost.")));
     request.onabort = () => reject(new Error(_("Removed.")));
@@ -313,7 +340,10 @@ function upload(path, file, one) {
   });
 }
 $(".attach input").addEventListener("change", event => { attach([...event.target.files]); event.target.value = ""; });
-field.addEventListener("paste", event => { const files = [...event.clipboardData.files]; if (files.length) { event.preventDefault(); attach(files); } });
+// Cells of a spreadsheet and text of a word processor come with a picture of themselves: they are text.
+const isText = data => data.types.includes("text/html") && data.types.includes("text/plain");
+field.addEventListener("paste", event => { const files = [...event.clipboardData.files]; if (files.length && !isText(event.clipboardData)) { event.preventDefault(); attach(files); } });
+addEventListener("beforeunload", event => { if (attached.some(one => one.uploading)) event.preventDefault(); });
 let over = 0;
 addEventListener("dragenter", event => { if (event.dataTransfer?.types.includes("Files")) { over += 1; chat.classList.add("dropping"); } });
 addEventListener("dragleave", () => { over = Math.max(0, over - 1); if (!over) chat.classList.remove("dropping"); });
@@ -336,8 +366,19 @@ async function fork(from, draft) {
   if (draft) store.set(`draft:${made.id}`, draft);
   location.href = `/console/chat/${made.id}`;
 }
+// An answer's text as the model wrote it, Markdown and all: what the page shows has buttons and names of languages in it.
+async function source(article) {
+  if (article.matches(".live")) return shown(article);
+  const run = (await call("GET", `/v1/runs/${article.dataset.run}`)).data;
+  return typeof run.output === "string" && run.output ? run.output : shown(article);
+}
+function shown(article) {
+  const copy = $(".answer-body", article).cloneNode(true);
+  $$(".code-head, .steps, .card", copy).forEach(one => one.remove());
+  return $$(".block", copy).map(one => one.textContent.trim()).join("\n\n");
+}
 const actions = {
-  "act-copy": (article, button) => copied(button, $$(":scope .block", $(".answer-body", article)).map(one => one.innerText).join("\n\n")),
+  "act-copy": (article, button) => copied(button, source(article)),
   "act-fork": async article => fork(await idOf(article)),
   "act-edit": async article => {
     const text = $(".said", article)?.textContent ?? "", all = $$(".message[data-message]", thread), at = all.indexOf(article);
@@ -364,6 +405,13 @@ const actions = {
 thread.addEventListener("click", async event => {
   const cite = event.target.closest(".cite[data-cite]");
   if (cite) { openSource(cite); return; }
+  const worker = event.target.closest(".worker");
+  if (worker) {
+    const step = document.getElementById(worker.dataset.step);
+    step.closest(".steps").open = step.open = true;
+    $("summary", step).focus();
+    return;
+  }
   const earlier = event.target.closest(".load-earlier");
   if (earlier) { await loadEarlier(earlier); return; }
   const button = event.target.closest("button"), article = event.target.closest(".message");

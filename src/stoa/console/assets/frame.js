@@ -8,8 +8,12 @@ const policy = globalThis.trustedTypes?.createPolicy("stoa", { createHTML: html 
 export function fragment(html) {
   const template = document.createElement("template");
   template.innerHTML = policy.createHTML(html);
+  worded(template.content);
   return template.content;
 }
+// Blocks of code are rendered without knowing the page's language.
+function worded(root) { if (catalogue.Copy) for (const one of root.querySelectorAll(".code-head .copy")) one.textContent = catalogue.Copy; }
+worded(document);
 export const language = document.documentElement.lang;
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -20,7 +24,7 @@ export function make(name, attributes = {}, ...children) {
   return element;
 }
 const remember = (key, value) => { try { value ? localStorage.setItem(key, value) : localStorage.removeItem(key); } catch { /* a private window */ } };
-const remembered = key => { try { return localStorage.getItem(key) ?? ""; } catch { return ""; } };
+export const remembered = key => { try { return localStorage.getItem(key) ?? ""; } catch { return ""; } };
 
 // --- calls ------------------------------------------------------------------------------------------------------------
 export class Refusal extends Error {
@@ -55,7 +59,7 @@ export function say(text, bad = false) {
 
 // --- times ------------------------------------------------------------------------------------------------------------
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
-const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" });
+const exact = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 export function times(root = document) {
   for (const element of $$("time[datetime]", root)) {
     const date = new Date(element.dateTime), seconds = (date - Date.now()) / 1000;
@@ -74,6 +78,11 @@ paint(remembered("stoa-theme"));
 if (theme) {
   theme.value = remembered("stoa-theme");
   theme.addEventListener("change", () => { remember("stoa-theme", theme.value); paint(theme.value); });
+}
+const reading = $("#reading");
+if (reading) {
+  reading.value = remembered("stoa-reading");
+  reading.addEventListener("change", () => remember("stoa-reading", reading.value));
 }
 $("#language")?.addEventListener("change", event => {
   document.cookie = `stoa-language=${event.target.value};path=/;max-age=31536000;samesite=lax`;
@@ -98,8 +107,12 @@ document.addEventListener("click", event => {
   const tab = event.target.closest("[role=tab]");
   if (tab) select(tab);
 });
+// `text` may be a promise. Safari lets a page copy only in the click itself, so the promise is handed to the clipboard.
 export async function copied(button, text) {
-  try { await navigator.clipboard.writeText(text); } catch { say(_("The browser did not allow copying."), true); return; }
+  try {
+    if (typeof text === "string") await navigator.clipboard.writeText(text);
+    else await navigator.clipboard.write([new ClipboardItem({ "text/plain": text.then(found => new Blob([found], { type: "text/plain" })) })]);
+  } catch (error) { say(error instanceof Refusal ? error.message : _("The browser did not allow copying."), true); return; }
   const before = button.textContent;
   button.textContent = _("Copied");
   setTimeout(() => { button.textContent = before; }, 1500);

@@ -27,6 +27,11 @@ form("#create-connection", async data => {
   await call("POST", "/v1/connections", { name: data.get("name"), type: data.get("type"), config }, { "Idempotency-Key": uuid() });
   location.reload();
 });
+$("#connection-type")?.addEventListener("change", event => {
+  const chosen = event.target.selectedOptions[0], name = $("#connection-name");
+  $("#connection-url").placeholder = chosen.dataset.address;
+  if (!name.value || [...event.target.options].some(one => one.value === name.value)) name.value = chosen.value;
+});
 document.addEventListener("click", async event => {
   const revoke = event.target.closest(".revoke"), disconnect = event.target.closest(".disconnect");
   const rotate = event.target.closest(".rotate");

@@ -44,6 +44,20 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "usage:read": "see usage and cost",
 }
 """What each permission allows, in words."""
+PROVIDERS: Final[Mapping[str, tuple[str, str]]] = {
+    "openai": ("OpenAI", "https://api.openai.com/v1"),
+    "anthropic": ("Anthropic", "https://api.anthropic.com/v1"),
+    "azure": ("Azure OpenAI", "https://….openai.azure.com"),
+    "gemini": ("Google Gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    "mistral": ("Mistral", "https://api.mistral.ai/v1"),
+    "deepseek": ("DeepSeek", "https://api.deepseek.com"),
+    "groq": ("Groq", "https://api.groq.com/openai/v1"),
+    "openrouter": ("OpenRouter", "https://openrouter.ai/api/v1"),
+    "ollama": ("Ollama", "http://127.0.0.1:11434"),
+    "llamacpp": ("llama.cpp", "http://127.0.0.1:8080/v1"),
+    "vllm": ("vLLM", "http://127.0.0.1:8000/v1"),
+}
+"""Type of a connection → its name, and the address that is taken where none is given."""
 
 
 def routes() -> Sequence[Route]:
@@ -94,4 +108,5 @@ async def _models(view: View) -> Response:
         pagination=models["pagination"] if models else {"page_count": 0},
         connections=connections["data"] if connections else [],
         connections_problem=why,
+        providers=PROVIDERS,
     )

@@ -18,6 +18,7 @@ from stoa.console.view import View
 PAGE_SIZE: Final = 25
 DAYS: Final = 30
 APP: Final = "/console/apps/{id:uuid}"
+CALLBACK_STATES: Final = ("waiting", "pending", "running", "delivered", "failed")
 EMPTY: Final[Mapping[str, Any]] = {"data": [], "pagination": {"page_count": 0, "total_count": 0}}
 
 
@@ -27,6 +28,7 @@ def routes() -> Sequence[Route]:
         page(APP, _app),
         page(f"{APP}/deployments", _deployments),
         page(f"{APP}/rollback", _rollback),
+        page(f"{APP}/callbacks", _callbacks),
         page(f"{APP}/sessions", _sessions),
         page(f"{APP}/sessions/{{session:uuid}}", _session),
     ]
@@ -140,6 +142,21 @@ async def _rollback(view: View) -> Response:
         "rollback.html", "apps", app["name"],
         [Call("POST", path, body=body), Call("POST", path, body={**body, "dry_run": False})],
         app=app, tab="deployments", plan=plan, problem=problem,
+    )  # fmt: skip
+
+
+async def _callbacks(view: View) -> Response:
+    app = await app_of(view)
+    status = view.request.query_params.get("status")
+    status = status if status in CALLBACK_STATES else None
+    query = {"page": view.number("page"), "page_size": PAGE_SIZE, "status": status}
+    path = f"/v1/apps/{app['id']}/callbacks"
+    found, problem = await view.optional(path, query)
+    return view.page(
+        "callbacks.html", "apps", app["name"],
+        [Call("GET", path, query), Call("POST", "/v1/runs/…/callbacks/…/replay")],
+        view=view, app=app, tab="callbacks", status=status, statuses=CALLBACK_STATES, problem=problem,
+        found=(found or EMPTY)["data"], pagination=(found or EMPTY)["pagination"],
     )  # fmt: skip
 
 

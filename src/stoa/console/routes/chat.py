@@ -50,11 +50,12 @@ async def _chat(view: View) -> Response:
 
 async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
     wanted = (conversation or {}).get("app_id") or view.request.query_params.get("app", "")
-    (models, no_models), (bases, _), (app, _), talks = await asyncio.gather(
+    (models, no_models), (bases, _), (app, _), talks, (forks, _) = await asyncio.gather(
         view.optional("/v1/router/models", {"page_size": MODELS_MAX}),
         view.optional("/v1/knowledgebases", {"page_size": BASES_MAX}),
         _app(view, wanted),
         _talks(view, conversation["id"] if conversation else None),
+        _nothing() if conversation is None else view.optional(f"/v1/conversations/{conversation['id']}/forks"),
     )
     thread = await _thread(view, conversation) if conversation else _EMPTY
     offered = models["data"] if models else []
@@ -66,7 +67,8 @@ async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
         _calls(conversation, offered),
         conversation=conversation,
         app=app,
-        origin=(conversation.get("forked_from") or {}).get("conversation_id") if conversation else None,
+        forks=_tree(forks["data"]) if forks and len(forks["data"]) > 1 else [],
+        fork_count=len(forks["data"]) if forks else 0,
         models=offered,
         models_problem=no_models,
         builtin_only=len(offered) == 1 and offered[0]["slug"] == "stoa-extractive",
@@ -75,6 +77,20 @@ async def _show(view: View, conversation: Mapping[str, Any] | None) -> Response:
         **talks,
         **thread,
     )
+
+
+async def _nothing() -> tuple[Any, str | None]:
+    return None, None
+
+
+def _tree(forks: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Conversations below what they were forked from; those whose origin is not among them stand at the top."""
+    nodes: dict[str, dict[str, Any]] = {one["id"]: {**one, "below": []} for one in forks}
+    top: list[Mapping[str, Any]] = []
+    for one in nodes.values():
+        above = nodes.get((one.get("forked_from") or {}).get("conversation_id", ""))
+        (above["below"] if above else top).append(one)
+    return top
 
 
 async def _app(view: View, wanted: str) -> tuple[Any, str | None]:

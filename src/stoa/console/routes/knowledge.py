@@ -18,6 +18,13 @@ PAGE_SIZE: Final = 25
 ITEMS: Final = 50
 HITS: Final = 8
 MODES: Final = ("hybrid", "keyword", "semantic")
+SETTINGS: Final[Mapping[str, Sequence[str]]] = {
+    "mode": MODES,
+    "alpha": ("0", "0.25", "0.5", "0.75", "1"),
+    "rerank": ("yes", "no"),
+    "group": ("document",),
+}
+"""What a search can be tried with, and the values that the form offers; nothing chosen is what the base says."""
 STATUSES: Final = ("processed", "processing", "pending", "failed")
 
 
@@ -52,7 +59,7 @@ async def _base(view: View) -> Response:
     calls = [Call("GET", f"{where}/items", {"page_size": ITEMS}), *(one["call"] for one in searches)]
     return view.page(
         "base.kb.html", "knowledge", base["name"], calls,
-        base=base, tab="items", words=words, searches=searches, modes=MODES, **items,
+        base=base, tab="items", words=words, searches=searches, settings=SETTINGS, sides=chosen(view), **items,
     )  # fmt: skip
 
 
@@ -87,19 +94,37 @@ async def _searches(view: View, where: str, words: str) -> Sequence[Mapping[str,
     """What each of the chosen settings finds: one, or two side by side."""
     if not words:
         return []
-    chosen = [one for one in view.request.query_params.getlist("mode") if one in MODES][:2] or [MODES[0]]
-    return await asyncio.gather(*(_search(view, where, words, mode) for mode in dict.fromkeys(chosen)))
+    return await asyncio.gather(*(_search(view, where, words, one) for one in chosen(view)))
 
 
-async def _search(view: View, where: str, words: str, mode: str) -> Mapping[str, Any]:
-    body = {"query": words, "mode": mode, "limit": HITS, "explain": True}
+def chosen(view: View) -> Sequence[Mapping[str, str]]:
+    """One setting or two, as the form sends them: each select once for each side. The second counts where it has a mode
+    and is another than the first."""
+    given = {name: view.request.query_params.getlist(name) for name in SETTINGS}
+    sides: list[Mapping[str, str]] = []
+    for side in range(2):
+        said = {name: values[side] for name, values in given.items() if len(values) > side}
+        setting = {name: value for name, value in said.items() if value in SETTINGS[name]}
+        if (side == 0 or "mode" in setting) and setting not in sides:
+            sides.append({"mode": MODES[0]} | setting)
+    return sides
+
+
+async def _search(view: View, where: str, words: str, setting: Mapping[str, str]) -> Mapping[str, Any]:
+    body: dict[str, Any] = {"query": words, "mode": setting["mode"], "limit": HITS, "explain": True}
+    if "alpha" in setting:
+        body["alpha"] = float(setting["alpha"])
+    if "rerank" in setting:
+        body["rerank"] = setting["rerank"] == "yes"
+    if "group" in setting:
+        body["group_by"] = setting["group"]
     path, begun = f"{where}/vector-search", perf_counter()
     try:
         answer, problem = await view.api.post(path, body), None
     except Refused as refusal:
         answer, problem = {"data": [], "explain": None}, refusal.message
     return {
-        "mode": mode,
+        "setting": setting,
         "hits": answer["data"],
         "explain": answer.get("explain"),
         "problem": problem,

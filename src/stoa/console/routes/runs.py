@@ -1,5 +1,6 @@
 """Runs: the list, and one run drawn from its journal."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -7,13 +8,16 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
-from stoa.console import charts
+from stoa.console import charts, graphs
 from stoa.console.api import page
 from stoa.console.examples import Call
 from stoa.console.view import View
 
 PAGE_SIZE: Final = 25
 EVENTS: Final = 100
+DEPLOYMENTS_MAX: Final = 50
+NODE_EVENTS: Final = 500
+NODE_PAGES_MAX: Final = 6
 STATUSES: Final = ("created", "started", "awaiting_input", "completed", "failed", "canceled")
 
 
@@ -52,6 +56,7 @@ async def _run(view: View) -> Response:
         ("/v1/router/models", {"page_size": 500}),
         (f"{where}/callbacks", None),
     )
+    graph, states = await _graph(view, run, events)
     shown = events["data"] if events else []
     spans = trace["data"]["runs"] if trace else []
     names = {model["id"]: model["name"] for model in models["data"]} if models else {}
@@ -68,15 +73,53 @@ async def _run(view: View) -> Response:
         run=run,
         said=said(run),
         seconds=lasted(run),
-        model=names.get(run["model_id"], run["model_id"]),
+        model=names.get(run.get("model_id"), run.get("model_id")),
         timeline=charts.timeline(spans, _waits(shown), datetime.now(UTC)),
         events=shown,
         problem=problem,
         pagination=events["pagination"] if events else {"page_count": 0},
         tool_calls=calls["data"] if calls else [],
         callbacks=callbacks["data"] if callbacks else [],
+        graph=graph,
+        states=states,
         recoveries=[event for event in shown if event["type"] == "run.recovered"],
     )
+
+
+async def _graph(
+    view: View, run: Mapping[str, Any], events: Mapping[str, Any] | None
+) -> tuple[graphs.Graph | None, Mapping[str, str]]:
+    """The graph that a run of an app ran, with the state of each node: of the deployment that was in force when it was
+    asked for. None where it ran no graph, or its events name nodes that this one has not."""
+    if not run.get("app_id") or not events:
+        return None, {}
+    states = await _node_states(view, run["id"], events)
+    deployments, _ = await view.optional(f"/v1/apps/{run['app_id']}/deployments", {"page_size": DEPLOYMENTS_MAX})
+    asked = charts.moment(run["created_at"])
+    newest = next(
+        (one for one in (deployments or {"data": ()})["data"] if charts.moment(one["created_at"]) <= asked), None
+    )
+    if not states or newest is None:
+        return None, {}
+    version, _ = await view.optional(f"/v1/workflows/{newest['workflow_id']}/versions/{newest['workflow_version_id']}")
+    drawing = version["data"] if version else {}
+    graph = await asyncio.to_thread(graphs.drawn, drawing.get("flow"), drawing.get("flow_ui"))
+    known = {box.id for box in graph.boxes}
+    return (graph, states) if known & set(states) else (None, {})
+
+
+async def _node_states(view: View, run_id: str, first: Mapping[str, Any]) -> Mapping[str, str]:
+    """Node → what its last event said of it, over at most `NODE_PAGES_MAX` pages of the journal."""
+    found: dict[str, str] = {}
+    answers = [first]
+    if first["pagination"]["page_count"] > 1:
+        pages = min(NODE_PAGES_MAX, -(-first["pagination"]["total_count"] // NODE_EVENTS))
+        asked = [(f"/v1/runs/{run_id}/events", {"page": one + 1, "page_size": NODE_EVENTS}) for one in range(pages)]
+        answers = [answer for answer, _ in await view.several(*asked) if answer]
+    for event in (event for answer in answers for event in answer["data"]):
+        if event["type"].startswith("workflow.node.") and not event["data"].get("parent_id"):
+            found[str(event["data"]["id"])] = event["type"].removeprefix("workflow.node.")
+    return found
 
 
 def _waits(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, str | None]]:

@@ -9,23 +9,33 @@ The tables are read under the snapshot whose pass found everything. Nobody has t
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final, cast
 
 from stoa.db.backup.reading import CONTENTS, Snapshot, names_content
 from stoa.db.backup.repository import Repository
 from stoa.db.backup.splitting import BYTES_MAX, Splitter
 from stoa.db.backup.storing import Storing
 from stoa.db.backup.types import BackupError, Content, Contents, Piece
-from stoa.db.blobs import DirectoryBlobs, lock_blob
+from stoa.db.blobs import BlobDamaged, BlobMissing, Blobs, DirectoryBlobs, lock_blob
 from stoa.db.engine import Tx
 from stoa.db.reaching import connect
 
 DIRECTORIES: Final = tuple({directory for directory, _, _ in CONTENTS})
 MISSING_NAMED_MAX: Final = 1_000
 """In the manifest; the doctor counts all of them."""
+READ_AT_ONCE: Final = 8
+"""Files that are read at a time: a bucket takes some hundredths of a second to answer."""
+
+Files = Mapping[str, Blobs]
+"""Where files lie, by the first part of their names."""
+
+
+def directories(data_dir: Path) -> Files:
+    return {name: DirectoryBlobs(data_dir / name) for name in DIRECTORIES}
 
 
 def path_of(data_dir: Path, name: str) -> Path:
@@ -58,25 +68,43 @@ class Pass:
 
 class Copying:
     """Copies files into a repository. `known` is the list of an earlier pass or backup: files do not change, so what is
-    in it is not read again."""
+    in it is not read again. With `files` None their contents are kept elsewhere, and all count as missing."""
 
-    def __init__(self, dsn: str, data_dir: Path, store: Storing) -> None:
+    def __init__(self, dsn: str, files: Files | None, store: Storing) -> None:
         self._dsn = dsn
-        self._data_dir = data_dir
+        self._files = files
         self._store = store
 
     async def copy(self, snapshot: Snapshot, known: Sequence[Piece], tell: Callable[[Pass], None]) -> Pass:
         done, splitter, pieces = Pass(), Splitter(), list[asyncio.Task[Piece]]()
         earlier = _Earlier(self._store.repository, known)
-        async for name in snapshot.content_names():
-            content = await asyncio.to_thread(earlier.find, name) or await self._content(name, done)
+        reading = deque[Content | asyncio.Task[Content | None]]()
+
+        async def take() -> None:
+            """The oldest of those that are being read: the list has the order of the names."""
+            first = reading.popleft()
+            content = first if isinstance(first, Content) else await first
             if content is None:
-                continue
+                return
             done.count += 1
             done.bytes += content.size or 0
             for piece in splitter.feed(content.line()):
                 pieces.append(await self._store.put(piece))
             tell(done)
+
+        try:
+            async for name in snapshot.content_names():
+                if len(reading) == READ_AT_ONCE:
+                    await take()
+                found = await asyncio.to_thread(earlier.find, name)
+                reading.append(found or asyncio.create_task(self._content(name, done), name=f"read {name}"))
+            while reading:
+                await take()
+        finally:  # Not a TaskGroup, which would wrap what one of them raises.
+            left = [one for one in reading if isinstance(one, asyncio.Task)]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
         for piece in splitter.end():
             pieces.append(await self._store.put(piece))
         done.pieces = [await piece for piece in pieces]
@@ -84,38 +112,44 @@ class Copying:
 
     async def _content(self, name: str, done: Pass) -> Content | None:
         """None where its row is gone by now."""
-        path = path_of(self._data_dir, name)
-        try:
-            file = await asyncio.to_thread(path.open, "rb")
-        except FileNotFoundError:
-            if not await self._is_missing(name, path):
-                done.gone += 1
-                return None
-            done.missing.append(name)
-            return Content(name, None, ())
-        with file:
-            content, digest = await self._stored(name, file)
-        if digest != path.name:
-            done.missing.append(name)
-            return Content(name, None, ())
-        return content
+        directory, _, below = name.partition("/")
+        if self._files is not None:
+            try:
+                content, digest = await self._stored(name, self._files[directory].read(below))
+            except BlobMissing:
+                if not await self._is_missing(name, self._files[directory]):
+                    done.gone += 1
+                    return None
+            except BlobDamaged:
+                pass
+            else:
+                if digest == name.rpartition("/")[2]:
+                    return content
+        done.missing.append(name)
+        return Content(name, None, ())
 
-    async def _stored(self, name: str, file: BinaryIO) -> tuple[Content, str]:
-        digest, size, pieces = hashlib.sha256(), 0, list[asyncio.Task[Piece]]()
-        while chunk := await asyncio.to_thread(file.read, BYTES_MAX):
+    async def _stored(self, name: str, chunks: AsyncIterator[bytes]) -> tuple[Content, str]:
+        digest, size, pieces, waiting = hashlib.sha256(), 0, list[asyncio.Task[Piece]](), bytearray()
+        async for chunk in chunks:
             await asyncio.to_thread(digest.update, chunk)
             size += len(chunk)
-            pieces.append(await self._store.put(chunk))
+            waiting += chunk
+            while len(waiting) >= BYTES_MAX:
+                pieces.append(await self._store.put(bytes(waiting[:BYTES_MAX])))
+                del waiting[:BYTES_MAX]
+        if waiting:
+            pieces.append(await self._store.put(bytes(waiting)))
         return Content(name, size, [(await piece).id for piece in pieces]), digest.hexdigest()
 
-    async def _is_missing(self, name: str, path: Path) -> bool:
+    async def _is_missing(self, name: str, blobs: Blobs) -> bool:
         """Whether a row names a file that is not there. Under the lock of its name, which every upload and removal of
         it holds too, so that it is not one that was just deleted."""
         connection = await connect(self._dsn, command_seconds_max=60)
         try:
             async with connection.transaction():
-                await lock_blob(cast("Tx", connection), name.partition("/")[2])
-                return await names_content(connection, name) and not await asyncio.to_thread(path.exists)
+                below = name.partition("/")[2]
+                await lock_blob(cast("Tx", connection), below)
+                return await names_content(connection, name) and not await blobs.exists(below)
         finally:
             await connection.close()
 

@@ -1,7 +1,7 @@
 """Restores a backup into an empty database and an empty data directory.
 
     1. a note in the data directory says which backup is being restored
-    2. the files are written; they do no harm without rows
+    2. the files are written, or uploaded into the bucket; they do no harm without rows
     3. all rows are loaded in one transaction
     4. the schema is brought to this release's, as a start would
     5. the note is removed
@@ -15,22 +15,27 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, BinaryIO, Final, cast
+from uuid import UUID
 
-from stoa.db.backup.contents import DIRECTORIES, path_of
+from stoa.db.backup.contents import DIRECTORIES, Files, path_of
 from stoa.db.backup.loading import is_empty, load, migrations_of
 from stoa.db.backup.notes import NOTE, noted
 from stoa.db.backup.repository import UNFINISHED, Repository, write_whole
 from stoa.db.backup.taking import SECRET_KEY
 from stoa.db.backup.types import BackupError, Content, Manifest
+from stoa.db.blobs import BlobsUnavailable
 from stoa.db.durable import sync_directory
 from stoa.db.migrate import SchemaError, migrate
 
 AT_ONCE: Final = 8
 """Files that are written at a time."""
+IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
+"""A larger one goes into the bucket through a temporary file."""
 
 Tell = Callable[[str], None]
 
@@ -59,15 +64,22 @@ def begin(data_dir: Path, manifest: Manifest) -> bool:
 
 
 async def restore(
-    repository: Repository, manifest: Manifest, dsn: str, data_dir: Path, *, begun: bool, tell: Tell = lambda _: None
+    repository: Repository,
+    manifest: Manifest,
+    dsn: str,
+    data_dir: Path,
+    *,
+    begun: bool,
+    bucket: Files | None = None,
+    tell: Tell = lambda _: None,
 ) -> Restored:
-    """`begun` is what `begin` said. Raises BackupError."""
+    """`begun` is what `begin` said. Files go into the `bucket`, where there is one. Raises BackupError."""
     loaded = not await is_empty(dsn)
     if loaded and not begun:
         await asyncio.to_thread(_end, data_dir)
         raise BackupError("The database holds a Stoa already. Nothing was changed; restore into an empty one.")
     try:
-        files, missing = await _files(repository, manifest, data_dir, tell)
+        files, missing = await _files(repository, manifest, data_dir, bucket, tell)
         if not loaded:
             await load(dsn, repository, manifest, tell)
         tell("schema")
@@ -76,6 +88,8 @@ async def restore(
         await asyncio.to_thread(_end, data_dir)
     except SchemaError as error:
         raise BackupError(str(error)) from error
+    except BlobsUnavailable as error:
+        raise BackupError(f"{error.message} Run the same command again to go on.") from error
     except OSError as error:
         raise BackupError(
             f"{error.filename or data_dir}: {error.strerror or error}. Run the same command again to go on."
@@ -112,13 +126,18 @@ def _secret_key(repository: Repository, manifest: Manifest, data_dir: Path) -> b
     return path.exists()
 
 
-async def _files(repository: Repository, manifest: Manifest, data_dir: Path, tell: Tell) -> tuple[int, int]:
+async def _files(
+    repository: Repository, manifest: Manifest, data_dir: Path, bucket: Files | None, tell: Tell
+) -> tuple[int, int]:
     """(how many, how many of them were missing at their origin)"""
     written = missing = 0
     directories = set[Path]()
     async for batch in _batches(repository, manifest):
-        await asyncio.gather(*(asyncio.to_thread(_write, repository, one, data_dir) for one in batch))
-        directories.update(path_of(data_dir, one.name).parent for one in batch if one.size is not None)
+        if bucket is not None:
+            await asyncio.gather(*(_upload(repository, one, bucket) for one in batch))
+        else:
+            await asyncio.gather(*(asyncio.to_thread(_write, repository, one, data_dir) for one in batch))
+            directories.update(path_of(data_dir, one.name).parent for one in batch if one.size is not None)
         written += sum(one.size is not None for one in batch)
         missing += sum(one.size is None for one in batch)
         tell(f"{written:,} of {manifest.contents.count:,} files")
@@ -145,18 +164,36 @@ def _write(repository: Repository, content: Content, data_dir: Path) -> None:
         return
     for parent in (data_dir / content.name.partition("/")[0], path.parent):
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh, digest = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}"), hashlib.sha256()
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with fresh.open("wb") as file:
-            for piece in content.pieces:
-                part = repository.get(piece, f"the file {content.name}")
-                digest.update(part)
-                file.write(part)
+            _join(repository, content, file)
             file.flush()
             os.fsync(file.fileno())
-        if digest.hexdigest() != path.name:
-            raise BackupError(f"The file {content.name} is not what its name says: the backup was changed.")
         fresh.rename(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def _join(repository: Repository, content: Content, file: IO[bytes]) -> None:
+    digest = hashlib.sha256()
+    for piece in content.pieces:
+        part = repository.get(piece, f"the file {content.name}")
+        digest.update(part)
+        file.write(part)
+    if digest.hexdigest() != content.name.rpartition("/")[2]:
+        raise BackupError(f"The file {content.name} is not what its name says: the backup was changed.")
+
+
+async def _upload(repository: Repository, content: Content, bucket: Files) -> None:
+    """What an earlier attempt has stored whole stays."""
+    path_of(Path(), content.name)
+    directory, _, below = content.name.partition("/")
+    if content.size is None or await bucket[directory].exists(below):
+        return
+    org_id, project_id, _ = below.split("/")
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+        await asyncio.to_thread(_join, repository, content, file)
+        file.seek(0)
+        await bucket[directory].put(UUID(org_id), UUID(project_id), cast("BinaryIO", file))

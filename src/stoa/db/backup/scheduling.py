@@ -88,7 +88,7 @@ class Backups:
         now = self._clock.now()
         if self._clock.monotonic() < self._not_before or now < rules.due_at(schedule.cron, self._newest, now):
             return
-        status, said, problem = await self._take(schedule)
+        status, output, problem = await self._take(schedule)
         if status == BUSY:
             return
         if status != 0:
@@ -98,17 +98,17 @@ class Backups:
             return
         self._taken.add("taken")
         self._newest = await asyncio.to_thread(newest, schedule.directory)
-        _log.info("backup taken", directory=str(schedule.directory), **_told(said))
+        _log.info("backup taken", directory=str(schedule.directory), **_summary(output))
 
     async def _take(self, schedule: Schedule) -> tuple[int, str, str]:
         process = await asyncio.create_subprocess_exec(
             *schedule.command, env=dict(schedule.environment), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
         )
         try:
-            said, problem = await process.communicate()
+            output, problem = await process.communicate()
         finally:
             await _end(process)
-        return process.returncode or 0, said.decode(errors="replace"), problem.decode(errors="replace").strip()
+        return process.returncode or 0, output.decode(errors="replace"), problem.decode(errors="replace").strip()
 
     def _age(self) -> float | Mapping[Labels, float]:
         return {} if self._newest is None else (self._clock.now() - self._newest).total_seconds()
@@ -142,7 +142,7 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-def _told(line: str) -> Mapping[str, object]:
+def _summary(line: str) -> Mapping[str, object]:
     try:
         found = json.loads(line)
     except ValueError:

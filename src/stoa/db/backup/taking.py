@@ -13,11 +13,12 @@ import asyncpg
 
 from stoa import __version__
 from stoa.db.backup import rules
-from stoa.db.backup.contents import Copying, Pass
+from stoa.db.backup.contents import Copying, Files, Pass
 from stoa.db.backup.reading import Snapshot, snapshot
 from stoa.db.backup.repository import Damaged, Repository
 from stoa.db.backup.storing import Storing, storing
 from stoa.db.backup.types import BackupError, Manifest, Piece, Table, Taken
+from stoa.db.blobs import BlobsUnavailable
 
 PASSES_MAX: Final = 20
 """Each is as long as what was uploaded since the one before takes: the second lasts moments, a third is rare."""
@@ -32,6 +33,8 @@ class Origin:
 
     dsn: str
     data_dir: Path
+    files: Files | None
+    """None: they lie in a bucket, and are not copied."""
     with_secret_key: bool = False
 
 
@@ -48,13 +51,15 @@ async def take(origin: Origin, repository: Repository, tell: Tell = lambda _: No
             await asyncio.to_thread(repository.add, manifest)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise BackupError(f"The database went away, or refused: {error}.") from error
+    except BlobsUnavailable as error:
+        raise BackupError(f"{error.message} Try again: what was stored until now is used.") from error
     except OSError as error:
         raise BackupError(f"{error.filename or 'The disk'}: {error.strerror or error}.") from error
     return Taken(manifest, store.bytes_stored, time.monotonic() - begun)
 
 
 async def _take(origin: Origin, store: Storing, tell: Tell) -> Manifest:
-    copying = Copying(origin.dsn, origin.data_dir, store)
+    copying = Copying(origin.dsn, origin.files, store)
     known = await asyncio.to_thread(_last_list, store.repository)
     for number in range(PASSES_MAX):
         async with snapshot(origin.dsn) as seen:
@@ -62,10 +67,10 @@ async def _take(origin: Origin, store: Storing, tell: Tell) -> Manifest:
             tell(f"files, pass {number + 1}")
             done = await copying.copy(seen, known, lambda found: _tell_files(found, tell))
             known = done.pieces
-            if 0 < done.count == len(done.missing):
+            if origin.files is not None and 0 < done.count == len(done.missing):
                 raise BackupError(
-                    f"None of the {done.count:,} files that the database names is in {origin.data_dir}. Name the data"
-                    " directory with --data-dir."
+                    f"None of the {done.count:,} files that the database names is where files are kept. Name the data"
+                    " directory with --data-dir, or the bucket with STOA_BLOBS."
                 )
             if number == 0 or done.gone:
                 continue  # The first pass may take hours; tables are read as of a moment after it.

@@ -220,6 +220,6 @@ def _describe(pid: int) -> tuple[str, str, int]:
         fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         return fields.get("Name", ""), fields.get("State", "")[:1], int(fields.get("Uid", "-1").split()[0])
     command = ["/bin/ps", "-o", "stat=,uid=,ucomm=", "-p", str(pid)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - an absolute path
-    words = told.stdout.split(None, 2)
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - an absolute path
+    words = listed.stdout.split(None, 2)
     return (words[2].strip(), words[0][:1], int(words[1])) if len(words) == 3 else ("", "", -1)

@@ -215,9 +215,9 @@ async def _start(plan: _Plan, deadline: float) -> str:
         finally:
             if not ready and not postmaster.is_gone(pid):
                 await postmaster.stop(pid, _ANSWER_SECONDS_MAX)
-        said = postmaster.log_since(plan.places.log, offset)
-        if time.monotonic() > deadline or not any(words in said for words in _OLD_SERVER_ENDING):
-            raise from_output("PostgreSQL did not start", plan.places.base, said)
+        logged = postmaster.log_since(plan.places.log, offset)
+        if time.monotonic() > deadline or not any(words in logged for words in _OLD_SERVER_ENDING):
+            raise from_output("PostgreSQL did not start", plan.places.base, logged)
         await asyncio.to_thread(postmaster.end_orphans, plan.account, plan.places.cluster)
         await asyncio.sleep(_RETRY_SECONDS)
 

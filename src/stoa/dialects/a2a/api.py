@@ -5,44 +5,43 @@ answered in its words.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import orjson
 from fastapi import Depends, Request
 from starlette.responses import JSONResponse, Response
 
-from stoa import __version__
-from stoa.dialects.a2a.service import TaskNotFound, Tasks, ended, message_of
-from stoa.dialects.a2a.shapes import Words
+from stoa.dialects.a2a import errors
+from stoa.dialects.a2a.asked import history_of, listing_of, message_of, task_of
+from stoa.dialects.a2a.card import card
+from stoa.dialects.a2a.errors import Refused
+from stoa.dialects.a2a.service import TaskNotFound, Tasks, ended
+from stoa.dialects.a2a.shapes import Version, Words
 from stoa.dialects.bodies import documented, read_fields
 from stoa.http import Gate, Routes, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.sse import EventStream, Frames
-from stoa.kernel.errors import AppError, BadRequest
+from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
-from stoa.runs import Run
 
 _METHODS: Final[Mapping[str, str]] = {
     "message/send": "send",
     "message/stream": "stream",
     "tasks/get": "get",
+    "tasks/list": "list",
     "tasks/cancel": "cancel",
     "tasks/resubscribe": "subscribe",
     "agent/getAuthenticatedExtendedCard": "card",
     "SendMessage": "send",
     "SendStreamingMessage": "stream",
     "GetTask": "get",
+    "ListTasks": "list",
     "CancelTask": "cancel",
     "SubscribeToTask": "subscribe",
     "GetExtendedAgentCard": "card",
 }
-_ERRORS: Final[Mapping[int, int]] = {400: -32602, 404: -32602, 409: -32600}
-_NOT_FOUND: Final = -32001
-_NOT_CANCELABLE: Final = -32002
-_UNSUPPORTED: Final = -32004
-_NO_METHOD: Final = -32601
-_INVALID: Final = -32600
+_STREAMED: Final = frozenset({"stream", "subscribe"})
 _EXAMPLE: Final = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -51,31 +50,46 @@ _EXAMPLE: Final = {
 }
 Named = Callable[[Principal, str], Awaitable[tuple[str, str]]]
 """The name and description of an agent. Raises NotFound."""
-Sent = tuple[Principal, dict[str, Any]]
 
 
-class Refused(Exception):
-    """An error of JSON-RPC."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it came. `refusal`: its body is no call of JSON-RPC."""
 
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
+    principal: Principal
+    body: Mapping[str, Any]
+    version: str
+    """Of the protocol, as the client named it; mostly empty."""
+    refusal: Refused | None = None
+
+    @property
+    def id(self) -> str | int | None:
+        named = self.body.get("id")
+        return named if isinstance(named, str | int) and not isinstance(named, bool) else None
 
 
 def a2a_routes(tasks: Tasks, named: Named, admit_stream: Callable[[Principal], None], gate: Gate) -> Routes:
     router = Routes(tags=["a2a"])
 
-    async def received(request: Request) -> Sent:
+    async def received(request: Request) -> Call:
         principal = await gate.admit(request, bearer_token(request), "conversations:write")
-        return principal, await read_fields(request)
+        version = request.headers.get("a2a-version", "").strip()
+        try:
+            return Call(principal, await read_fields(request), version)
+        except AppError as refused:
+            parsed = refused.details == {"body": "must be an object"} or refused.status != 400
+            code = errors.INVALID_REQUEST if parsed else errors.PARSE
+            return Call(principal, {}, version, Refused(code, refused.message))
 
     @router.get("/v1/a2a/{agent:path}/.well-known/agent-card.json", response_class=Response, responses=refusals(404))
     async def get_agent_card(
         request: Request, agent: str, principal: Annotated[Principal, gate("conversations:read")]
     ) -> Response:
-        """What the agent is, and where its methods are."""
+        """What the agent is, and where its methods are. Both versions of the protocol can read it; with `A2A-Version`
+        it is in the words of that one alone."""
         url = str(request.url.replace(query="")).removesuffix("/.well-known/agent-card.json")
-        return JSONResponse(card(*await named(principal, agent), url))
+        version = _version(request.headers.get("a2a-version", "").strip())
+        return JSONResponse(card(*await named(principal, agent), url, version))
 
     @router.post(
         "/v1/a2a/{agent:path}",
@@ -83,29 +97,24 @@ def a2a_routes(tasks: Tasks, named: Named, admit_stream: Callable[[Principal], N
         responses=refusals(404, 413, 415),
         openapi_extra=documented(_EXAMPLE),
     )
-    async def call_a2a_agent(request: Request, agent: str, sent: Annotated[Sent, Depends(received)]) -> Response:
-        """A2A's methods as JSON-RPC: send, stream, get, cancel, subscribe. Refusals are errors of JSON-RPC."""
-        principal, body = sent
-        request_id = body.get("id")
-        if request_id is not None and not isinstance(request_id, str | int):
-            request_id = None
+    async def call_a2a_agent(request: Request, agent: str, call: Annotated[Call, Depends(received)]) -> Response:
+        """A2A's methods as JSON-RPC: send, stream, get, list, cancel, subscribe. Refusals are errors of JSON-RPC."""
+        method = ""
         try:
-            method, params, words = _call(body, request.headers.get("a2a-version"))
+            method, params, words = _parsed(call)
             if method == "card":
-                return _result(request_id, card(*await named(principal, agent), str(request.url.replace(query=""))))
-            if method in ("send", "stream"):
-                run = await tasks.send(principal, agent, message_of(params))
-            else:
-                run = await tasks.get(principal, agent, _task(params))
-            return await _answered(tasks, admit_stream, principal, run, method, words, request_id, params)
+                url = str(request.url.replace(query=""))
+                return _result(call.id, card(*await named(call.principal, agent), url, _version(call.version)))
+            return await _answered(tasks, admit_stream, call, agent, method, params, words)
         except Refused as refused:
-            return _error(request_id, refused.code, refused.message)
+            return _error(call.id, refused.code, refused.message, streamed=method in _STREAMED)
         except TaskNotFound as missing:
-            return _error(request_id, _NOT_FOUND, missing.message)
+            return _error(call.id, errors.TASK_NOT_FOUND, missing.message, streamed=method in _STREAMED)
         except AppError as refused:
             if refused.status in (401, 403, 429, 503):
                 raise
-            return _error(request_id, _ERRORS.get(refused.status, -32603), refused.message)
+            code = errors.OF_STATUS.get(refused.status, errors.INTERNAL)
+            return _error(call.id, code, refused.message, streamed=method in _STREAMED)
 
     return router
 
@@ -113,85 +122,76 @@ def a2a_routes(tasks: Tasks, named: Named, admit_stream: Callable[[Principal], N
 async def _answered(
     tasks: Tasks,
     admit_stream: Callable[[Principal], None],
-    principal: Principal,
-    run: Run,
+    call: Call,
+    agent: str,
     method: str,
-    words: Words,
-    request_id: Any,
     params: Mapping[str, Any],
+    words: Words,
 ) -> Response:
-    match method:
-        case "send":
-            configuration = params.get("configuration")
-            held = configuration if isinstance(configuration, dict) else {}
-            at_once = held.get("blocking") is False or held.get("returnImmediately") is True
-            task = await (tasks.shown if at_once else tasks.ended)(principal, run, words)
-            return _result(request_id, words.wrapped("task", task))
-        case "get":
-            return _result(request_id, await tasks.shown(principal, run, words))
-        case "cancel":
+    principal = call.principal
+    if method == "list":
+        return _result(call.id, await tasks.list(principal, agent, listing_of(params), words))
+    if method == "send":
+        configuration = params.get("configuration")
+        configured = configuration if isinstance(configuration, dict) else {}
+        history = history_of(configured)
+        run = await tasks.send(principal, agent, message_of(params))
+        at_once = configured.get("blocking") is False or configured.get("returnImmediately") is True
+        task = await (tasks.shown if at_once else tasks.ended)(principal, run, words, history)
+        return _result(call.id, words.wrapped("task", task))
+    if method == "stream":
+        run = await tasks.send(principal, agent, message_of(params))
+    else:
+        history = history_of(params)
+        run = await tasks.get(principal, agent, task_of(params, "id", "taskId"))
+        if method == "get":
+            return _result(call.id, await tasks.shown(principal, run, words, history))
+        if method == "cancel":
             if ended(run):
-                raise Refused(_NOT_CANCELABLE, f"The task {run.id} has ended: it is {run.status.value}.")
-            return _result(request_id, await tasks.cancel(principal, run, words))
-        case _:
-            if method == "subscribe" and ended(run) and words.version == "1.0":
-                raise Refused(_UNSUPPORTED, f"The task {run.id} has ended; get it instead.")
-            admit_stream(principal)
-            frames: Frames = tasks.frames(principal, run, words, request_id)
-            return EventStream(frames, {"Stoa-Run-Id": str(run.id)})
+                raise Refused(errors.NOT_CANCELABLE, f"The task {run.id} has ended: it is {run.status.value}.")
+            return _result(call.id, await tasks.cancel(principal, run, words))
+        if ended(run) and words.version == "1.0":
+            raise Refused(errors.UNSUPPORTED, f"The task {run.id} has ended; get it instead.")
+    admit_stream(principal)
+    frames: Frames = tasks.frames(principal, run, words, call.id)
+    return EventStream(frames, {"Stoa-Run-Id": str(run.id)})
 
 
-def _call(body: Mapping[str, Any], version: str | None) -> tuple[str, Mapping[str, Any], Words]:
-    name, params = body.get("method"), body.get("params")
-    if body.get("jsonrpc") != "2.0" or not isinstance(name, str):
-        raise Refused(_INVALID, 'Send {"jsonrpc": "2.0", "id", "method", "params"}.')
+def _parsed(call: Call) -> tuple[str, Mapping[str, Any], Words]:
+    """The method, its parameters, and the words that it is answered in. Raises Refused."""
+    if call.refusal is not None:
+        raise call.refusal
+    name, params, request_id = call.body.get("method"), call.body.get("params"), call.body.get("id")
+    if call.body.get("jsonrpc") != "2.0" or not isinstance(name, str) or request_id != call.id:
+        raise Refused(errors.INVALID_REQUEST, 'Send {"jsonrpc": "2.0", "id", "method", "params"}.')
+    if "pushnotification" in name.lower():
+        raise Refused(errors.NO_PUSH, "Push notifications are not offered; stream or subscribe to the task.")
     method = _METHODS.get(name)
     if method is None:
-        raise Refused(_NO_METHOD, f"There is no method {name[:100]!r}; there are {', '.join(sorted(_METHODS))}.")
-    new = "/" not in name or (version or "").strip().startswith("1")
-    return method, params if isinstance(params, dict) else {}, Words("1.0" if new else "0.3")
+        raise Refused(errors.NO_METHOD, f"There is no method {name[:100]!r}; there are {', '.join(sorted(_METHODS))}.")
+    if params is not None and not isinstance(params, dict):
+        raise Refused(errors.INVALID_PARAMS, "params must be an object.")
+    new = "/" not in name or _version(call.version) == "1.0"
+    return method, params or {}, Words("1.0" if new else "0.3")
 
 
-def _task(params: Mapping[str, Any]) -> UUID:
-    given = str(params.get("id") or params.get("taskId") or "").removeprefix("tasks/")
-    try:
-        return UUID(given)
-    except ValueError:
-        if given:
-            raise Refused(_NOT_FOUND, f"There is no task {given[:100]}.") from None
-        raise BadRequest.field("id", "is required: the id of a task") from None
+def _version(named: str) -> Version | None:
+    """The version of the protocol that a client names."""
+    return "1.0" if named.startswith("1") else "0.3" if named.startswith("0") else None
 
 
 def _result(request_id: Any, result: Mapping[str, Any]) -> Response:
     return _json({"jsonrpc": "2.0", "id": request_id, "result": result})
 
 
-def _error(request_id: Any, code: int, message: str) -> Response:
-    return _json({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}})
+def _error(request_id: Any, code: int, message: str, *, streamed: bool) -> Response:
+    """A client that asked for a stream reads events alone, so it gets the error as one."""
+    error = {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}}
+    if streamed:
+        headers = {"Cache-Control": "no-cache"}
+        return Response(b"data: %b\n\n" % orjson.dumps(error), media_type="text/event-stream", headers=headers)
+    return _json(error)
 
 
 def _json(value: Any) -> Response:
     return Response(orjson.dumps(value), media_type="application/json")
-
-
-def card(name: str, description: str, url: str) -> dict[str, Any]:
-    """An agent card that both versions of the protocol can read."""
-    skill = {"id": "chat", "name": name, "description": description, "tags": ["chat"]}
-    return {
-        "protocolVersion": "0.3.0",
-        "name": name,
-        "description": description,
-        "url": url,
-        "preferredTransport": "JSONRPC",
-        "supportedInterfaces": [
-            {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
-            {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "0.3"},
-        ],
-        "version": __version__,
-        "capabilities": {"streaming": True, "pushNotifications": False},
-        "defaultInputModes": ["text/plain", "image/png", "image/jpeg", "application/pdf"],
-        "defaultOutputModes": ["text/plain"],
-        "skills": [skill],
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-        "security": [{"bearer": []}],
-    }

@@ -1,19 +1,20 @@
 """A2A's methods over runs: a task is a run, a context a conversation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from stoa.dialects.a2a.shapes import Words
-from stoa.dialects.a2a.translator import A2aTranslator, encode
-from stoa.dialects.responses.inputs import Asked, read_input
-from stoa.dialects.starting import Attachment, Beginning, Order, once_for
+from stoa.dialects.a2a.asked import Listing, Message, token_of
+from stoa.dialects.a2a.errors import UNSUPPORTED, Refused
+from stoa.dialects.a2a.shapes import STATES, Words
+from stoa.dialects.a2a.translator import A2aTranslator, answer_artifacts, encode
+from stoa.dialects.starting import Beginning, Order, agent_of, once_for
+from stoa.dialects.threads import Threads
 from stoa.events import decode
 from stoa.journal import Record
-from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
-from stoa.runs import Input, RequestType, Run, RunStatus
+from stoa.runs import DialectFilter, Input, RequestType, Run, RunStatus
 from stoa.streams import Follower, Streams
 
 DIALECT: Final = "a2a"
@@ -24,46 +25,36 @@ class TaskNotFound(NotFound):
     """There is no such task, or it is another agent's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What a client sends."""
-
-    items: Sequence[Mapping[str, Any]]
-    uploads: Sequence[Attachment]
-    text: str
-    id: str
-    context: UUID | None
-    task: UUID | None
-
-
 class Tasks:
-    def __init__(self, beginning: Beginning, streams: Streams) -> None:
+    def __init__(self, beginning: Beginning, streams: Streams, threads: Threads) -> None:
         self._beginning = beginning
+        self._threads = threads
         self._runs = beginning.runs
         self._streams = streams
 
     async def send(self, principal: Principal, agent: str, message: Message) -> Run:
-        """The run that the message begins, or that waits for it. Raises AppError."""
+        """The run that the message begins, or that waits for it. A context that the client names itself is begun by
+        its first message. Raises AppError, and Refused for a task that takes no message."""
         if message.task is not None:
             return await self._answer(principal, agent, message, message.task)
-        app_id, slug = _agent(agent)
-        order = Order(
-            slug if app_id is None else None,
-            message.items,
-            {"dialect": DIALECT, "agent": agent},
-            message.uploads,
-            message.context,
-            app_id,
+        app_id, slug = agent_of(agent)
+        wanted = {"dialect": DIALECT, "agent": agent, "message_id": message.id}
+        conversation: UUID | None = None
+        if message.context is not None:
+            conversation = (await self._threads.named(principal, message.context, agent)).id
+            if str(conversation) != message.context:
+                wanted["context"] = message.context
+        order = Order(slug, message.items, wanted, message.uploads, conversation, app_id)
+        return await self._beginning.start(
+            principal, order, once_for(DIALECT, agent, message.context or "", message.id)
         )
-        once = once_for(DIALECT, agent, str(message.context or ""), message.id) if message.id else None
-        return await self._beginning.start(principal, order, once)
 
     async def _answer(self, principal: Principal, agent: str, message: Message, task: UUID) -> Run:
         """A message to a task answers the question that it waits for."""
         run = await self.get(principal, agent, task)
         asked = (await self._runs.requests(principal, [run.id])).get(run.id, ())
         if not asked:
-            raise BadRequest.field("message.taskId", f"names a task that takes no message: it is {run.status.value}")
+            raise Refused(UNSUPPORTED, f"The task {run.id} takes no message: it is {run.status.value}.")
         request = asked[0]
         if request.type is RequestType.HUMAN_FEEDBACK:
             given = Input(request.type, request.id, feedback=message.text)
@@ -83,19 +74,52 @@ class Tasks:
             raise TaskNotFound(f"There is no task {task}.")
         return run
 
-    async def shown(self, principal: Principal, run: Run, words: Words) -> dict[str, Any]:
+    async def shown(self, principal: Principal, run: Run, words: Words, history: int | None = None) -> dict[str, Any]:
         translator = _translator(run, words)
         async for records in self._streams.records(principal, run.id):
             translator.take([decode(record.type, record.payload) for record in records])
-        return translator.task()
+        return {**translator.task(), **await self._history(principal, run, words, history)}
 
-    async def ended(self, principal: Principal, run: Run, words: Words) -> dict[str, Any]:
+    async def ended(self, principal: Principal, run: Run, words: Words, history: int | None = None) -> dict[str, Any]:
         """Once it has ended, or waits for a message."""
-        return await self.shown(principal, await self._runs.ended(principal, run.id), words)
+        return await self.shown(principal, await self._runs.ended(principal, run.id), words, history)
 
     async def cancel(self, principal: Principal, run: Run, words: Words) -> dict[str, Any]:
         await self._runs.cancel(principal, run.id)
         return await self.shown(principal, run, words)
+
+    async def list(self, principal: Principal, agent: str, listing: Listing, words: Words) -> dict[str, Any]:
+        """A page of the agent's tasks, the newest first, from their rows: no journal is read."""
+        conversation: UUID | None = None
+        if listing.context is not None:
+            found = await self._threads.find(principal, listing.context)
+            if found is None:
+                return _page([], listing, 0)
+            conversation = found.id
+        wanted = DialectFilter(DIALECT, agent, listing.statuses, conversation, listing.since, listing.after)
+        runs, total = await self._runs.of_dialect(principal, wanted, listing.page_size + 1)
+        tasks = [
+            {
+                **task_of_row(run, words, artifacts=listing.artifacts),
+                **await self._history(principal, run, words, listing.history),
+            }
+            for run in runs[: listing.page_size]
+        ]
+        more = runs[listing.page_size - 1] if len(runs) > listing.page_size else None
+        return _page(tasks, listing, total, token_of(more.created_at, more.id) if more is not None else "")
+
+    async def _history(self, principal: Principal, run: Run, words: Words, length: int | None) -> dict[str, Any]:
+        """The message that began the task, where the client asked for history. The answer is an artifact."""
+        if not length:
+            return {}
+        found = await self._beginning.message_at(principal, run.conversation_id, run.message_position)
+        if found is None or found.id != run.message_id:
+            return {"history": []}
+        name = str((run.options.get("wanted") or {}).get("message_id") or run.message_id)
+        parts = [
+            words.text(part["text"]) if part["type"] == "text" else words.data(part["file"]) for part in found.content
+        ]
+        return {"history": [words.message(name, str(run.id), context_of(run), parts, "user")]}
 
     def frames(self, principal: Principal, run: Run, words: Words, request_id: Any) -> Follower:
         """Every update from the first on, then live."""
@@ -107,66 +131,34 @@ class Tasks:
         return self._streams.translated(principal, run.id, translate)
 
 
+def context_of(run: Run) -> str:
+    """As the client named it, or the conversation's id."""
+    return str((run.options.get("wanted") or {}).get("context") or run.conversation_id)
+
+
+def task_of_row(run: Run, words: Words, *, artifacts: bool) -> dict[str, Any]:
+    changed = run.ended_at or run.started_at or run.created_at
+    task: dict[str, Any] = {
+        **words.kind("task"),
+        "id": str(run.id),
+        "contextId": context_of(run),
+        "status": {
+            "state": words.state(STATES[run.status]),
+            "timestamp": changed.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        },
+    }
+    if artifacts:
+        task["artifacts"] = answer_artifacts(words, run.output or "")
+    return task
+
+
+def _page(tasks: Sequence[Mapping[str, Any]], listing: Listing, total: int, token: str = "") -> dict[str, Any]:
+    return {"tasks": tasks, "nextPageToken": token, "pageSize": listing.page_size, "totalSize": total}
+
+
 def _translator(run: Run, words: Words) -> A2aTranslator:
-    return A2aTranslator(words, str(run.id), str(run.conversation_id))
+    return A2aTranslator(words, str(run.id), context_of(run))
 
 
 def ended(run: Run) -> bool:
     return run.status not in (RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED)
-
-
-def _agent(agent: str) -> tuple[UUID | None, str | None]:
-    try:
-        return UUID(agent), None
-    except ValueError:
-        return None, agent
-
-
-def message_of(params: Mapping[str, Any]) -> Message:
-    """Raises BadRequest naming the field."""
-    given = params.get("message")
-    if not isinstance(given, dict):
-        raise BadRequest.field("message", "is required: an object")
-    parts = given.get("parts") or given.get("content")
-    if not isinstance(parts, list) or not parts:
-        raise BadRequest.field("message.parts", "must be a list of at least one part")
-    asked = Asked("", [], {}, {})
-    content = [_part(part, f"message.parts[{index}]") for index, part in enumerate(parts)]
-    read_input([{"type": "message", "role": "user", "content": content}], asked, "message")
-    text = "\n".join(part["text"] for part in content if part["type"] == "input_text")
-    uploads = [Attachment(one.name, one.mime_type, one.data) for one in asked.uploads]
-    message_id = given.get("messageId")
-    return Message(
-        asked.items,
-        uploads,
-        text,
-        message_id[:200] if isinstance(message_id, str) else "",
-        _id(given, "contextId"),
-        _id(given, "taskId"),
-    )
-
-
-def _id(given: Mapping[str, Any], name: str) -> UUID | None:
-    value = given.get(name)
-    if not value:
-        return None
-    try:
-        return UUID(str(value))
-    except ValueError:
-        raise BadRequest.field(f"message.{name}", "must be an id that this server gave") from None
-
-
-def _part(part: Any, at: str) -> dict[str, Any]:
-    held = part if isinstance(part, dict) else {}
-    if isinstance(text := held.get("text"), str):
-        return {"type": "input_text", "text": text}
-    file = held.get("file") if isinstance(held.get("file"), dict) else held
-    assert file is not None
-    content = file.get("bytes") or file.get("raw")
-    if isinstance(content, str):
-        mime_type = str(file.get("mimeType") or file.get("mediaType") or "application/octet-stream")
-        url = f"data:{mime_type};base64,{content}"
-        if mime_type.startswith("image/"):
-            return {"type": "input_image", "image_url": url}
-        return {"type": "input_file", "file_data": url, "filename": file.get("name") or file.get("filename") or "file"}
-    raise BadRequest.field(at, "must be a text, or a file with its bytes: this server fetches nothing for its callers")

@@ -4,8 +4,18 @@ Pure."""
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+from stoa.runs import RunStatus
+
 Version = Literal["0.3", "1.0"]
-_STATES_1: Final[Mapping[str, str]] = {
+STATES: Final[Mapping[RunStatus, str]] = {
+    RunStatus.CREATED: "submitted",
+    RunStatus.STARTED: "working",
+    RunStatus.PAUSED: "input-required",
+    RunStatus.COMPLETED: "completed",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELED: "canceled",
+}
+STATES_1: Final[Mapping[str, str]] = {
     "submitted": "TASK_STATE_SUBMITTED",
     "working": "TASK_STATE_WORKING",
     "input-required": "TASK_STATE_INPUT_REQUIRED",
@@ -26,7 +36,7 @@ class Words:
         return {"kind": kind} if self._old else {}
 
     def state(self, state: str) -> str:
-        return state if self._old else _STATES_1[state]
+        return state if self._old else STATES_1[state]
 
     def text(self, text: str) -> dict[str, Any]:
         return {**self.kind("text"), "text": text}
@@ -37,8 +47,10 @@ class Words:
     def role(self, role: str) -> str:
         return role if self._old else f"ROLE_{role.upper()}"
 
-    def message(self, message_id: str, task: str, context: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
-        about = {"messageId": message_id, "role": self.role("agent"), "taskId": task, "contextId": context}
+    def message(
+        self, message_id: str, task: str, context: str, parts: list[dict[str, Any]], role: str = "agent"
+    ) -> dict[str, Any]:
+        about = {"messageId": message_id, "role": self.role(role), "taskId": task, "contextId": context}
         return {**self.kind("message"), **about, "parts": parts}
 
     def wrapped(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,13 +36,12 @@ class A2aTranslator(Translator):
 
     def task(self) -> dict[str, Any]:
         """The task as it is now."""
-        parts = [self._words.text("".join(text for _, text in self._pieces))] if self._pieces else []
         return {
             **self._words.kind("task"),
             "id": self._task,
             "contextId": self._context,
             "status": self._status(),
-            "artifacts": [{"artifactId": ANSWER, "name": ANSWER, "parts": parts}] if parts else [],
+            "artifacts": answer_artifacts(self._words, "".join(text for _, text in self._pieces)),
         }
 
     def _take(self, event: StoredEvent) -> None:
@@ -101,6 +100,10 @@ class A2aTranslator(Translator):
             "lastChunk": last,
         }
         self._made.append(self._words.wrapped("artifactUpdate", update))
+
+
+def answer_artifacts(words: Words, text: str) -> list[dict[str, Any]]:
+    return [{"artifactId": ANSWER, "name": ANSWER, "parts": [words.text(text)]}] if text else []
 
 
 def encode(updates: Sequence[dict[str, Any]], request_id: Any) -> bytes:

@@ -1,11 +1,14 @@
-"""Chat completions with `Stoa-Resumable: true`: the stream is a journal, which outlives its connection."""
+"""Chat completions with `Stoa-Resumable: true`, or of a key that asks so for all its streams: the stream is a journal,
+which outlives its connection."""
 
+from collections import deque
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from contextlib import suppress
+from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Header, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa.db.idempotency import IdempotencyKey
 from stoa.dialects.bodies import documented, read_fields
@@ -17,9 +20,10 @@ from stoa.dialects.starting import Attachment, Beginning, Order
 from stoa.events import decode
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
+from stoa.http.bodies import CHAT_LIMIT, allow, read_json
 from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream
 from stoa.journal import Record
-from stoa.kernel.errors import NotFound
+from stoa.kernel.errors import AppError, NotFound
 from stoa.kernel.principal import Principal
 from stoa.runs import Run
 from stoa.streams import Streams
@@ -33,19 +37,63 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)
 
 
 class Resumable:
-    """Sends a chat completion that is to be resumable to the route that makes it so."""
+    """Sends a chat completion that is to be resumable to the route that makes it so.
 
-    def __init__(self, app: ASGIApp) -> None:
+    What the header says counts; without it, what the key says: its streams are resumable, as far as they can be.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] == "http" and scope["method"] == "POST" and path.endswith(_CHAT):
-            wanted = next((value for name, value in scope["headers"] if name == HEADER), b"")
-            if wanted.strip().lower() in (b"true", b"1"):
-                changed = path.removesuffix(_CHAT) + _RESUMABLE
-                scope = {**scope, "path": changed, "raw_path": changed.encode()}
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(_CHAT):
+            wanted = next((value for name, value in scope["headers"] if name == HEADER), None)
+            if wanted is None:
+                scope, receive = await self._as_the_key_says(scope, receive)
+            elif wanted.strip().lower() in (b"true", b"1"):
+                scope = _rerouted(scope)
         await self._app(scope, receive, send)
+
+    async def _as_the_key_says(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+        """Reroutes the request of a key whose streams are resumable. Whatever is wrong with a request, the route says:
+        this one only looks."""
+        request = Request(scope, receive)
+        try:
+            principal = await self._gate.admit(request, bearer_token(request), "router:call")
+        except AppError:
+            return scope, receive
+        if not principal.resumable_streams:
+            return scope, receive
+        allow(scope, CHAT_LIMIT)
+        received: list[Message] = []
+        while True:
+            message = await receive()
+            received.append(message)
+            if message["type"] != "http.request" or not message.get("more_body"):
+                break
+        body = b"".join(message.get("body", b"") for message in received)
+        with suppress(AppError):
+            fields = await read_json(body, CHAT_LIMIT)
+            if isinstance(fields, dict):
+                read(cast("dict[str, Any]", fields))
+                scope = _rerouted(scope)
+        return scope, _again(received, receive)
+
+
+def _rerouted(scope: Scope) -> Scope:
+    path = scope["path"].removesuffix(_CHAT) + _RESUMABLE
+    return {**scope, "path": path, "raw_path": path.encode()}
+
+
+def _again(received: Sequence[Message], receive: Receive) -> Receive:
+    """A `receive` that begins with what was received already."""
+    held = deque(received)
+
+    async def replay() -> Message:
+        return held.popleft() if held else await receive()
+
+    return replay
 
 
 def completion_routes(beginning: Beginning, streams: Streams, gate: Gate) -> Routes:

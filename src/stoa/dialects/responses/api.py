@@ -10,9 +10,10 @@ from stoa.db.idempotency import IdempotencyKey
 from stoa.dialects import bodies
 from stoa.dialects.bodies import documented
 from stoa.dialects.responses import reading, shapes
+from stoa.dialects.responses.compacting import compacted
 from stoa.dialects.responses.errors import as_openai
 from stoa.dialects.responses.names import response_id
-from stoa.dialects.responses.service import Responses
+from stoa.dialects.responses.service import Responses, include_of
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.sse import EventStream, Frames
@@ -55,8 +56,7 @@ def response_routes(responses: Responses, admit_stream: Callable[[Principal], No
         once = IdempotencyKey(idempotency_key, "responses", fingerprint(fields)) if idempotency_key else None
         with as_openai():
             asked = reading.read(fields)
-            given = fields.get("include")
-            include = [str(one) for one in given] if isinstance(given, list) else []
+            include = include_of(fields.get("include"))
             if asked.stream:
                 admit_stream(principal)
             run = await responses.create(principal, asked, include, once)
@@ -64,6 +64,18 @@ def response_routes(responses: Responses, admit_stream: Callable[[Principal], No
                 return _streamed(run, responses.frames(principal, run))
             shown = await (responses.shown if asked.background else responses.ended)(principal, run)
             return JSONResponse(shown)
+
+    @router.post(
+        "/v1/responses/compact",
+        response_class=Response,
+        responses=refusals(404, 413, 415, 502),
+        openapi_extra=documented(_EXAMPLE),
+    )
+    async def compact_response(sent: Annotated[Sent, Depends(received)]) -> Response:
+        """The conversation as one item, a summary that the model writes: what a later request brings instead."""
+        principal, fields = sent
+        with as_openai():
+            return JSONResponse(await compacted(responses, principal, fields))
 
     @router.get("/v1/responses/{response}", response_class=Response, responses=refusals(404))
     async def get_response(

@@ -4,7 +4,13 @@ raise BadRequestError. (The router's other routes answer 422, as the contract ha
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from stoa.kernel.errors import BadRequest
+from stoa.kernel.errors import BadRequest, NotFound
+
+
+class PreviousMissing(NotFound):
+    """The response that the request goes on from. Clients of this dialect know it by its code, and begin anew."""
+
+    code = "previous_response_not_found"
 
 
 class InvalidRequest(BadRequest):

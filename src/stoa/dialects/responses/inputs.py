@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from stoa.dialects.responses.names import our_call
+from stoa.dialects.responses.summaries import BEFORE, unpacked
 from stoa.kernel.errors import BadRequest
 
 ITEMS_MAX: Final = 5_000
@@ -23,7 +24,7 @@ _ROLES: Final[Mapping[str, str]] = {
     "developer": "system",
 }
 _WITHOUT_MEANING: Final = frozenset({
-    "reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "web_search_call", "image_generation_call",
+    "reasoning", "mcp_list_tools", "mcp_approval_request", "web_search_call", "image_generation_call",
     "code_interpreter_call", "computer_call", "item_reference",
 })  # fmt: skip # a table
 """Items of earlier turns that tell a model of ours nothing."""
@@ -111,6 +112,10 @@ def _item(item: Mapping[str, Any], asked: Asked, at: str) -> None:
             _search(item, asked, at)
         case "item_reference":
             asked.references.append((len(asked.items), required(item, "id", at)))
+        case "compaction":
+            if (summary := unpacked(item.get("encrypted_content"))) is not None:
+                parts = [{"type": "text", "text": f"{BEFORE}\n\n{summary}"}]
+                asked.items.append({"type": "message", "role": "system", "content": parts})
         case _ if kind in _WITHOUT_MEANING:
             pass
         case _:

@@ -1,6 +1,6 @@
 """Responses: runs, as OpenAI's clients begin and read them. No engine of its own, and no table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from stoa.conversations import Conversations, Message, Role
 from stoa.db.idempotency import IdempotencyKey
 from stoa.dialects.responses import names, shapes
+from stoa.dialects.responses.errors import PreviousMissing
 from stoa.dialects.responses.reading import Asked
 from stoa.dialects.responses.translator import DONE, ResponseTranslator, encode
 from stoa.dialects.starting import Attachment, Beginning, Order, check_results, open_calls
@@ -33,10 +34,17 @@ class Responses:
 
     # --- beginning --------------------------------------------------------------------------------------------------
     async def create(
-        self, principal: Principal, asked: Asked, include: Sequence[str], once: IdempotencyKey | None
+        self,
+        principal: Principal,
+        asked: Asked,
+        include: Sequence[str],
+        once: IdempotencyKey | None,
+        *,
+        unstored: Collection[str] = (),
     ) -> Run:
-        """The run that answers. Raises AppError."""
-        previous = await self._one(principal, asked.previous, "previous_response_id") if asked.previous else None
+        """The run that answers. `unstored` are ids of responses that are not stored, and can be gone on from here all
+        the same. Raises AppError."""
+        previous = await self._previous(principal, asked.previous, unstored) if asked.previous else None
         if previous is not None and previous.status in _ACTIVE:
             raise Conflict(f"The response {asked.previous} is not complete yet; wait for it, or cancel it.")
         conversation = _conversation_of(asked)
@@ -98,18 +106,28 @@ class Responses:
     async def _named(self, principal: Principal, item_id: str) -> tuple[Run, Mapping[str, Any]] | None:
         place = names.place_of(item_id)
         assert place is not None
-        run = await self._one(principal, names.response_id(place.owner), "item")
+        run = await self._one(principal, names.response_id(place.owner))
         shown = await self.shown(principal, run)
         return next(((run, item) for item in shown["output"] if item["id"] == item_id), None)
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def get(self, principal: Principal, response_id: str) -> Run:
         """Raises NotFound."""
-        return await self._one(principal, response_id, "response")
+        return await self._one(principal, response_id)
 
-    async def _one(self, principal: Principal, response_id: str, what: str) -> Run:
+    async def _previous(self, principal: Principal, response_id: str, unstored: Collection[str]) -> Run:
+        """Raises PreviousMissing."""
+        try:
+            return await self._one(principal, response_id, stored=response_id not in unstored)
+        except NotFound:
+            raise PreviousMissing(
+                f"Previous response with id '{response_id[:100]}' not found.",
+                details={"previous_response_id": "not found"},
+            ) from None
+
+    async def _one(self, principal: Principal, response_id: str, *, stored: bool = True) -> Run:
+        """Raises NotFound; `stored`: also for a response that was not to be."""
         missing = NotFound(f"Response with id '{response_id[:100]}' not found.")
-        missing.details = {what: "not found"} if what.startswith("previous") else None
         run_id = names.our_id(response_id)
         if run_id is None:
             raise missing
@@ -118,7 +136,8 @@ class Responses:
         except NotFound:
             raise missing from None
         wanted = run.options.get("wanted") or {}
-        if wanted.get("dialect") != DIALECT or wanted.get("deleted") or wanted.get("store") is False:
+        gone = wanted.get("deleted") or (stored and wanted.get("store") is False)
+        if wanted.get("dialect") != DIALECT or gone:
             raise missing
         return run
 
@@ -173,6 +192,11 @@ def translator_of(run: Run, include: Sequence[str] = ()) -> ResponseTranslator:
     }
     results = RESULTS in include or RESULTS in wanted.get("include", ())
     return ResponseTranslator(run.id, head, structured="output_schema" in wanted, results=results)
+
+
+def include_of(given: Any) -> list[str]:
+    """What a request wants beside the response itself."""
+    return [str(one) for one in given] if isinstance(given, list) else []
 
 
 def _conversation_of(asked: Asked) -> UUID | None:

@@ -44,21 +44,21 @@ def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     if role not in ("user", "assistant", "system"):
         raise BadRequest.field("messages", f"hold a message of the role {str(role)[:40]!r}")
     items: list[dict[str, Any]] = []
-    said: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
     for part in message.get("parts") or ():
         if not isinstance(part, dict):
             continue
         kind = str(part.get("type"))
         if kind == "text" and part.get("text"):
-            said.append({"type": "input_text", "text": part["text"]})
+            parts.append({"type": "input_text", "text": part["text"]})
         elif kind == "file" and role == "user":
-            said.append(_file(part))
+            parts.append(_file(part))
         elif kind == "dynamic-tool" or kind.startswith("tool-"):
-            if said:
-                items.append({"type": "message", "role": role, "content": said})
-                said = []
+            if parts:
+                items.append({"type": "message", "role": role, "content": parts})
+                parts = []
             items += _call(part, kind)
-    return [*items, {"type": "message", "role": role, "content": said}] if said else items
+    return [*items, {"type": "message", "role": role, "content": parts}] if parts else items
 
 
 def _file(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ BROKEN: Final = (
     EOFError,
     RuntimeError,
 )
-_CONTENT_TYPES: Final = "[Content_Types].xml"
+_CONTENT_TYPES: Final = "[content_types].xml"
 _CONTENT_TYPES_BYTES_MAX: Final = 2**20
 _MAIN_PARTS: Final = (
     (re.compile(r"(?:wordprocessingml|ms-word)\.(?:document|template)[\w.]*\.main\+xml"), "docx"),
@@ -43,7 +43,7 @@ _MARKERS: Final = (
     ("word/document.xml", "docx"),
     ("ppt/presentation.xml", "pptx"),
     ("xl/workbook.xml", "xlsx"),
-    ("META-INF/container.xml", "epub"),
+    ("meta-inf/container.xml", "epub"),
 )
 """For packages without a list of types."""
 _OTHERS: Final = (
@@ -51,10 +51,10 @@ _OTHERS: Final = (
     ("visio", "a Visio drawing; export it as PDF"),
 )
 _OTHER_PACKAGES: Final = (
-    ("META-INF/MANIFEST.MF", "a Java archive"),
-    ("AndroidManifest.xml", "an Android package"),
-    ("Index/Document.iwa", "an Apple iWork document; export it as PDF or for Office"),
-    ("Index.zip", "an Apple iWork document; export it as PDF or for Office"),
+    ("meta-inf/manifest.mf", "a Java archive"),
+    ("androidmanifest.xml", "an Android package"),
+    ("index/document.iwa", "an Apple iWork document; export it as PDF or for Office"),
+    ("index.zip", "an Apple iWork document; export it as PDF or for Office"),
 )
 
 
@@ -70,15 +70,20 @@ def inspect(path: Path | BytesIO, name: str) -> str | None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             _check(entries, name)
-            return _kind(archive, {entry.filename: entry for entry in entries}, name)
+            return _kind(archive, {part_name(entry): entry for entry in entries}, name)
     except BROKEN as error:
         raise ConversionError("corrupt_file", f"{name} is damaged: its table of contents cannot be read.") from error
+
+
+def part_name(entry: zipfile.ZipInfo) -> str:
+    """Names of parts are compared without regard to case, and some archivers write backslashes."""
+    return entry.filename.replace("\\", "/").lstrip("/").lower()
 
 
 def _kind(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name: str) -> str | None:
     declared = _small(archive, entries.get("mimetype")).strip()
     if declared in MIME_TYPES and FORMATS[MIME_TYPES[declared]].package:
-        if "encryption-data" in _small(archive, entries.get("META-INF/manifest.xml")):
+        if "encryption-data" in _small(archive, entries.get("meta-inf/manifest.xml")):
             raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
         return MIME_TYPES[declared]
     if declared.startswith("application/"):

@@ -131,6 +131,7 @@ _CANDIDATES: Final = (
     _Candidate("cp1253", "Windows-1253", _GREEK, "alphabet"),
     _Candidate("cp1255", "Windows-1255", _HEBREW, "alphabet"),
     _Candidate("cp1256", "Windows-1256", _ARABIC, "alphabet"),
+    _Candidate("iso8859_6", "ISO 8859-6", _ARABIC, "alphabet", prior=0.95),
     _Candidate("cp874", "Windows-874", _THAI, "alphabet", prior=0.95),
     _Candidate("gb18030", "GBK", _SIMPLIFIED, "wide"),
     _Candidate("cp932", "Shift-JIS", _KANA, "wide"),

@@ -16,7 +16,20 @@ _INVISIBLE: Final = re.compile("[\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206
 them."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Half of a character, as JSON can escape one: nothing that could be stored."""
-_BARE: Final = re.compile(f"{_SURROGATE.pattern}|{_CONTROL.pattern}|\x1b|{_LINE_BREAKS.pattern}|{_INVISIBLE.pattern}")
+_BARE: Final = re.compile(
+    f"{_SURROGATE.pattern}|{_CONTROL.pattern}|\x1b|{_LINE_BREAKS.pattern}|{_INVISIBLE.pattern}|[\ue000-\uf8ff]"
+)
+_PRIVATE: Final = re.compile("[\ue000-\uf8ff]+")
+_BULLETS: Final = dict.fromkeys(
+    map(chr, (0xF06C, 0xF06E, 0xF071, 0xF075, 0xF076, 0xF077, 0xF09F, 0xF0A7, 0xF0A8, 0xF0B7, 0xF0D8, 0xF0DA,
+              0xF0FC, 0xF0FE, 0xF02D)), "\u2022",
+)  # fmt: skip
+"""What Symbol and Wingdings, whose characters are numbered in the private area, have for bullets."""
+_ARROWS: Final = {"\uf0df": "\u2190", "\uf0e0": "\u2192", "\uf0e1": "\u2191", "\uf0e2": "\u2193"}
+_KNOWN: Final = {**_BULLETS, **_ARROWS, "\uf020": " "}
+_SMALL: Final = re.compile("[\uf721-\uf77a\uf7a1-\uf7fe]")
+"""Small capitals and old figures of Adobe's fonts: as far into the private area as the character is into Latin 1."""
+_ITEM: Final = re.compile("^[ \t]*\u2022[ \t]*", re.MULTILINE)
 _DATA_URI: Final = re.compile(
     r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+=-]+)*;base64,[A-Za-z0-9+/=_%\s-]{0,80}[A-Za-z0-9+/=_%-]*"
 )
@@ -36,7 +49,15 @@ def clean(text: str) -> str:
         text = _OVERSTRUCK.sub("", text)
     text = _apart(_ESCAPES, text)
     text = _SURROGATE.sub("\ufffd", _apart(_CONTROL, text))
-    return _INVISIBLE.sub("", text)
+    text = _INVISIBLE.sub("", text)
+    return _without_private(text) if _PRIVATE.search(text) else text
+
+
+def _without_private(text: str) -> str:
+    """Characters of the private area as what fonts have there, or gone: nobody else can know what they are."""
+    text = _SMALL.sub(lambda found: chr(ord(found[0]) - 0xF700), text)
+    text = _PRIVATE.sub(lambda found: "".join(_KNOWN.get(one, one) for one in found[0]), text)
+    return _apart(_PRIVATE, _ITEM.sub("- ", text))
 
 
 def without_data(text: str) -> tuple[str, int]:

@@ -10,7 +10,6 @@ from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
 from stoa.documents.converting.texts import fenced, plain
-from stoa.documents.types import ConversionError
 
 LINES_NAMED: Final = 5
 _ENTITY: Final = re.compile(r"<!\s*ENTITY", re.IGNORECASE)
@@ -86,15 +85,17 @@ def notebook(text: str, name: str) -> tuple[str, list[str]]:
 
 
 def xml(text: str, name: str) -> tuple[str, list[str]]:
-    """The document as a block of code. Raises ConversionError for one that declares entities."""
-    if _ENTITY.search(text):
-        raise ConversionError("unsupported_format", f"{name} declares XML entities; send it without a document type.")
+    """The document as a block of code. Entities that it declares itself are not expanded: a few lines of them may stand
+    for gigabytes."""
     body = _DECLARATION.sub("", text)
     warnings: list[str] = []
-    try:
-        ElementTree.fromstring(body)
-    except (ElementTree.ParseError, DefusedXmlException, ValueError, RecursionError):
-        warnings.append(f"{name} is no XML that can be parsed; it was read as it stands.")
+    if _ENTITY.search(text):
+        warnings.append(f"{name} declares XML entities; they were left as they stand.")
+    else:
+        try:
+            ElementTree.fromstring(body)
+        except (ElementTree.ParseError, DefusedXmlException, ValueError, RecursionError):
+            warnings.append(f"{name} is no XML that can be parsed; it was read as it stands.")
     body = _COMMENT.sub("", body)
     pieces = _CDATA.split(body)  # What stands in CDATA is text already, at every second place.
     pieces[0::2] = [_REFERENCE.sub(lambda found: unescape(found[0]), piece) for piece in pieces[0::2]]

@@ -15,6 +15,15 @@ from stoa.documents.types import ConversionError
 
 CONTAINER: Final = "META-INF/container.xml"
 NAMED: Final = 5
+FALLBACKS_MAX: Final = 5
+"""One behind the other."""
+_PAGES: Final = (
+    "application/xhtml+xml",
+    "text/html",
+    "image/svg+xml",
+    "application/x-dtbook+xml",
+    "text/x-oeb1-document",
+)
 
 
 def epub_pages(data: bytes, name: str) -> tuple[list[Page], list[str]]:
@@ -35,7 +44,7 @@ def _pages(archive: zipfile.ZipFile, name: str) -> tuple[list[Page], list[str]]:
     blocks: list[str] = []
     missing: list[str] = []
     for reference in book.iter("itemref"):
-        chapter = chapters.get(reference.get("idref", ""), {})
+        chapter = _readable(chapters, reference.get("idref", ""))
         part = normpath(f"{folder}/{unquote(chapter.get('href', ''))}").lstrip("/")
         try:
             found, _ = web.html_pages(_part(archive, part), part, chapter.get("media-type"))
@@ -47,6 +56,16 @@ def _pages(archive: zipfile.ZipFile, name: str) -> tuple[list[Page], list[str]]:
     named = ", ".join(missing[:NAMED]) + (" …" if missing[NAMED:] else "")
     warnings = [f"{name}: {len(missing)} chapters cannot be read: {named}."] if missing else []
     return [Page(markdown, None)] if markdown else [], warnings
+
+
+def _readable(chapters: Mapping[str, Mapping[str, str]], name: str) -> Mapping[str, str]:
+    """A chapter, or what its publisher offers in place of one that is no page of text, such as a picture."""
+    chapter = chapters.get(name, {})
+    for _ in range(FALLBACKS_MAX):
+        if chapter.get("media-type", _PAGES[0]) in _PAGES or chapter.get("fallback") not in chapters:
+            break
+        chapter = chapters[chapter["fallback"]]
+    return chapter
 
 
 def _tree(archive: zipfile.ZipFile, part: str) -> Element:

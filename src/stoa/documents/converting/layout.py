@@ -32,10 +32,15 @@ RUNNING_SHARE: Final = 0.5
 ATTACHED_SIZES: Final = 1.45
 """Lines of one paragraph are at most so many sizes of their font apart."""
 
-_LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
+_LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014\uf0b7\uf0a7\uf0fc\uf0d8-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
 LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
 """The dots between an entry of a table of contents and its page."""
 _LINE_END_HYPHEN: Final = re.compile(r"(\w*)\ufffe[\r\n]*(?=(\w?))")
+_WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_TERM: Final = re.compile(r"\w+")
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+_SIMPLE: Final = re.compile(r"\W?[^\W\d_]+")
+"""A word alone: an address, or a word with a hyphen before, keeps the next one too."""
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _DIGITS: Final = re.compile(r"\d+")
 
@@ -46,14 +51,37 @@ def markdown(sheets: Sequence[Sheet]) -> list[str]:
     sheets = [replace(one, lines=ordered(one.lines, one.grids)) for one in _without_running_lines(sheets)]
     sheets = _with_headers(sheets)
     body = _body_size(sheets)
-    levels = _heading_levels(sheets, body)
-    pitch = _pitch(sheets, body)
-    return ["\n\n".join(filter(None, _groups(sheet, body, levels, pitch))) for sheet in sheets]
+    measures = _Measures(body, _heading_levels(sheets, body), _pitch(sheets, body), _words(sheets))
+    return ["\n\n".join(filter(None, _groups(sheet, measures))) for sheet in sheets]
 
 
-def _groups(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Measures:
+    """Of a document: the size of its text, the level of each larger size, the distance of lines, and its words."""
+
+    body: float
+    levels: dict[float, int]
+    pitch: float
+    words: frozenset[str]
+
+
+def _words(sheets: Sequence[Sheet]) -> frozenset[str]:
+    """What stands within lines, where nothing divides words, in small letters; with hyphens where they have some."""
+    found: set[str] = set()
+    if not any(line.broken for sheet in sheets for line in sheet.lines):
+        return frozenset()
+    for sheet in sheets:
+        after_hyphen = False
+        for line in sheet.lines:
+            words = _WORD.findall(line.text.lower())
+            found.update(words[after_hyphen : len(words) - line.broken])
+            after_hyphen = line.broken
+    return frozenset(found)
+
+
+def _groups(sheet: Sheet, measures: _Measures) -> Iterator[str]:
     """The page, and behind it what is written in another direction."""
-    yield _page(sheet, body, levels, pitch)
+    yield _page(sheet, measures)
     for lines in sheet.asides:
         text = "\n".join(line.text for line in lines)
         yield re.sub(r"^(#{1,6}\s)", r"\\\1", text, flags=re.MULTILINE)
@@ -103,11 +131,31 @@ def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
                 groups.setdefault(key, []).append((page, line))
     often = max(RUNNING_PAGES_MIN, RUNNING_SHARE * len(sheets))
     running = {(page, line) for group in groups.values() for page, line in _counting(group, often)}
+    running -= _first_of_words(sheets, running)
     kept: list[Sheet] = []
     for page, sheet in enumerate(sheets):
         gone = _detached({line for line in sheet.lines if (page, line) in running}, sheet)
         lines = tuple(line for line in sheet.lines if line not in gone)
         kept.append(replace(sheet, lines=lines or sheet.lines))
+    return kept
+
+
+def _first_of_words(sheets: Sequence[Sheet], running: set[tuple[int, Line]]) -> set[tuple[int, Line]]:
+    """The running lines that stay, each once, because they hold a word that stands nowhere else: a title, a number of a
+    document, a name of a company."""
+    known = {
+        word
+        for page, sheet in enumerate(sheets)
+        for line in sheet.lines
+        if (page, line) not in running
+        for word in _TERM.findall(line.text.lower())
+    }
+    kept: set[tuple[int, Line]] = set()
+    for page, line in sorted(running, key=lambda one: (one[0], -one[1].baseline)):
+        words = {word for word in _TERM.findall(line.text.lower()) if len(word) > 2 and not word.isdigit()}
+        if not words <= known:
+            kept.add((page, line))
+            known |= words
     return kept
 
 
@@ -165,6 +213,18 @@ def hyphens(text: str) -> str:
 def is_divided(before: str, after: str) -> bool:
     """Whether a hyphen between these divides one word: small letters on both sides, more than one in front."""
     return len(before) > 1 and before[-2:].isalpha() and before[-1:].islower() and after[:1].islower()
+
+
+def _is_one_word(before: str, text: str, words: frozenset[str]) -> bool:
+    """Whether what a hyphen divides at the end of a line is one word: the document says so where it holds that word
+    elsewhere. With a hyphen `worst-case` is found by its parts too, so a doubtful one is kept."""
+    if not is_divided(before, text[:1]) or not _SIMPLE.fullmatch(before):
+        return False
+    after = _LETTERS.match(text)
+    first, second = _LETTERS.findall(before)[-1].lower(), after[0].lower() if after else ""
+    if first + second in words:
+        return True
+    return f"{first}-{second}" not in words and not (min(len(first), len(second)) > 2 and {first, second} <= words)
 
 
 def keeps_words(cells: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
@@ -225,7 +285,8 @@ class _Block:
     lines: list[Line]
 
 
-def _page(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> str:
+def _page(sheet: Sheet, measures: _Measures) -> str:
+    body, pitch = measures.body, measures.pitch
     blocks: list[tuple[str, str]] = []
     written: set[int] = set()
     open_block: _Block | None = None
@@ -234,7 +295,7 @@ def _page(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> 
         if inside is not None:
             if inside not in written:
                 written.add(inside)
-                blocks.extend(_written(open_block, levels))
+                blocks.extend(_written(open_block, measures))
                 open_block = None
                 blocks.append(("table", _table(sheet.grids[inside])))
             continue
@@ -242,9 +303,9 @@ def _page(sheet: Sheet, body: float, levels: dict[float, int], pitch: float) -> 
         if open_block is not None and _goes_on(open_block, line, kind, body, pitch):
             open_block.lines.append(line)
             continue
-        blocks.extend(_written(open_block, levels))
+        blocks.extend(_written(open_block, measures))
         open_block = _Block(kind, [line])
-    blocks.extend(_written(open_block, levels))
+    blocks.extend(_written(open_block, measures))
     return _assembled(blocks)
 
 
@@ -286,11 +347,11 @@ def _goes_on(block: _Block, line: Line, kind: str, body: float, pitch: float) ->
     return -STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
 
 
-def _written(block: _Block | None, levels: dict[float, int]) -> Iterator[tuple[str, str]]:
+def _written(block: _Block | None, measures: _Measures) -> Iterator[tuple[str, str]]:
     """The block's kind and its Markdown."""
     if block is None:
         return
-    text = _joined(block.lines)
+    text, levels = _joined(block.lines, measures.words), measures.levels
     match block.kind:
         case "code":
             text = "```\n" + "\n".join(line.text for line in block.lines) + "\n```"
@@ -317,11 +378,11 @@ def _assembled(blocks: list[tuple[str, str]]) -> str:
     return "".join(parts)
 
 
-def _joined(lines: list[Line]) -> str:
+def _joined(lines: list[Line], words: frozenset[str]) -> str:
     parts: list[str] = []
     for line, after in zip(lines, [*lines[1:], None], strict=True):
         last = line.text.rstrip().rpartition(" ")[2]
-        word_goes_on = line.broken and after is not None and is_divided(last, after.text.lstrip()[:1])
+        word_goes_on = line.broken and after is not None and _is_one_word(last, after.text.lstrip(), words)
         apart = "\n" if line.parts and after is not None else " "
         parts.append(line.text.strip() + ("" if word_goes_on else "-" if line.broken else apart))
     return "".join(parts).strip()

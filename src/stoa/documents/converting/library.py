@@ -28,7 +28,11 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
         output_format="markdown",
         escape_markdown=False,
         max_archive_depth=0,
-        html_options=xberg.ConversionOptions(extract_metadata=False),
+        html_options=xberg.ConversionOptions(
+            extract_metadata=False,
+            # It would take headers and asides of articles for navigation; `web` leaves out what is.
+            preprocessing=xberg.PreprocessingOptions(remove_navigation=False, remove_forms=False),
+        ),
         concurrency=xberg.ConcurrencyConfig(max_threads=2),
     )
     source = xberg.ExtractInput(kind="bytes", bytes=data, mime_type=_MIME_TYPES[kind], filename=f"document.{kind}")

@@ -3,6 +3,8 @@
 Runs in the converting process only.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from stoa.documents.types import ConversionError
 PARTS_MAX: Final = 1_000
 DEPTH_MAX: Final = 8
 """Mails forwarded within mails."""
+_MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news"})
 _HEADERS: Final = ("From", "To", "Cc", "Date")
 _RAW_BYTES: Final = re.compile("[\udc80-\udcff]")
 """How Python's parser keeps bytes that are no ASCII."""
@@ -79,7 +82,7 @@ def _pages(message: EmailMessage, name: str, read: ReadPart, depth: int) -> tupl
     warnings: list[str] = []
     for part in parts:
         try:
-            if part.message.get_content_type() == "message/rfc822":
+            if part.message.get_content_type() in _MAILS:
                 found, more = _forwarded(part, read, depth)
             else:
                 found, more = _read(part.message, part.name, read)
@@ -156,9 +159,9 @@ def _body_name(kind: str) -> str:
 
 
 def _unnamed(message: EmailMessage, kind: str) -> str:
-    if kind == "message/rfc822":
-        inner = next(iter(message.iter_parts()), None)
-        subject = _header(inner, "Subject") if isinstance(inner, EmailMessage) else ""
+    if kind in _MAILS:
+        inner = _inner(message)
+        subject = _header(inner, "Subject") if inner is not None else ""
         return subject or "forwarded mail"
     return "attachment"
 
@@ -223,5 +226,23 @@ def _unflowed(part: EmailMessage, data: bytes) -> bytes:
 def _forwarded(part: _Part, read: ReadPart, depth: int) -> tuple[list[Page], list[str]]:
     if depth >= DEPTH_MAX:
         raise ConversionError("too_large", f"{part.name} is a mail within {DEPTH_MAX} others; it was left out.")
-    inner = next(iter(part.message.iter_parts()), None)
-    return _pages(inner, part.name, read, depth + 1) if isinstance(inner, EmailMessage) else ([], [])
+    inner = _inner(part.message)
+    return _pages(inner, part.name, read, depth + 1) if inner is not None else ([], [])
+
+
+def _inner(message: EmailMessage) -> EmailMessage | None:
+    """The mail within a part. Some programs encode it, which the standard forbids and Python's parser does not
+    expect."""
+    inner = next(iter(message.iter_parts()), None)
+    if not isinstance(inner, EmailMessage):
+        return None
+    encoding = str(message.get("Content-Transfer-Encoding", "")).strip().lower()
+    if inner.keys() or encoding != "base64":
+        return inner
+    text = inner.get_payload()
+    data = text.encode("ascii", "replace") if isinstance(text, str) else b""
+    try:
+        decoded = base64.b64decode(data)
+    except binascii.Error:
+        return inner
+    return BytesParser(policy=policy.default).parsebytes(decoded)

@@ -19,6 +19,8 @@ _FLOATING: Final = frozenset(
     {"frame", "custom-shape", "text-box", "rect", "ellipse", "line", "connector", "g", "table"}
 )
 """Anchored in a paragraph, and read behind it."""
+_IN_PLACE: Final = frozenset({"title", "desc"})
+"""Of a picture or a drawing: the texts in place of it."""
 _MARGINS: Final = frozenset({"header", "footer"})
 _VALUES: Final = ("string-value", "date-value", "time-value", "boolean-value", "value")
 _DIGITS_MAX: Final = 10
@@ -116,6 +118,9 @@ def _blocks(element: Element) -> Iterator[str]:
             yield from _table(one)
         elif one.tag == "annotation":
             yield f"Comment: {' '.join(_blocks(one))}"
+        elif one.tag in _IN_PLACE:
+            if text := _words(one):
+                yield f"![{text}]()"
         else:
             yield from _blocks(one)
 

@@ -26,7 +26,7 @@ PART_BYTES_MAX: Final = 32 * 2**20
 RELATION: Final = "r:id"
 """The name of attributes that refer to a relationship, so that they are no other `id`."""
 MAIN: Final = "officeDocument"
-_DECLARED: Final = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+DECLARED: Final = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _RELATIONSHIPS: Final = "/relationships"
 UNREADABLE: Final = (
     FastTree.ParseError,
@@ -58,8 +58,7 @@ class Package:
             self._archive = zipfile.ZipFile(BytesIO(data))
         except archives.BROKEN as error:
             raise self.damaged() from error
-        # Names are compared without regard to case, and some archivers write backslashes.
-        self._entries = {one.filename.replace("\\", "/").lstrip("/").lower(): one for one in self._archive.infolist()}
+        self._entries = {archives.part_name(one): one for one in self._archive.infolist()}
         self.main = self._main()
 
     def damaged(self) -> ConversionError:
@@ -138,7 +137,7 @@ def _relation(one: Element, folder: str) -> Relation:
 def parsed(data: bytes) -> Element:
     """The C parser, for documents without declarations, which office packages must not have; else the careful one.
     Raises one of UNREADABLE."""
-    if b"\0" in data[:4] or _DECLARED.search(data):
+    if b"\0" in data[:4] or DECLARED.search(data):
         root: Element = ElementTree.fromstring(data)
         return root
     return FastTree.fromstring(data)  # noqa: S314 - without declarations there is nothing to expand

@@ -1,5 +1,5 @@
-"""The processes that read a file each, as the server holds them: what they say, how they end, and how they are
-ended."""
+"""The server's handles on the processes that read one file each: their messages, how they end, and how they are
+killed."""
 
 import asyncio
 import contextlib

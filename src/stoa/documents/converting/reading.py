@@ -50,6 +50,9 @@ def read(job: Job, report: Report = no_report) -> Converted:
     found, omitted = _without_data(found)
     if omitted:
         warnings.append(f"{name}: {omitted} pieces of base64 data were left out.")
+    unreadable = sum(page.markdown.count("\ufffd") for page in found)
+    if unreadable and not any("replaced" in one for one in warnings):
+        warnings.append(f"{name}: {unreadable} characters could not be read; they stand as \ufffd.")
     characters = sum(len(page.markdown) for page in found)
     if characters > job.characters_max:
         raise ConversionError(

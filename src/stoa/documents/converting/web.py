@@ -7,6 +7,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from stoa.documents.converting import charsets, html_tables, library
 from stoa.documents.converting.page import Page
+from stoa.documents.types import ConversionError
 
 DEPTH_MAX: Final = 3_000
 _TAG: Final = re.compile(
@@ -14,12 +15,15 @@ _TAG: Final = re.compile(
     re.IGNORECASE,
 )
 """Those that have an end: the others need none, and say nothing of the depth."""
-_HIDDEN: Final = "script, style, template, noscript, svg, title, link, meta, iframe, object, embed, wbr, [hidden]"
+_HIDDEN: Final = (
+    "script, style, template, noscript, head title, link, meta, iframe, embed, wbr, [hidden], nav, [role=navigation]"
+)
 _EMPHASIS: Final = (
     "b", "strong", "i", "em", "u", "s", "strike", "del", "ins", "small", "big", "mark", "font", "span", "abbr", "bdi",
     "bdo", "dfn", "cite", "var", "kbd", "samp", "form", "label", "fieldset",
 )  # fmt: skip
 """Marks of emphasis would stand inside words: `Projekt**nummer**`. Nothing that is searched or quoted needs them."""
+_BLOCKS: Final = "p, li, h1, h2, h3, h4, h5, h6, pre"
 _MAILED: Final = re.compile(r"^cid:|^data:", re.IGNORECASE)
 
 
@@ -27,7 +31,15 @@ def html_pages(data: bytes, name: str, mime_type: str | None) -> tuple[list[Page
     """Raises ConversionError."""
     text, warnings = charsets.decode(data, name, mime_type, html=True)
     readable = text if _is_deep(text) else _readable(text)
-    return library.by_library(readable.encode("utf-8", "replace"), name, "html"), warnings
+    try:
+        return library.by_library(readable.encode("utf-8", "replace"), name, "html"), warnings
+    except ConversionError as error:
+        if error.code != "corrupt_file" or _is_deep(text):
+            raise
+    # No HTML is damaged: browsers read all of it, and so does the parser. It is the library that failed.
+    body = LexborHTMLParser(readable).body
+    plain = body.text(separator="\n", strip=True) if body is not None else ""
+    return [Page(plain, None)], [*warnings, f"{name} was read as plain text: its headings and tables are lost."]
 
 
 def _is_deep(text: str) -> bool:
@@ -45,17 +57,18 @@ def _readable(text: str) -> str:
     tree = LexborHTMLParser(text)
     for node in tree.css(_HIDDEN):
         node.decompose()
-    for picture in tree.css("img"):
-        source = picture.attributes.get("src") or ""
-        if _MAILED.match(source):
-            alternative = (picture.attributes.get("alt") or "").strip()
-            picture.replace_with(f" {alternative} " if alternative else " ")
+    for drawing in tree.css("svg"):
+        drawing.replace_with(_drawn(tree, drawing))
+    for ruby in tree.css("ruby"):
+        ruby.replace_with(_read(ruby))
+    _describe_pictures(tree)
     for link in tree.css("a[href^='data:']"):
         link.unwrap()
     for field in tree.css("input, textarea, option, button"):
         shown = field.attributes.get("type") not in ("hidden", "password")
         text = (field.attributes.get("value") if field.tag == "input" else field.text()) or ""
         field.replace_with(f" {text.strip()} " if shown else " ")
+    _drop_empty(tree)
     html_tables.repeat_merged(tree)
     tree.unwrap_tags(list(_EMPHASIS))
     tree.merge_text_nodes()
@@ -63,6 +76,51 @@ def _readable(text: str) -> str:
         if _is_within_a_word(inline):
             inline.unwrap()
     return tree.html or ""
+
+
+def _drop_empty(tree: LexborHTMLParser) -> None:
+    """Of an icon's link the library would write the address as its text; on blocks of white space alone it fails."""
+    for one in (*tree.css("a"), *reversed(tree.css(_BLOCKS))):
+        if not one.text(strip=True):
+            one.decompose()
+
+
+def _describe_pictures(tree: LexborHTMLParser) -> None:
+    for picture in tree.css("img"):
+        picture.replace_with(_described(picture))
+
+
+def _described(picture: LexborNode) -> str:
+    """The text in place of a picture; nothing for an ornament, which has none."""
+    text = " ".join((picture.attributes.get("alt") or "").split())
+    source = (picture.attributes.get("src") or "").strip()
+    if not text or _MAILED.match(source):
+        return f" {text} "
+    return f" ![{text}]({source.replace(' ', '%20').replace(')', '%29')}) "
+
+
+def _drawn(tree: LexborHTMLParser, drawing: LexborNode) -> LexborNode:
+    """The texts of a drawing, one below the other: pages of books are drawn so, and labels of diagrams. Its title is an
+    icon's name."""
+    shown = tree.create_node("div")
+    for line in drawing.css("tspan[x], tspan[y], tspan[dy]"):
+        line.insert_before(" ")
+    for one in drawing.css("text, foreignObject, foreignobject"):
+        if words := " ".join(one.text().split()):
+            line = tree.create_node("p")
+            line.insert_child(words)
+            shown.insert_child(line)
+    return shown
+
+
+def _read(ruby: LexborNode) -> str:
+    """The word, and its reading in brackets behind it: letter by letter they would tear one another."""
+    readings = ruby.css("rt")
+    reading = "".join(one.text(strip=True) for one in readings)
+    for one in ruby.css("rt, rp"):
+        one.decompose()
+    word = ruby.text(strip=True)
+    return f"{word}({reading})" if word and reading else word or reading
 
 
 def _is_within_a_word(node: LexborNode) -> bool:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as FastTree
 from xml.etree.ElementTree import Element
 
 from stoa.documents.converting.number_formats import BUILT_IN, GENERAL, shown, shown_text
-from stoa.documents.converting.packages import RELATION, UNREADABLE, Package
+from stoa.documents.converting.packages import DECLARED, RELATION, UNREADABLE, Package
 from stoa.documents.converting.page import Page
 from stoa.documents.converting.tables import CELLS_MAX, COLUMNS_MAX, ROWS_MAX, markdown_table, titles_above
 from stoa.documents.types import ConversionError
@@ -54,7 +54,8 @@ def workbook_pages(data: bytes, name: str) -> tuple[list[Page], list[str]]:
     root = package.root()
     settings = root.find("workbookPr")
     since_1904 = settings is not None and settings.get("date1904", "0").lower() in ("1", "true")
-    book = _Book(package, name, _strings(package), _formats(package), since_1904)
+    strings, complete = _strings(package)
+    book = _Book(package, name, strings, _formats(package), since_1904)
     blocks: list[str] = []
     damaged: list[str] = []
     for one in root.iter("sheet"):
@@ -70,20 +71,26 @@ def workbook_pages(data: bytes, name: str) -> tuple[list[Page], list[str]]:
             hidden = " (hidden)" if one.get("state", "visible") != "visible" else ""
             blocks += [f"## {title}{hidden}", *found]
     warnings = [f"{name}: the sheet {title} is damaged; it was read up to there." for title in damaged]
+    if not complete:
+        warnings.append(f"{name}: its list of texts is damaged; cells that refer to the lost part of it are blank.")
     if book.unsaved:
         blank = f"{book.unsaved} formulas have no stored result and are blank"
         warnings.append(f"{name}: {blank}; save it once in a spreadsheet program.")
     return [Page("\n\n".join(blocks), None, sheets=True)] if blocks else [], warnings
 
 
-def _strings(package: Package) -> Sequence[str]:
-    """The texts that cells refer to by their number. Readings of Japanese words (`rPh`) are no part of them."""
+def _strings(package: Package) -> tuple[Sequence[str], bool]:
+    """The texts that cells refer to by their number, and whether they could be read to their end. Readings of Japanese
+    words (`rPh`) are no part of them."""
     found: list[str] = []
-    for part in package.related(package.main, "sharedStrings"):
-        for one in _stream(package, part, ("si",)):
-            found.append(_text(one))
-            one.clear()
-    return found
+    try:
+        for part in package.related(package.main, "sharedStrings"):
+            for one in _stream(package, part, ("si",)):
+                found.append(_text(one))
+                one.clear()
+    except UNREADABLE:
+        return found, False
+    return found, True
 
 
 def _text(element: Element) -> str:
@@ -99,7 +106,7 @@ def _stream(package: Package, part: str, tags: Sequence[str]) -> Iterator[Elemen
     if file is None:
         return
     with file:
-        if b"<!" in file.peek(1024)[:1024].replace(b"<!--", b""):  # type: ignore[attr-defined]
+        if DECLARED.search(file.peek(1024)[:1024]):  # type: ignore[attr-defined]
             raise ValueError("declarations have no place in an office file")
         for _, one in FastTree.iterparse(file):  # noqa: S314 - there are no declarations to expand
             if "}" in one.tag:

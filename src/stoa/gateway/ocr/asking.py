@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from stoa.gateway.ocr.types import Llm
-from stoa.gateway.router.asking import extra_of
 from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.routing import Routing
+from stoa.gateway.router.sampling import extra_of
 from stoa.gateway.router.types import Spoken, Target
 from stoa.gateway.types import Finish, ModelError, ModelRequest, Notice, TextDelta, Usage
 from stoa.kernel.errors import BadRequest, NotFound

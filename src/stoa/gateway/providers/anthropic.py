@@ -19,6 +19,7 @@ from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.types import (
     DocumentPart,
+    ImageAddress,
     ImagePart,
     ModelMessage,
     ModelRequest,
@@ -77,6 +78,8 @@ class AnthropicModel(StreamingModel):
             if not made.tools_offered:
                 body["tool_choice"] = {"type": "none"}
         body["max_tokens"] = self._limit(request, body, granted)
+        if isinstance(control := body.pop("cache_control", None), dict):
+            _mark_for_cache(body, control)
         return body
 
     def _limit(self, request: ModelRequest, body: Mapping[str, Any], granted: Concessions) -> int:
@@ -89,6 +92,18 @@ class AnthropicModel(StreamingModel):
 
     def reading(self, names: Names) -> Reading:
         return AnthropicReading(self.clean, names, self._source)
+
+
+def _mark_for_cache(body: dict[str, Any], control: Mapping[str, Any]) -> None:
+    """Where the provider's cache may end: behind what is the same in each request, and behind the last message, which
+    the next request repeats."""
+    if isinstance(system := body.get("system"), str):
+        body["system"] = [{"type": "text", "text": system, "cache_control": control}]
+    elif tools := body.get("tools"):
+        body["tools"] = [*tools[:-1], {**tools[-1], "cache_control": control}]
+    if messages := body["messages"]:
+        content = messages[-1]["content"]
+        content[-1] = {**content[-1], "cache_control": control}
 
 
 def _characters(value: Any) -> int:
@@ -127,6 +142,8 @@ def _part(part: object) -> dict[str, Any]:
         case ImagePart():
             source = {"type": "base64", "media_type": part.mime_type, "data": base64.b64encode(part.data).decode()}
             return {"type": "image", "source": source}
+        case ImageAddress():
+            return {"type": "image", "source": {"type": "url", "url": part.url}}
         case ToolCallPart():
             return {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part.arguments)}
         case ToolResultPart():

@@ -89,7 +89,7 @@ class AnthropicReading(Reading):
             self._reason, self.finished = text_of(reason) or "an unknown reason", True
         if isinstance(usage, dict) and usage:
             self._counts |= {name: value for name, value in usage.items() if value is not None}
-            if counts := _usage(self._counts):
+            if counts := usage_of(self._counts):
                 out.append(counts)
 
     def _start(self, index: Any, block: Mapping[str, Any], out: list[Delta]) -> None:
@@ -172,9 +172,11 @@ class AnthropicReading(Reading):
         return finish_of(self._reason, calls=bool(self._uses))
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage | None:
+def usage_of(usage: Mapping[str, Any]) -> Usage | None:
     """Their input count leaves cached tokens out; ours holds every token of the prompt."""
-    cached = count_of(usage.get("cache_read_input_tokens"))
-    prompt = count_of(usage.get("input_tokens")) + cached + count_of(usage.get("cache_creation_input_tokens"))
+    cached, written = count_of(usage.get("cache_read_input_tokens")), count_of(usage.get("cache_creation_input_tokens"))
+    prompt = count_of(usage.get("input_tokens")) + cached + written
     completion = count_of(usage.get("output_tokens"))
-    return Usage(count_of(prompt), completion, cached) if prompt or completion else None
+    if not (prompt or completion):
+        return None
+    return Usage(count_of(prompt), completion, cached, cache_write_tokens=written)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from stoa.gateway.types import ImagePart, ModelError, ModelRequest, ToolCallPart
+from stoa.gateway.types import ImageAddress, ImagePart, ModelError, ModelRequest, ToolCallPart
 
 CONCESSIONS_MAX: Final = 6
 """Of one request."""
@@ -90,7 +90,7 @@ def _calls(request: ModelRequest) -> bool:
 
 
 def _pictures(request: ModelRequest) -> bool:
-    return any(isinstance(part, ImagePart) for message in request.messages for part in message.parts)
+    return any(isinstance(part, ImagePart | ImageAddress) for message in request.messages for part in message.parts)
 
 
 @dataclass(frozen=True, slots=True)

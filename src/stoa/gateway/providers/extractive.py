@@ -15,6 +15,7 @@ from stoa.gateway.types import (
     Delta,
     DocumentPart,
     Finish,
+    ImageAddress,
     ImagePart,
     ModelRequest,
     Passage,
@@ -85,8 +86,9 @@ def _material(request: ModelRequest) -> tuple[list[Passage], list[str], list[str
                 sources += [part.name] * len(part.passages)
                 if part.error:
                     notes.append(f"I could not read {part.name}: {part.error.rstrip('.')}.")
-            elif isinstance(part, ImagePart):
-                notes.append(f"I cannot see images, so I left out {part.name}.")
+            elif isinstance(part, ImagePart | ImageAddress):
+                name = part.name if isinstance(part, ImagePart) else "one"
+                notes.append(f"I cannot see images, so I left out {name}.")
             elif (
                 isinstance(part, TextPart)
                 and message.role == "user"

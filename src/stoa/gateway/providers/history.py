@@ -18,6 +18,7 @@ from stoa.gateway.providers.fields import list_of, object_of, text_of
 from stoa.gateway.providers.pictures import look, problem
 from stoa.gateway.providers.schemas import Unusable, tool_parameters
 from stoa.gateway.types import (
+    ImageAddress,
     ImagePart,
     ModelMessage,
     ModelRequest,
@@ -250,6 +251,8 @@ def _pictured(
     room, count = demands.pictures_bytes_max, 0
     out: list[ModelMessage] = []
     for message in reversed(messages):
+        if not granted.pictures and any(isinstance(part, ImageAddress) for part in message.parts):
+            message = replace(message, parts=tuple(map(_address_left_out, message.parts)))  # noqa: PLW2901
         if not any(isinstance(part, ImagePart) for part in message.parts):
             out.append(message)
             continue
@@ -268,6 +271,12 @@ def _pictured(
             parts.append(part)
         out.append(replace(message, parts=tuple(reversed(parts))))
     return out[::-1]
+
+
+def _address_left_out(part: Part) -> Part:
+    if not isinstance(part, ImageAddress):
+        return part
+    return TextPart("[A picture is not shown: this model's provider refused it.]")
 
 
 # --- order ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from stoa.gateway.providers.streaming import StreamingModel, endpoint
 from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.types import (
     DocumentPart,
+    ImageAddress,
     ImagePart,
     ModelMessage,
     ModelRequest,
@@ -193,7 +194,7 @@ def _content(message: ModelMessage) -> str | list[dict[str, Any]]:
     pictures."""
     if len(message.parts) == 1 and isinstance(text := message.parts[0], TextPart):
         return text.text
-    if not any(isinstance(part, ImagePart) for part in message.parts):
+    if not any(isinstance(part, ImagePart | ImageAddress) for part in message.parts):
         return "\n\n".join(_text(part) for part in message.parts)
     return [_part(part) for part in message.parts]
 
@@ -209,4 +210,6 @@ def _part(part: object) -> dict[str, Any]:
     if isinstance(part, ImagePart):
         url = f"data:{part.mime_type};base64,{base64.b64encode(part.data).decode()}"
         return {"type": "image_url", "image_url": {"url": url}}
+    if isinstance(part, ImageAddress):
+        return {"type": "image_url", "image_url": {"url": part.url}}
     return {"type": "text", "text": _text(part)}

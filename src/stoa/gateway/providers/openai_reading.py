@@ -191,4 +191,7 @@ def usage_of(usage: Mapping[str, Any]) -> Usage | None:
             completion + reasoning
         )  # xAI and Gemini count thoughts beside the answer, OpenAI within it.
     cached = count_of(details.get("cached_tokens")) or count_of(usage.get("prompt_cache_hit_tokens"))
-    return Usage(prompt, completion, cached, reasoning) if prompt or completion else None
+    written = count_of(details.get("cache_write_tokens")) or count_of(usage.get("cache_creation_input_tokens"))
+    if not (prompt or completion):
+        return None
+    return Usage(prompt, completion, cached, reasoning, cache_write_tokens=min(written, max(prompt - cached, 0)))

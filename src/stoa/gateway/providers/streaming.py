@@ -171,21 +171,35 @@ class StreamingModel(ABC):
         return _Primed(deltas, batches, reception.push_to)
 
     async def send(
-        self, stack: AsyncExitStack, path: str, body: bytes, *, streamed: bool, timeouts: Timeouts | None = None
+        self,
+        stack: AsyncExitStack,
+        path: str,
+        body: bytes,
+        *,
+        streamed: bool,
+        timeouts: Timeouts | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """The provider's reply to these bytes, sent as they are to `path` below its address, once. Raises ModelError
-        where it cannot be had or is a refusal; reading it raises TransportError."""
+        where it cannot be had or is a refusal; reading it raises TransportError. `headers` come beside its own."""
         accept = "text/event-stream" if streamed else "application/json"
         url = self._url if path == self.path else endpoint(self._base_url, path)
         try:
-            return await self._accepted(stack, url, body, timeouts or self._timeouts, accept=accept)
+            return await self._accepted(stack, url, body, timeouts or self._timeouts, accept=accept, more=headers)
         except TransportError as error:
             raise broken(error, began=False) from error
 
     async def _accepted(
-        self, stack: AsyncExitStack, url: str, body: bytes, timeouts: Timeouts, *, accept: str
+        self,
+        stack: AsyncExitStack,
+        url: str,
+        body: bytes,
+        timeouts: Timeouts,
+        *,
+        accept: str,
+        more: Mapping[str, str] | None = None,
     ) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": accept, **self.headers()}
+        headers = {"Content-Type": "application/json", "Accept": accept, **(more or {}), **self.headers()}
         reply = await self._transport.post(url, headers, body, timeouts, self._ca_bundle)
         stack.callback(reply.close)
         if not 200 <= reply.status < 300:

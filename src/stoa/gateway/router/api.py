@@ -19,7 +19,7 @@ from stoa.gateway.router.repeating import Repeats
 from stoa.gateway.router.routing import Routing
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
-from stoa.http.bodies import CHAT_LIMIT, read_object
+from stoa.http.bodies import CHAT_LIMIT, BodyLimit, read_object
 from stoa.http.leaving import while_connected
 from stoa.http.sse import EventStream
 from stoa.kernel.errors import NotFound
@@ -50,6 +50,8 @@ _EMBEDDING: Final[dict[str, Any]] = {
     }
 }
 Sent = tuple[Principal, dict[str, Any]]
+EMBEDDING_LIMIT: Final = BodyLimit(CHAT_LIMIT.bytes_max, 310_000)
+"""OpenAI takes 300,000 tokens in a request, and many clients send them as numbers."""
 
 
 CacheHeader = Annotated[
@@ -80,10 +82,13 @@ def routes(routed: Routed, gate: Gate) -> Routes:
     chat, embeddings = routed.chat, routed.embeddings
     routing, catalogue = routed.routing, routed.catalogue
 
-    async def received(request: Request) -> Sent:
-        """Who asks, and the body: the key is asked for before the body is read."""
-        principal = await gate.admit(request, bearer_token(request), "router:call")
-        return principal, await read_object(request, CHAT_LIMIT)
+    def received(limit: BodyLimit) -> Callable[[Request], Coroutine[Any, Any, Sent]]:
+        async def read(request: Request) -> Sent:
+            """Who asks, and the body: the key is asked for before the body is read."""
+            principal = await gate.admit(request, bearer_token(request), "router:call")
+            return principal, await read_object(request, limit)
+
+        return read
 
     @router.post(
         "/v1/chat/completions",
@@ -93,7 +98,7 @@ def routes(routed: Routed, gate: Gate) -> Routes:
     )
     async def create_chat_completion(
         request: Request,
-        sent: Annotated[Sent, Depends(received)],
+        sent: Annotated[Sent, Depends(received(CHAT_LIMIT))],
         idempotency_key: IdempotencyKeyHeader = None,
         stoa_cache: CacheHeader = None,
     ) -> Response:
@@ -114,7 +119,7 @@ def routes(routed: Routed, gate: Gate) -> Routes:
     )
     async def create_embedding(
         request: Request,
-        sent: Annotated[Sent, Depends(received)],
+        sent: Annotated[Sent, Depends(received(EMBEDDING_LIMIT))],
         idempotency_key: IdempotencyKeyHeader = None,
         stoa_cache: CacheHeader = None,
     ) -> Response:

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.fields import list_of, object_of, text_of
-from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.streaming import StreamingModel
+from stoa.gateway.router.sampling import anthropic_extra, left_out, limit_of
 from stoa.gateway.types import (
+    ImageAddress,
     ImagePart,
     Model,
     ModelMessage,
@@ -31,18 +33,11 @@ from stoa.kernel.errors import BadRequest
 TRANSLATED: Final = frozenset({
     "model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "max_tokens",
     "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "response_format", "reasoning_effort", "thinking",
-    "user", "n", "functions", "function_call",
+    "user", "n", "functions", "function_call", "cache_control",
 })  # fmt: skip # a table
 NEUTRAL: Final = frozenset({"store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Of no consequence for the answer."""
-THINKING_TOKENS: Final[Mapping[str, int]] = {
-    "minimal": 1_024,
-    "low": 2_048,
-    "medium": 8_192,
-    "high": 16_384,
-    "xhigh": 24_576,
-}
-"""What a `reasoning_effort` lets a model think that is told a number."""
+_ADDRESS: Final = re.compile(r"https?://[^/\s]", re.IGNORECASE)
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*?(;base64)?,", re.IGNORECASE)
 
 
@@ -54,8 +49,10 @@ class Asked:
     ignored: Sequence[str]
 
 
-def asked(fields: Mapping[str, Any], source: str) -> Asked:
-    """`source` is the provider's: thoughts that came from it go back to it. Raises BadRequest naming the field."""
+def asked(fields: Mapping[str, Any], model: Model) -> Asked:
+    """As the model's provider takes it; thoughts that came from it go back to it. Raises BadRequest naming the
+    field."""
+    source = model.source if isinstance(model, StreamingModel) else ""
     if fields.get("n") not in (None, 1):
         raise BadRequest.field("n", "must be 1 for this model: its provider gives one answer to a request")
     if fields.get("functions"):
@@ -77,16 +74,20 @@ def asked(fields: Mapping[str, Any], source: str) -> Asked:
             case role:
                 reason = f"must be system, developer, user, assistant or tool, not {role[:50]!r}"
                 raise BadRequest.field(f"{where}.role", reason)
+    extra: Mapping[str, Any] = {}
+    if isinstance(model, AnthropicModel):
+        extra = {**anthropic_extra(fields, model.wire_name, messages), **_cached(fields)}
     request = ModelRequest(
         messages,
         "\n\n".join(filter(None, instructions)) or None,
         _tools(fields),
         _schema(fields.get("response_format")),
-        _limit(fields),
-        _extra(fields, source),
+        limit_of(fields),
+        extra,
         once=True,
     )
-    return Asked(request, sorted(name for name in fields if name not in TRANSLATED and name not in NEUTRAL))
+    unknown = [name for name in fields if name not in TRANSLATED and name not in NEUTRAL]
+    return Asked(request, sorted({*unknown, *left_out(fields, extra)}))
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ def _parts(content: Any, where: str) -> list[Part]:
                 out.append(TextPart(text_of(held.get("text"))))
             case "refusal":
                 out.append(TextPart(text_of(held.get("refusal"))))
-            case "image_url":
+            case "image_url" | "input_image":
                 url = held.get("image_url")
                 out.append(_picture(text_of(object_of(url).get("url") if isinstance(url, dict) else url), at))
             case kind:
@@ -123,13 +124,13 @@ def _text(content: Any, where: str) -> str:
     return "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
-def _picture(url: str, where: str) -> ImagePart:
+def _picture(url: str, where: str) -> ImagePart | ImageAddress:
+    """An address is the provider's to fetch; this server fetches nothing for its callers."""
+    if _ADDRESS.match(url):
+        return ImageAddress(url)
     begin = _DATA_URL.match(url)
     if begin is None or not begin[2]:
-        reason = (
-            "must be a data URL (data:image/png;base64,…) for this model: the server fetches nothing for its callers"
-        )
-        raise BadRequest.field(f"{where}.image_url.url", reason)
+        raise BadRequest.field(f"{where}.image_url.url", "must be a data URL (data:image/png;base64,…) or an address")
     try:
         data = base64.b64decode(url[begin.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
@@ -161,7 +162,15 @@ def _result(message: Mapping[str, Any], where: str, names: Mapping[str, str]) ->
     if not call_id:
         raise BadRequest.field(f"{where}.tool_call_id", "is required")
     name = names.get(call_id) or text_of(message.get("name")) or "tool"
-    return ToolResultPart(call_id, name, _text(message.get("content"), where))
+    return ToolResultPart(call_id, name, _text(message.get("content"), where), failed=message.get("is_error") is True)
+
+
+def _cached(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Who marks a part, a tool or the request for the provider's cache gets the cache."""
+    parts = [part for message in fields["messages"] for part in list_of(message.get("content"))]
+    marked = (object_of(one).get("cache_control") for one in (fields, *parts, *list_of(fields.get("tools"))))
+    control = next((one for one in marked if isinstance(one, dict)), None)
+    return {"cache_control": control} if control is not None else {}
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
@@ -169,15 +178,26 @@ def _tools(fields: Mapping[str, Any]) -> list[ToolSpec]:
     if fields.get("tool_choice") == "none":
         return []
     out: list[ToolSpec] = []
+    allowed = _allowed(object_of(fields.get("tool_choice")))
     for index, tool in enumerate(list_of(fields.get("tools"))):
         function = object_of(object_of(tool).get("function"))
         name = text_of(function.get("name"))
         if object_of(tool).get("type") != "function" or not name:
             raise BadRequest.field(f"tools[{index}]", "must be a function with a name for this model")
+        if allowed is not None and name not in allowed:
+            continue
         schema = function.get("parameters")
         parameters = schema if isinstance(schema, dict) else {"type": "object", "properties": {}}
         out.append(ToolSpec(name, text_of(function.get("description")), parameters))
     return out
+
+
+def _allowed(choice: Mapping[str, Any]) -> set[str] | None:
+    """The tools that `tool_choice` allows; None where it does not name them."""
+    if choice.get("type") != "allowed_tools":
+        return None
+    named = list_of(object_of(choice.get("allowed_tools")).get("tools"))
+    return {text_of(object_of(object_of(one).get("function")).get("name")) for one in named}
 
 
 def _schema(wanted: Any) -> Mapping[str, Any] | None:
@@ -190,62 +210,3 @@ def _schema(wanted: Any) -> Mapping[str, Any] | None:
             return schema
         case _:
             raise BadRequest.field("response_format", "must be text, json_object, or json_schema with a schema")
-
-
-def _limit(fields: Mapping[str, Any]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = fields.get(name)
-        if value is not None:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise BadRequest.field(name, "must be a whole number of at least 1")
-            return value
-    return None
-
-
-def extra_of(model: Model, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """OpenAI's fields of how to answer, as this model's provider takes them."""
-    if isinstance(model, OpenAIModel):
-        return dict(fields)
-    return _extra({"tools": True, **fields}, model.source) if isinstance(model, StreamingModel) else {}
-
-
-def _extra(fields: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    """In the words of Anthropic's wire; a model that takes no such words is given none."""
-    if not source.startswith("anthropic"):
-        return {}
-    extra: dict[str, Any] = {name: fields[name] for name in ("top_p", "top_k") if fields.get(name) is not None}
-    if isinstance(temperature := fields.get("temperature"), int | float):
-        extra["temperature"] = min(temperature, 1.0)  # OpenAI's goes to 2.
-    if stop := [text for text in list_of(fields.get("stop")) if isinstance(text, str) and text.strip()]:
-        extra["stop_sequences"] = stop
-    if isinstance(user := fields.get("user"), str) and user:
-        extra["metadata"] = {"user_id": user}
-    if (choice := _tool_choice(fields)) is not None:
-        extra["tool_choice"] = choice
-    if isinstance(thinking := fields.get("thinking"), dict):
-        extra["thinking"] = thinking
-    elif (budget := THINKING_TOKENS.get(text_of(fields.get("reasoning_effort")))) is not None:
-        extra["thinking"] = {"type": "enabled", "budget_tokens": _within(budget, _limit(fields))}
-    if object_of(extra.get("thinking")).get("type") == "enabled":
-        for name in ("temperature", "top_k"):  # What thinks takes neither.
-            extra.pop(name, None)
-    return extra
-
-
-def _within(budget: int, limit: int | None) -> int:
-    """A model that thinks must be left room for its answer; it takes no budget below 1,024."""
-    return budget if limit is None else max(min(budget, limit // 2), 1_024)
-
-
-def _tool_choice(fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not fields.get("tools") or fields.get("tool_choice") == "none":
-        return None
-    choice = fields.get("tool_choice")
-    made: dict[str, Any] | None = None
-    if choice == "required":
-        made = {"type": "any"}
-    elif isinstance(choice, dict):
-        made = {"type": "tool", "name": text_of(object_of(choice.get("function")).get("name"))}
-    if fields.get("parallel_tool_calls") is False:
-        made = {**(made or {"type": "auto"}), "disable_parallel_tool_use": True}
-    return made

@@ -11,7 +11,6 @@ import orjson
 
 from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.openai import OpenAIModel
-from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.router import passing, rules
 from stoa.gateway.router.asking import asked
 from stoa.gateway.router.calls import Begun, Bill, Calls
@@ -106,7 +105,7 @@ class Chat:
             body, _ = passing.request_body(model, call.fields, streamed=False)
             content, kind = await passing.read_whole(stack, model, model.path, body, spoken)
             return _Answer(content, kind)
-        told = asked(call.fields, _source(target))
+        told = asked(call.fields, model)
         translation = Translation(model, call.slug, spoken, self._created(), None)
         await translation.open(stack, told.request)
         made = await translation.whole()
@@ -124,7 +123,7 @@ class Chat:
         model = target.model
         if isinstance(model, OpenAIModel):
             return await self._relay(call, stack, model, spoken)
-        told = asked(call.fields, _source(target))
+        told = asked(call.fields, model)
         wanted = bool(object_of(call.fields.get("stream_options")).get("include_usage"))
         usage = (lambda: rules.usage_of_call(call.prompt_characters, spoken)) if wanted else None
         translation = Translation(model, call.slug, spoken, self._created(), usage)
@@ -160,10 +159,6 @@ class Chat:
         """Ends every stream with an error, so that no client takes what it has for the whole."""
         for stream in list(self.streams):
             stream.hang_up()
-
-
-def _source(target: Target) -> str:
-    return target.model.source if isinstance(target.model, StreamingModel) else ""
 
 
 def headers(begun: Begun[Any], bill: Bill | None, notices: Sequence[str], ignored: Sequence[str]) -> dict[str, str]:

@@ -141,7 +141,8 @@ def _texts(given: Any) -> list[str]:
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             where = f"input[{index}]" if isinstance(given, list) else "input"
-            raise BadRequest.field(where, "must be text: this model takes no tokens of another tokenizer")
+            reason = "must be text: this model takes no tokens (in LangChain: check_embedding_ctx_length=False)"
+            raise BadRequest.field(where, reason)
     if sum(map(len, texts)) > CHARACTERS_MAX:
         raise BadRequest.field("input", f"may hold {CHARACTERS_MAX:,} characters altogether; send fewer texts at once")
     return texts

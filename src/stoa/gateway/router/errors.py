@@ -10,6 +10,7 @@ code of the ModelError                        status  class of OpenAI's clients
 └── everything else                           502     InternalServerError
 """
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -79,10 +80,12 @@ _STATUSES: Final[Mapping[str, type[FromProvider]]] = {
 def refusal_of(error: ModelError) -> AppError:
     """What the caller is answered for a provider's failure before the first byte."""
     if error.code == "model_rate_limited":
-        seconds = max(int(error.retry_after_seconds or RETRY_AFTER_SECONDS), 1)
+        seconds = max(math.ceil(error.retry_after_seconds or RETRY_AFTER_SECONDS), 1)
         made: FromProvider = ProviderLimited(error.message, retry_after_seconds=seconds)
     else:
         made = _STATUSES.get(error.code, ProviderFailed)(error.message)
+        if error.retry_after_seconds is not None:  # The caller waits as long as the provider asks us to.
+            made.headers["Retry-After"] = str(max(math.ceil(error.retry_after_seconds), 1))
     made.reason = error.code
     return made
 

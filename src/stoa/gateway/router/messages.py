@@ -4,7 +4,8 @@ A provider that speaks this wire is relayed as it comes; every other model is as
 Anthropic's.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -12,19 +13,22 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.gateway.prices import estimated_tokens
 from stoa.gateway.providers.anthropic import AnthropicModel
+from stoa.gateway.providers.anthropic_reading import usage_of
 from stoa.gateway.providers.failures import found
 from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.reading import broken_off
-from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.router import messages_asking, passing, rules
-from stoa.gateway.router.asking import asked, extra_of
-from stoa.gateway.router.calls import Calls
+from stoa.gateway.router.asking import asked
+from stoa.gateway.router.calls import Begun, Calls
 from stoa.gateway.router.chat import ChatFrames, Opened, Whole, headers
+from stoa.gateway.router.errors import FromProvider, refusal_of
 from stoa.gateway.router.messages_telling import MessageTranslation, event, usage_object
 from stoa.gateway.router.routing import Routing
+from stoa.gateway.router.sampling import extra_of
 from stoa.gateway.router.types import Call, Spoken, Target
-from stoa.gateway.types import ModelRequest, Usage
+from stoa.gateway.types import ModelError, ModelRequest
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
 
@@ -41,13 +45,22 @@ ERROR_TYPES: Final[Mapping[int, str]] = {
     504: "timeout_error",
 }
 """`type` of a refusal, by its status; every other is `api_error`."""
+COUNT_PATH: Final = "/messages/count_tokens"
 _STOP: Final = b"message_stop"
+_BETAS: Final = re.compile(r"[A-Za-z0-9_.:, -]{1,500}")
+_DELTA: Final = b'"message_delta"'
+"""The event that says why the message ends."""
 
 
 def error_body(error: AppError) -> bytes:
     """A refusal in Anthropic's shape."""
-    about = {"type": ERROR_TYPES.get(error.status, "api_error"), "message": error.message}
-    return orjson.dumps({"type": "error", "error": about})
+    return orjson.dumps({"type": "error", "error": _about(error)})
+
+
+def _about(error: AppError) -> Mapping[str, str]:
+    overloaded = isinstance(error, FromProvider) and error.reason == "model_overloaded"
+    kind = "overloaded_error" if overloaded else ERROR_TYPES.get(error.status, "api_error")
+    return {"type": kind, "message": error.message}
 
 
 class Messages:
@@ -57,11 +70,12 @@ class Messages:
         self._routing = routing
         self._streams = open_
 
-    async def whole(self, principal: Principal, fields: dict[str, Any]) -> Whole:
-        """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate."""
+    async def whole(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> Whole:
+        """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate. `betas`
+        is what the caller's `anthropic-beta` says to a provider of that wire."""
         call, targets = await self._resolved(principal, fields)
         notices: list[str] = []
-        begun = await self._calls.begin(call, targets, partial(self._whole, call, notices))
+        begun = await self._calls.begin(call, targets, partial(self._whole, call, notices, _sent(betas)))
         bill = self._calls.settle(begun, "completed")
         await begun.stack.aclose()
         await self._calls.accounts.committed(bill.entered)
@@ -69,14 +83,33 @@ class Messages:
         if isinstance(content, dict):
             usage = rules.usage_of_call(call.prompt_characters, begun.spoken)
             content = orjson.dumps({**content, "usage": usage_object(usage)})
-        return Whole(content, "application/json", headers(begun, bill, notices, ()))
+        return Whole(content, "application/json", headers(begun, bill, notices, _ignored(begun)))
 
-    async def streamed(self, principal: Principal, fields: dict[str, Any]) -> tuple[ChatFrames, Mapping[str, str]]:
+    async def streamed(
+        self, principal: Principal, fields: dict[str, Any], betas: str | None = None
+    ) -> tuple[ChatFrames, Mapping[str, str]]:
         """A stream that has begun, and the headers of its head. Raises AppError."""
         call, targets = await self._resolved(principal, fields)
         notices: list[str] = []
-        begun = await self._calls.begin(call, targets, partial(self._open, call, notices))
-        return MessageFrames(self._calls, begun, error_body, self._streams), headers(begun, None, notices, ())
+        begun = await self._calls.begin(call, targets, partial(self._open, call, notices, _sent(betas)))
+        told = headers(begun, None, notices, _ignored(begun))
+        return MessageFrames(self._calls, begun, error_body, self._streams), told
+
+    async def count(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> bytes:
+        """The tokens of a request: counted by a provider of this wire, else estimated. Nothing is billed. Raises
+        AppError."""
+        messages_asking.check(fields, answered=False)
+        slug = rules.slug_of(fields)
+        model = (await self._routing.targets(principal, slug))[0].model
+        if not isinstance(model, AnthropicModel):
+            return orjson.dumps({"input_tokens": estimated_tokens(rules.prompt_characters(fields))})
+        body = orjson.dumps({**fields, "model": model.wire_name})
+        try:
+            async with AsyncExitStack() as stack:
+                reply = await model.send(stack, COUNT_PATH, body, streamed=False, headers=_sent(betas))
+                return await passing.content_of(reply)
+        except ModelError as error:
+            raise refusal_of(error) from error
 
     async def _resolved(self, principal: Principal, fields: dict[str, Any]) -> Any:
         messages_asking.check(fields)
@@ -88,22 +121,34 @@ class Messages:
 
     # --- one target -------------------------------------------------------------------------------------------------
     async def _whole(
-        self, call: Call, notices: list[str], stack: AsyncExitStack, target: Target, spoken: Spoken
+        self,
+        call: Call,
+        notices: list[str],
+        sent: Mapping[str, str],
+        stack: AsyncExitStack,
+        target: Target,
+        spoken: Spoken,
     ) -> dict[str, Any] | bytes:
         if isinstance(target.model, AnthropicModel):
             body = orjson.dumps({**call.fields, "model": target.model.wire_name})
-            return await _read_message(stack, target.model, body, spoken)
+            return await _read_message(stack, target.model, body, sent, spoken)
         translation = await self._translation(call, stack, target, spoken)
         made = await translation.whole()
         notices[:] = translation.notices
         return made
 
     async def _open(
-        self, call: Call, notices: list[str], stack: AsyncExitStack, target: Target, spoken: Spoken
+        self,
+        call: Call,
+        notices: list[str],
+        sent: Mapping[str, str],
+        stack: AsyncExitStack,
+        target: Target,
+        spoken: Spoken,
     ) -> Opened:
         if isinstance(target.model, AnthropicModel):
             relay = MessageRelay(target.model, spoken)
-            await relay.open(stack, orjson.dumps({**call.fields, "model": target.model.wire_name}))
+            await relay.open(stack, orjson.dumps({**call.fields, "model": target.model.wire_name}), sent)
             return relay
         translation = await self._translation(call, stack, target, spoken)
         notices[:] = translation.notices
@@ -119,22 +164,32 @@ class Messages:
         return translation
 
 
+def _sent(betas: str | None) -> Mapping[str, str]:
+    """The header that a provider of this wire is sent; one that is no list of names is not passed on."""
+    return {"anthropic-beta": betas} if betas is not None and _BETAS.fullmatch(betas) else {}
+
+
+def _ignored(begun: Begun[Any]) -> Sequence[str]:
+    return () if isinstance(begun.target.model, AnthropicModel) else messages_asking.ignored(begun.call.fields)
+
+
 def _request(call: Call, target: Target) -> ModelRequest:
     chat = messages_asking.chat_fields(call.fields)
-    source = target.model.source if isinstance(target.model, StreamingModel) else ""
-    made = asked(chat, source).request
+    made = asked(chat, target.model).request
     return replace(made, extra=extra_of(target.model, messages_asking.sampling_of(chat)))
 
 
-async def _read_message(stack: AsyncExitStack, model: AnthropicModel, body: bytes, spoken: Spoken) -> bytes:
+async def _read_message(
+    stack: AsyncExitStack, model: AnthropicModel, body: bytes, sent: Mapping[str, str], spoken: Spoken
+) -> bytes:
     """An answer that is not streamed, as its provider gives it. Raises ModelError."""
-    reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS)
+    reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS, headers=sent)
     content = await passing.content_of(reply, spoken)
     held = passing.parsed(b"data: " + content.replace(b"\n", b" "))
     if not held.get("content") and (failure := found(held)) is not None:
         raise broken_off(failure, model.clean(failure.message))
     spoken.began = True
-    if (usage := _usage(object_of(held.get("usage")))) is not None:
+    if (usage := usage_of(object_of(held.get("usage")))) is not None:
         spoken.report(usage)
     else:
         spoken.characters = rules.characters(held.get("content"))
@@ -143,6 +198,8 @@ async def _read_message(stack: AsyncExitStack, model: AnthropicModel, body: byte
 
 class MessageRelay(passing.Relay):
     """A stream of Anthropic's own wire, as it comes; its end mark waits for the bill."""
+
+    end = event({"type": "message_stop"})
 
     def __init__(self, model: AnthropicModel, spoken: Spoken) -> None:
         super().__init__(model, spoken, strip=False)
@@ -156,15 +213,19 @@ class MessageRelay(passing.Relay):
                 self._gather(one)
                 continue
             held = passing.parsed(one)
-            if check and held.get("type") == "error" and (failure := found(held)) is not None:
-                raise broken_off(failure, self._model.clean(failure.message))
+            if held.get("type") == "error" and (failure := found(held)) is not None:
+                self._failure = broken_off(failure, self._model.clean(failure.message))
+                if check and not passing.text_so_far(b"".join(kept)):
+                    raise self._failure  # Nothing was said before it.
+                break
             if held.get("type") == "message_stop":
                 self.done, self.trailer = True, one
                 break
             self._counts |= object_of(object_of(held.get("message")).get("usage"))
             self._counts |= {name: value for name, value in object_of(held.get("usage")).items() if value is not None}
-            if (usage := _usage(self._counts)) is not None:
+            if (usage := usage_of(self._counts)) is not None:
                 if held.get("type") == "message_delta":
+                    self._finished = True
                     self._spoken.report(usage)
                 else:
                     self._spoken.report_prompt(usage)
@@ -172,6 +233,7 @@ class MessageRelay(passing.Relay):
         return b"".join(kept)
 
     def _closes(self, events: bytes) -> bool:
+        self._finished = self._finished or _DELTA in events
         return b"content_block_delta" not in events
 
     def _characters(self, held: Mapping[str, Any]) -> int:
@@ -181,17 +243,4 @@ class MessageRelay(passing.Relay):
 
 class MessageFrames(ChatFrames):
     def _event(self, error: AppError) -> bytes:
-        about = {"type": ERROR_TYPES.get(error.status, "api_error"), "message": error.message}
-        return event({"type": "error", "error": about})
-
-
-def _usage(counts: Mapping[str, Any]) -> Usage | None:
-    """Their input count leaves cached tokens out; ours holds every token of the prompt."""
-
-    def count(name: str) -> int:
-        value = counts.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-    cached = count("cache_read_input_tokens")
-    prompt = count("input_tokens") + cached + count("cache_creation_input_tokens")
-    return Usage(prompt, count("output_tokens"), cached) if prompt or count("output_tokens") else None
+        return event({"type": "error", "error": _about(error)})

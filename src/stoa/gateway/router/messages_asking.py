@@ -10,16 +10,25 @@ from stoa.kernel.errors import BadRequest
 
 EFFORTS: Final[Sequence[tuple[int, str]]] = ((2_048, "low"), (8_192, "medium"))
 """A budget for thinking as an effort: up to so many tokens; beyond the last it is high."""
+TOLD: Final = frozenset({
+    "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools",
+    "tool_choice", "thinking", "output_config", "output_format", "metadata", "cache_control", "service_tier",
+})  # fmt: skip # a table
+"""What is translated, and what is of no consequence for the answer."""
+SHOWN_BELOW: Final = "(The result is a picture, which follows.)"
 
 
-def check(fields: Mapping[str, Any]) -> None:
-    """What this gateway itself needs of a request. Raises BadRequest naming the field."""
+def check(fields: Mapping[str, Any], *, answered: bool = True) -> None:
+    """What this gateway itself needs of a request; without `answered`, of one whose tokens are counted alone. Raises
+    BadRequest naming the field."""
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest.field("messages", "must be a list of at least one message")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
             raise BadRequest.field(f"messages[{index}].role", "must be user or assistant")
+    if not answered:
+        return
     limit = fields.get("max_tokens")
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise BadRequest.field("max_tokens", "is required: a whole number of at least 1")
@@ -39,11 +48,13 @@ def chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         if fields.get(theirs) is not None:
             made[ours] = fields[theirs]
     made |= _tools(fields)
-    thinking = object_of(fields.get("thinking"))
-    if thinking.get("type") == "enabled":
-        budget = thinking.get("budget_tokens")
-        tokens = budget if isinstance(budget, int) else 0
-        made["reasoning_effort"] = next((effort for limit, effort in EFFORTS if tokens <= limit), "high")
+    if (effort := _effort(fields)) is not None:
+        made["reasoning_effort"] = effort
+    if (form := object_of(_form(fields))).get("type") == "json_schema":
+        made["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "output", "schema": form.get("schema")},
+        }
     if user := text_of(object_of(fields.get("metadata")).get("user_id")):
         made["user"] = user
     return made
@@ -53,6 +64,29 @@ def sampling_of(chat: Mapping[str, Any]) -> dict[str, Any]:
     """Of those fields what says how to answer."""
     names = ("temperature", "top_p", "stop", "tool_choice", "parallel_tool_calls", "reasoning_effort")
     return {name: chat[name] for name in names if name in chat}
+
+
+def ignored(fields: Mapping[str, Any]) -> list[str]:
+    """The fields that no other provider is told of."""
+    return sorted(name for name in fields if name not in TOLD)
+
+
+def _effort(fields: Mapping[str, Any]) -> str | None:
+    """How hard the model shall think, out of a budget or out of this wire's own word for it."""
+    thinking = object_of(fields.get("thinking"))
+    effort = object_of(fields.get("output_config")).get("effort")
+    if thinking.get("type") == "adaptive":
+        return {"max": "xhigh"}.get(effort, effort) if isinstance(effort, str) else "medium"
+    if thinking.get("type") != "enabled":
+        return None
+    budget = thinking.get("budget_tokens")
+    tokens = budget if isinstance(budget, int) else 0
+    return next((effort for limit, effort in EFFORTS if tokens <= limit), "high")
+
+
+def _form(fields: Mapping[str, Any]) -> Any:
+    """The form that the answer must have, where either of its two fields names one."""
+    return object_of(fields.get("output_config")).get("format") or fields.get("output_format")
 
 
 def _tools(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +133,7 @@ def _user(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any
     """Results are messages of their own, before what the user says."""
     results: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     for block, at in blocks:
         match block.get("type"):
             case "text":
@@ -106,13 +141,38 @@ def _user(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any
             case "image":
                 parts.append({"type": "image_url", "image_url": {"url": _picture(object_of(block.get("source")), at)}})
             case "tool_result":
-                said = _text(block.get("content"), f"{at}.content")
-                results.append({"role": "tool", "tool_call_id": text_of(block.get("tool_use_id")), "content": said})
+                result, pictures = _result(block, at)
+                results.append(result)
+                shown += pictures
             case "document" if object_of(block.get("source")).get("type") == "text":
                 parts.append({"type": "text", "text": text_of(object_of(block.get("source")).get("data"))})
             case kind:
                 raise BadRequest.field(f"{at}.type", f"{str(kind)[:50]!r} is not taken for this model")
-    return [*results, *([{"role": "user", "content": parts}] if parts else [])]
+    said = [*shown, *parts]
+    return [*results, *([{"role": "user", "content": said}] if said else [])]
+
+
+def _result(block: Mapping[str, Any], at: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The result of a call as a message, and the pictures in it: such a message holds none on the other wire, so that
+    the user shows them."""
+    content = block.get("content")
+    texts: list[Any] = []
+    pictures: list[dict[str, Any]] = []
+    for index, one in enumerate(content if isinstance(content, list) else ()):
+        held = object_of(one)
+        if held.get("type") == "image":
+            url = _picture(object_of(held.get("source")), f"{at}.content[{index}]")
+            pictures.append({"type": "image_url", "image_url": {"url": url}})
+        else:
+            texts.append(one)
+    said = _text(texts if isinstance(content, list) else content, f"{at}.content")
+    result = {
+        "role": "tool",
+        "tool_call_id": text_of(block.get("tool_use_id")),
+        "content": said or (SHOWN_BELOW if pictures else ""),
+        **({"is_error": True} if block.get("is_error") is True else {}),
+    }
+    return result, pictures
 
 
 def _assistant(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any]]:

@@ -185,8 +185,8 @@ def event(fields: Mapping[str, Any]) -> bytes:
 def usage_object(usage: Usage) -> dict[str, int]:
     """In Anthropic's words: their input count leaves cached tokens out."""
     return {
-        "input_tokens": max(usage.prompt_tokens - usage.cached_tokens, 0),
+        "input_tokens": max(usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens, 0),
         "output_tokens": usage.completion_tokens,
         "cache_read_input_tokens": usage.cached_tokens,
-        "cache_creation_input_tokens": 0,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
     }

@@ -39,10 +39,11 @@ _CAME: Final = struct.Struct("<QQ")  # Bytes and events whose text has not been 
 _CHARACTERS: Final = struct.Struct("<Q")
 _SHAPE: Final = struct.Struct("<dd")  # Bytes of an event beside its text, and characters in a byte of text.
 _USAGE: Final = struct.Struct("<QQQQ?")
+_WRITTEN: Final = struct.Struct("<I")  # Tokens of the prompt that went into the provider's cache.
 _COST: Final = struct.Struct("<d")  # NaN: no price is known.
 _MODEL: Final = struct.Struct("<H")
-_BATCH_AT, _CHARACTERS_AT, _CAME_AT, _SHAPE_AT, _USAGE_AT, _COST_AT, _JSON_AT, _MODEL_AT = (
-    8, 16, 24, 40, 56, 96, 104, 2_600,
+_BATCH_AT, _CHARACTERS_AT, _CAME_AT, _SHAPE_AT, _USAGE_AT, _WRITTEN_AT, _COST_AT, _JSON_AT, _MODEL_AT = (
+    8, 16, 24, 40, 56, 92, 96, 104, 2_600,
 )  # fmt: skip # a table
 _log = structlog.get_logger("stoa.gateway")
 
@@ -103,6 +104,7 @@ class Place:
         """What the provider says that it bills for; `prompt_only`: it has not counted its answer."""
         counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         _USAGE.pack_into(self._memory, self._at + _USAGE_AT, *counts, usage.estimated)
+        _WRITTEN.pack_into(self._memory, self._at + _WRITTEN_AT, usage.cache_write_tokens)
         self._memory[self._at + 1] = _PROMPT if prompt_only else _ALL
 
     def entered(self, model: str, usage: Usage, cost_usd: float | None) -> None:
@@ -285,7 +287,7 @@ def _lost(place: bytes) -> Lost | None:
     start = _MODEL_AT + _MODEL.size
     model = place[start : start + length].decode(errors="ignore")
     (cost,) = _COST.unpack_from(place, _COST_AT)
-    usage = Usage(*_USAGE.unpack_from(place, _USAGE_AT))
+    usage = Usage(*_USAGE.unpack_from(place, _USAGE_AT), *_WRITTEN.unpack_from(place, _WRITTEN_AT))
     priced = state == _State.ENTERED
     return Lost(
         about,

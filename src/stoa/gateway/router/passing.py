@@ -7,7 +7,7 @@ for it and takes that one event out, so that the bill says what the provider cou
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -97,6 +97,9 @@ class Relay:
     """One streamed answer. `open` reads up to its first event, so that everything before it can be tried again;
     `pieces` gives the bytes for the caller, whole events at a time."""
 
+    end: ClassVar[bytes] = b"data: [DONE]\n\n"
+    """The end mark of the wire, for a provider that sends none."""
+
     def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool) -> None:
         self._model = model
         self._spoken = spoken
@@ -110,12 +113,16 @@ class Relay:
         self._reply: Reply | None = None
         self.done = False
         """The stream's own end mark has come."""
+        self._finished = False
+        """The answer has said why it ends: its connection may close now."""
+        self._failure: ModelError | None = None
+        """An error that the provider sent inside the stream. What came before it is given first."""
         self.trailer = b""
         """The end mark, which the caller gets once the call is on the bill."""
 
-    async def open(self, stack: AsyncExitStack, body: bytes) -> None:
+    async def open(self, stack: AsyncExitStack, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Raises ModelError where the answer fails before its first event."""
-        reply = await self._model.send(stack, self._model.path, body, streamed=True)
+        reply = await self._model.send(stack, self._model.path, body, streamed=True, headers=headers)
         self._reply, self._chunks = reply, reply.chunks()
         kind = reply.headers.get("content-type", "")
         if "json" in kind:
@@ -139,18 +146,24 @@ class Relay:
         for first in self._first:
             yield first
         try:
-            if not self.done:
+            if not self.done and self._failure is None:
                 async for chunk in self._chunks:
                     if (events := self._whole_events(chunk)) and (relayed := self._relayed(events)):
                         yield relayed
-                    if self.done:
+                    if self.done or self._failure is not None:
                         break
                 else:
                     if self._rest.strip() and (relayed := self._relayed(self._rest + b"\n\n")):
                         yield relayed  # Some servers leave the last blank line out.
         except TransportError as error:
-            if not self.done:
+            if not (self.done or self._finished):  # Some servers cut the connection instead of ending it well.
                 raise broken(error, began=True) from error
+        if self._failure is not None:
+            raise self._failure
+        if not (self.done or self._finished):
+            raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
+        if not self.done:
+            self.trailer = self.end
         self._reply.ended = True
 
     def count(self) -> None:
@@ -175,11 +188,13 @@ class Relay:
         return data[:end]
 
     def _relayed(self, events: bytes, *, check: bool = False) -> bytes:
-        """The events as the caller gets them. `check`: the first ones, of which an error is ours to handle."""
+        """The events as the caller gets them. `check`: the first ones, after whose error another target is asked."""
         if DONE in events:
             events = self._without_end(events)
-        if check and b'"error"' in events and (failure := _failure(events)) is not None:
-            raise broken_off(failure, self._model.clean(failure.message))
+        if b'"error"' in events:
+            events = self._until_failure(events)
+            if check and self._failure is not None and not text_so_far(events):
+                raise self._failure  # Nothing was said before it.
         if b'"usage"' in events and _USAGE.search(events):
             events = self._without_usage(events)
         self._gather(events)
@@ -192,6 +207,17 @@ class Relay:
                 self.done, self.trailer = True, event
             elif not self.done:
                 kept.append(event)
+        return b"".join(kept)
+
+    def _until_failure(self, events: bytes) -> bytes:
+        """The events before an error that the provider sends in place of more."""
+        kept: list[bytes] = []
+        for event in split(events):
+            held = parsed(event)
+            if held.get("error") and not held.get("choices") and (failure := found(held)) is not None:
+                self._failure = broken_off(failure, self._model.clean(failure.message))
+                break
+            kept.append(event)
         return b"".join(kept)
 
     def _without_usage(self, events: bytes) -> bytes:
@@ -208,7 +234,8 @@ class Relay:
     def _gather(self, events: bytes) -> None:
         """Keeps events until their text must be counted. The first ones are counted at once, and say how much text
         there is in the bytes of the others, for the case that this process is killed."""
-        if self._samples < SAMPLES or self._closes(events):
+        closes = self._closes(events)
+        if closes or self._samples < SAMPLES:
             self._count(events)
             self._spoken.place.counted(self._spoken.characters)
         else:
@@ -221,8 +248,11 @@ class Relay:
             self._spoken.place.came(self._uncounted_bytes, self._uncounted_events)
 
     def _closes(self, events: bytes) -> bool:
-        """Whether they are of another weight than those with text."""
-        return _FINISH.search(events) is not None
+        """Whether they are of another weight than those with text; notes where the answer says why it ends."""
+        if _FINISH.search(events) is None:
+            return False
+        self._finished = True
+        return True
 
     def _count_now(self) -> None:
         for events in self._uncounted:
@@ -288,14 +318,6 @@ def parsed(event: bytes) -> Mapping[str, Any]:
         return object_of(orjson.loads(data_of(event)))
     except orjson.JSONDecodeError:
         return {}
-
-
-def _failure(events: bytes) -> Any:
-    for event in split(events):
-        held = parsed(event)
-        if held.get("error") and not held.get("choices"):
-            return found(held)
-    return None
 
 
 def _said(message: Any) -> int:

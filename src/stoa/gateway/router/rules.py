@@ -16,7 +16,11 @@ PICTURE_CHARACTERS: Final = 6_000
 """A picture counts as 1,500 tokens, whatever its bytes."""
 COMPLETION_TOKENS_DEFAULT: Final = 4_096
 """Reserved for an answer whose length the caller did not limit."""
-DEPTH_MAX: Final = 12
+TOKEN_CHARACTERS: Final = 4
+"""Of a token that a caller sends as its number."""
+DEPTH_MAX: Final = 64
+_PICTURES: Final = frozenset({"base64", "url", "image_url", "input_image"})
+"""`type` of what holds a picture or its address."""
 RETRIES_MAX: Final = 2
 BACKOFF_SECONDS: Final = 0.25
 RETRY_AFTER_SECONDS_MAX: Final = 5.0
@@ -64,10 +68,13 @@ def characters(value: Any, depth: int = 0) -> int:
     if depth >= DEPTH_MAX:
         return 0
     if isinstance(value, dict):
-        if value.get("type") == "base64":
+        kind = value.get("type")
+        if isinstance(kind, str) and kind in _PICTURES:
             return PICTURE_CHARACTERS
         return sum(characters(one, depth + 1) for one in value.values())
-    return sum(characters(one, depth + 1) for one in value) if isinstance(value, list) else 0
+    if isinstance(value, list):
+        return sum(TOKEN_CHARACTERS if type(one) is int else characters(one, depth + 1) for one in value)
+    return 0
 
 
 def prompt_characters(fields: Mapping[str, Any]) -> int:
@@ -96,8 +103,9 @@ def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> i
 
 def dearest_usd(prompt_characters_: int, completion_tokens: int, prices: Sequence[PriceOf]) -> float | None:
     """The most that a call may cost at any of these targets; None where a price is not known."""
-    usage = Usage(estimated_tokens(prompt_characters_), completion_tokens)
-    costs = [price(usage) for price in prices]
+    tokens = estimated_tokens(prompt_characters_)
+    plain, written = Usage(tokens, completion_tokens), Usage(tokens, completion_tokens, cache_write_tokens=tokens)
+    costs = [price(usage) for price in prices for usage in (plain, written)]
     return max((cost for cost in costs if cost is not None), default=None) if None not in costs else None
 
 

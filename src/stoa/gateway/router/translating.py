@@ -168,10 +168,11 @@ def _characters(delta: Delta) -> int:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """In OpenAI's words. Theirs and ours count cached tokens within the prompt, and thoughts within the answer."""
+    written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, **written},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from stoa.gateway import Passage
-from stoa.memory import Conversed, Scope
+from stoa.memory import Conversed, Scope, Utterance, kept
 from stoa.runs.types import Run
 
 Strategy = Literal["all", "relevant", "both"]
@@ -25,12 +25,14 @@ class MemoryUse:
     """`memory_id` None: what was said in the run's own conversation. `limit` None: as much of it as fits.
 
     Of a run in a session `scope` session means what was said in it, user what was said in any of the user's sessions.
+    `save` full keeps the calls of tools and their results too, and shows them again.
     """
 
     memory_id: UUID | None = None
     strategy: Strategy = "all"
     limit: int | None = None
     scope: Literal["session", "user"] = "session"
+    save: Literal["input_output", "full"] = "input_output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Said:
     role: str
     text: str
     session_id: str | None = None
+    turns: Sequence[Mapping[str, Any]] | None = None
+    """Of an answer that made calls: its replies with their calls, as `turns_json` has them."""
 
 
 def memory_use(given: Any, strategy: Any = None, limit: Any = None) -> MemoryUse | None:
@@ -62,13 +66,16 @@ def memory_use(given: Any, strategy: Any = None, limit: Any = None) -> MemoryUse
     scope = given.get("scope") or "session"
     if scope not in ("session", "user"):
         raise ValueError("has a scope that is neither session nor user")
+    save = given.get("save_mode") or "input_output"
+    if save not in ("input_output", "full"):
+        raise ValueError("has a save_mode that is neither full nor input_output")
     if named is None:
         return MemoryUse(None, strategy, min(limit, LIMIT_MAX) if limit else None)
     try:
         memory_id = UUID(str(named))
     except ValueError:
         raise ValueError("has a memory_id that is no UUID") from None
-    return MemoryUse(memory_id, strategy, min(limit or LIMIT, LIMIT_MAX), scope)
+    return MemoryUse(memory_id, strategy, min(limit or LIMIT, LIMIT_MAX), scope, save)
 
 
 def memory_of(run: Run) -> MemoryUse | None:
@@ -91,16 +98,64 @@ def scope_of(run: Run, user_id: str, use: MemoryUse) -> Scope:
     return Scope(user_id, session, of_sessions=True, of_user=False)
 
 
-def conversed(run: Run, use: MemoryUse | None, key: str, question: str, answer: str) -> Conversed | None:
-    """What a memory is to keep of an answer; None where there is none to keep it, or nobody whose it would be."""
+def conversed(
+    run: Run,
+    use: MemoryUse | None,
+    key: str,
+    question: str,
+    answer: str,
+    turns: Sequence[Mapping[str, Any]] | None,
+) -> Conversed | None:
+    """What a memory is to keep of an answer; None where there is none to keep it, or nobody whose it would be. `turns`
+    are the answer's replies where it made calls."""
     if use is None or use.memory_id is None or run.end_user is None or not answer:
         return None
-    messages = [_message("user", question), _message("assistant", answer)]
-    return Conversed(use.memory_id, run.end_user, session_of(run), key, messages)
+    answered = _with_calls(turns, answer) if use.save == "full" and turns else [_message("assistant", answer)]
+    return Conversed(use.memory_id, run.end_user, session_of(run), key, [_message("user", question), *answered])
 
 
 def _message(role: str, text: str) -> Mapping[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
+    return {"role": role, "content": [{"type": "text", "text": kept(text)}] if text else []}
+
+
+def _with_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> list[Mapping[str, Any]]:
+    """As the platform keeps it: a reply with its `tool_calls`, then a message for each result, at last the answer."""
+    messages: list[Mapping[str, Any]] = []
+    for turn in turns:
+        if not turn["calls"]:
+            continue
+        calls = [
+            {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+            for call in turn["calls"]
+        ]
+        messages.append({**_message("assistant", turn["text"]), "tool_calls": calls})
+        messages += [
+            {**_message("tool", call["result"]), "tool_call_id": call["id"], "name": call["name"]}
+            for call in turn["calls"]
+        ]
+    last = turns[-1]
+    return [*messages, _message("assistant", last["text"] if not last["calls"] and last["text"] else answer)]
+
+
+def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[Said]:
+    """What a memory gave, oldest first. Calls whose results are not there are left out: providers refuse them."""
+    whole = use.save == "full"
+    results = {one.tool_call_id: one.text for one in found if one.role == "tool"} if whole else {}
+    said: list[Said] = []
+    begun: dict[str | None, list[dict[str, Any]]] = {}
+    """Of answers whose end is still to come, by their session."""
+    for one in found:
+        calls = [call for call in one.tool_calls if call["id"] in results] if one.role == "assistant" else []
+        if calls:
+            made = [{**call, "failed": False, "result": results[call["id"]]} for call in calls]
+            begun.setdefault(one.session_id, []).append({"text": one.text, "calls": made})
+        elif one.role != "tool" and one.text:
+            turns = begun.pop(one.session_id, None) if one.role == "assistant" else None
+            if one.role == "user":
+                begun.pop(one.session_id, None)  # Of an answer whose end is not there.
+            replies = [*turns, {"text": one.text, "calls": []}] if turns else None
+            said.append(Said(one.role, one.text, one.session_id, replies))
+    return said
 
 
 def divided(said: Sequence[Said], use: MemoryUse, session: str | None) -> tuple[Sequence[Said], Sequence[Said]]:

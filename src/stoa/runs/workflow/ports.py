@@ -31,6 +31,25 @@ class Conversation(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """A file of the run after reading: (page, text) in document order, or why there is none."""
+
+    id: UUID
+    name: str
+    passages: Sequence[tuple[int | None, str]]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """What becomes an item of a knowledge base: a text in Markdown."""
+
+    name: str
+    content: str
+    metadata: Mapping[str, Any]
+
+
 class Clock(Protocol):
     """Time, where a node must wait or may not take too long."""
 
@@ -69,5 +88,10 @@ class WorkflowPorts:
     """(price of a model) → what looks at the spending limit before each call of it."""
     clock: Clock
     draining: Callable[[], bool]
+    files: Callable[[], Awaitable[Sequence[FileText]]]
+    """Those of the run. Raises AppError where they cannot be read for now."""
+    store: Callable[[UUID, Sequence[NewDocument], str], Awaitable[Sequence[UUID]]]
+    """(base, documents, what names this work within the run) → the items' ids, the same when it is done again. Raises
+    AppError."""
     admitted: Callable[[], Awaitable[bool]] | None = None
     """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""

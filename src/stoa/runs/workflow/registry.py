@@ -26,8 +26,8 @@ _WITH_MODULE: Final = re.compile(r"^(dynamiq\.nodes\.\w+)\.[a-z_0-9]+\.(\w+)$")
 
 INSTEAD: Final[Mapping[str, str]] = {
     "agents.orchestrators.": "give an agent the other agents as tools, or join agents by edges and a Choice",
-    "converters.": "a knowledge base reads files itself (POST /v1/knowledgebases)",
-    "splitters.": "a knowledge base cuts texts itself (its chunking)",
+    "converters.": "upload the file to a knowledge base, which reads it (POST /v1/knowledgebases/{id}/upload)",
+    "splitters.": "use a DocumentSplitter, or let a knowledge base cut texts itself (its chunking)",
     "embedders.": "a knowledge base embeds texts itself (its embedder)",
     "writers.": "a knowledge base holds what is uploaded to it (POST /v1/knowledgebases/{id}/upload)",
     "retrievers.": "search a knowledge base with a node of dynamiq.nodes.knowledgebases",
@@ -52,7 +52,9 @@ def canonical(kind: str) -> str:
 
 
 def close_to(kind: str) -> str | None:
-    """The type that was probably meant."""
+    """The type that was probably meant. Where there is another way out, only a slip counts."""
     by_name = {one.title.lower(): one.name for one in NODE_TYPES.values() if one.refused is None}
-    near = get_close_matches(kind.rsplit(".", 1)[-1][:100].lower(), by_name, n=1, cutoff=0.75)
+    near = get_close_matches(
+        kind.rsplit(".", 1)[-1][:100].lower(), by_name, n=1, cutoff=0.92 if instead_of(kind) else 0.75
+    )
     return by_name[near[0]] if near else None

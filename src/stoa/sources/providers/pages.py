@@ -66,9 +66,11 @@ def _canonical(tree: LexborHTMLParser, url: URL, base: URL) -> URL | None:
 def _refresh(tree: LexborHTMLParser, url: URL, base: URL) -> URL | None:
     for tag in tree.css("meta[http-equiv][content]"):
         if (tag.attributes.get("http-equiv") or "").strip().lower() == "refresh":
-            said = _REFRESH.match(tag.attributes.get("content") or "")
+            refresh = _REFRESH.match(tag.attributes.get("content") or "")
             found = (
-                canonical(said[2].strip("'\" "), base) if said and float(said[1] or 0) <= REFRESH_SECONDS_MAX else None
+                canonical(refresh[2].strip("'\" "), base)
+                if refresh and float(refresh[1] or 0) <= REFRESH_SECONDS_MAX
+                else None
             )
             return None if found == url else found
     return None

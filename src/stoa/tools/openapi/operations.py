@@ -145,8 +145,8 @@ class Operation:
         return rules.safe_name(self._request.prefix + re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_") or self._method)
 
     def _description(self) -> str:
-        said = [str(self._operation[key]).strip() for key in ("summary", "description") if self._operation.get(key)]
-        words = "\n\n".join(dict.fromkeys(one for one in said if one)) or f"{self._method.upper()} {self._path}"
+        texts = [str(self._operation[key]).strip() for key in ("summary", "description") if self._operation.get(key)]
+        words = "\n\n".join(dict.fromkeys(one for one in texts if one)) or f"{self._method.upper()} {self._path}"
         if self._operation.get("deprecated") is True:
             words = f"(deprecated) {words}"
         return storable(words if len(words) <= DESCRIPTION_CHARACTERS_MAX else f"{words[:DESCRIPTION_CHARACTERS_MAX]}…")

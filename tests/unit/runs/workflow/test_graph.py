@@ -84,7 +84,7 @@ def condition(**fields: Any) -> dict[str, Any]:
         (
             flow(node("llm", "a", "start", prompt={"messages": [{"content": "{% for x in y %}"}]})),
             "flow.nodes[1].prompt.messages[0].content",
-            "only names stand between",
+            "without its {% endfor %}",
         ),
         (flow(node("agent", "a", "start", sandbox={"enabled": True})), "flow.nodes[1].sandbox", "runs code"),
         (flow(node("llm", "a", "start", approval={"enabled": True})), "flow.nodes[1].approval", "HumanFeedbackTool"),
@@ -100,9 +100,20 @@ def condition(**fields: Any) -> dict[str, Any]:
             "did you mean dynamiq.nodes.operators.Choice?",
         ),
         (
-            flow({"id": "p", "type": "dynamiq.nodes.tools.python.Python"}),
+            flow({"id": "p", "type": "dynamiq.nodes.tools.python.Python", "code": "x = 1"}),
+            "flow.nodes[1].code",
+            "defines no function run",
+        ),
+        (flow(node("retrieve", "r", "start")), "flow.nodes[1].knowledgebase_id", "stoa apps deploy"),
+        (
+            flow(node("split", "s", "start", split_length=2, split_overlap=2)),
+            "flow.nodes[1].split_overlap",
+            "smaller",
+        ),
+        (
+            flow({"id": "t", "type": "dynamiq.nodes.converters.TextractFileConverter"}),
             "flow.nodes[1].type",
-            "make it an HTTP or MCP tool",
+            "upload the file to a knowledge base",
         ),
         (flow({"id": "x", "type": {"a": 1}}), "flow.nodes[1].type", "does not run"),
         ({"nodes": [node("input", "start"), "x"]}, "flow.nodes[1]", "must be an object"),
@@ -211,9 +222,49 @@ def test_templates() -> None:
     text = "{{user.name}} {{ user.tags.1 }} {{user.tags.9}} {{gone}} {{empty}}."
     assert templates.filled(text, fields) == 'Ada {"y":1} {{user.tags.9}} {{gone}} .'
     assert templates.missing(text, fields) == ["gone"]
-    for bad in ("{% if x %}", "{{ x | upper }}", "{{ x() }}", "{{x[0]}}", "{{"):
+    for bad in (
+        "{% if x %}",
+        "{{ x | upper }}",
+        "{{ x() }}",
+        "{{x[y]}}",
+        "{{",
+        "{% endfor %}",
+        "{% for x in y %}{% endif %}",
+        "{% set x = 1 %}",
+        "{{ {{a}} }}",
+        "{% for x in range(9) %}{% endfor %}",
+        "{% if a %}" * 5 + "{% endif %}" * 5,
+    ):
         assert templates.problem(bad), bad
     assert templates.problem("{ a: {b} } {{ok}}") is None
+
+
+def test_blocks_of_templates() -> None:
+    """As the platform's prompts for answers from documents write them."""
+    documents = [{"content": "Sunny.", "metadata": {"title": "Rome"}}, {"content": "Rain.", "metadata": {}}]
+    text = (
+        "{% for one in documents -%}\n  {{loop.index}} {{ one.metadata['title'] }}: {{one[\"content\"]}}\n"
+        "{%- if one.metadata.title %} (named){% else %} (no name){% endif %};{% endfor %} {{q}}"
+    )
+    assert templates.filled(text, {"documents": documents, "q": "{{one}}"}) == (
+        "1 Rome: Sunny. (named);2 : Rain. (no name); {{one}}"
+    )
+    assert templates.missing(text, {}) == ["documents", "q"]
+    assert templates.missing("{% if name %}{{name}}{% endif %}", {}) == []
+    assert templates.filled("{% for x in gone %}a{% endfor %}{% if not gone %}b{% endif %}", {}) == "b"
+
+
+def test_a_template_costs_what_its_length_and_its_lists_say() -> None:
+    many = {"x": list(range(5_000))}
+    nested = "{% for a in x %}{% for b in x %}!{% endfor %}{% endfor %}"
+    with pytest.raises(templates.TemplateError, match="more than 10000 times"):
+        templates.filled(nested, many)
+    with pytest.raises(templates.TemplateError, match="more than 2000000 characters"):
+        templates.filled("{% for a in x %}{{ y }}{% endfor %}", {**many, "y": "y" * 1_000})
+    began = time.process_time()
+    for hostile in ("{{" * 50_000, "{%" * 50_000, "{{a" * 30_000, "{% if a" * 15_000, "{{" + "a." * 50_000):
+        assert templates.problem(hostile)
+    assert time.process_time() - began < 2
 
 
 def test_advice() -> None:

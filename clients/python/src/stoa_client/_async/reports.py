@@ -5,6 +5,7 @@ from typing import Final, TypedDict, Unpack
 
 from stoa_client import types
 from stoa_client._async.paging import AsyncPage, fetch_page
+from stoa_client._async.tail import AsyncTail, open_tail
 from stoa_client._async.transport import AsyncTransport
 from stoa_client.wire import Call, Time, once, path, query, set_fields, time_text
 
@@ -103,6 +104,10 @@ class AsyncTraces:
         call = Call("GET", path("/v1/traces/{}", trace_id), query=query(sequence=sequence))
         return types.FullTrace((await self._transport.json(call))["data"])
 
+    async def tail(self, trace_id: str) -> AsyncTail:
+        """Its steps while it goes on, each again when it changes, to the end of the trace."""
+        return await open_tail(self._transport, trace_id)
+
     async def diff(self, trace_id: str, other: str) -> types.TraceDifference:
         """Two traces step by step, paired by their place in the tree."""
         call = Call("GET", path("/v1/traces/{}/diff", trace_id), query=query(other=other))
@@ -194,6 +199,7 @@ class AsyncKeys:
         rate_limit: int | None = None,
         spending_limit: float | types.SpendingLimitInput | None = None,
         cache_seconds: int | None = None,
+        resumable_streams: bool | None = None,
         idempotency_key: str | None = None,
     ) -> types.CreatedAccessKey:
         """The answer alone holds the secret, in `key`."""
@@ -206,6 +212,7 @@ class AsyncKeys:
             rate_limit=rate_limit,
             spending_limit=spending_limit,
             cache_seconds=cache_seconds,
+            resumable_streams=resumable_streams,
         )
         call = Call("POST", "/v1/access-keys", body=body, headers=once(idempotency_key))
         return types.CreatedAccessKey((await self._transport.json(call))["data"])

@@ -6,6 +6,7 @@ from typing import Final, TypedDict, Unpack
 
 from stoa_client import types
 from stoa_client._sync.paging import Page, fetch_page
+from stoa_client._sync.tail import Tail, open_tail
 from stoa_client._sync.transport import Transport
 from stoa_client.wire import Call, Time, once, path, query, set_fields, time_text
 
@@ -104,6 +105,10 @@ class Traces:
         call = Call("GET", path("/v1/traces/{}", trace_id), query=query(sequence=sequence))
         return types.FullTrace((self._transport.json(call))["data"])
 
+    def tail(self, trace_id: str) -> Tail:
+        """Its steps while it goes on, each again when it changes, to the end of the trace."""
+        return open_tail(self._transport, trace_id)
+
     def diff(self, trace_id: str, other: str) -> types.TraceDifference:
         """Two traces step by step, paired by their place in the tree."""
         call = Call("GET", path("/v1/traces/{}/diff", trace_id), query=query(other=other))
@@ -195,6 +200,7 @@ class Keys:
         rate_limit: int | None = None,
         spending_limit: float | types.SpendingLimitInput | None = None,
         cache_seconds: int | None = None,
+        resumable_streams: bool | None = None,
         idempotency_key: str | None = None,
     ) -> types.CreatedAccessKey:
         """The answer alone holds the secret, in `key`."""
@@ -207,6 +213,7 @@ class Keys:
             rate_limit=rate_limit,
             spending_limit=spending_limit,
             cache_seconds=cache_seconds,
+            resumable_streams=resumable_streams,
         )
         call = Call("POST", "/v1/access-keys", body=body, headers=once(idempotency_key))
         return types.CreatedAccessKey((self._transport.json(call))["data"])

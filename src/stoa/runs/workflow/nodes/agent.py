@@ -7,18 +7,33 @@ from uuid import UUID
 
 from pydantic import Field
 
+from stoa.runs.agent.checkpoint import turns_json
 from stoa.runs.agent.definition import Agent, Limits, Subagent
 from stoa.runs.agent.remembering import MemoryUse, conversed, memory_use
 from stoa.runs.agent.resources import AgentResources, NotesUse, SkillUse
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
+from stoa.runs.workflow.nodes import python
 from stoa.runs.workflow.nodes.llm import Llm, output_schema, said
 from stoa.runs.workflow.nodes.naming import tool_name, tools_of
-from stoa.runs.workflow.nodes.node import Approval, Inputs, Needs, Node, NodeFailed, NodePart, NodeType, Produced
+from stoa.runs.workflow.nodes.node import (
+    Approval,
+    CodeTool,
+    Inputs,
+    Needs,
+    Node,
+    NodeFailed,
+    NodePart,
+    NodeType,
+    Produced,
+    fill,
+)
 from stoa.runs.workflow.task import Task
 
 _AGENT: Final = "dynamiq.nodes.agents.Agent"
 _FEEDBACK: Final = "dynamiq.nodes.tools.HumanFeedbackTool"
+_PYTHON: Final = "dynamiq.nodes.tools.Python"
+_RETRIEVER: Final = "dynamiq.nodes.retrievers.VectorStoreRetriever"
 
 
 class AgentTool(NodePart):
@@ -33,6 +48,8 @@ class AgentTool(NodePart):
     server: Annotated[str, Field(max_length=200)] | None = None
     knowledgebase_id: UUID | None = None
     approval: Approval | None = None
+    code: Annotated[str, Field(max_length=python.CODE_CHARACTERS_MAX)] | None = None
+    use_multiple_params: bool = False
     llm: Mapping[str, Any] | None = None
     tools: Annotated[Sequence["AgentTool"], Field(max_length=128)] = ()
 
@@ -42,13 +59,24 @@ class AgentTool(NodePart):
 
     def names(self) -> Sequence[str]:
         """The project's tools that it stands for."""
-        if self.type in (_AGENT, _FEEDBACK) or self.knowledgebase_id is not None:
+        if self.type in (_AGENT, _FEEDBACK, _PYTHON, _RETRIEVER) or self.knowledgebase_id is not None:
             return ()
         return tools_of(self.type, self.title, self.include_tools, self.server)
 
+    def own_code(self) -> Sequence[CodeTool]:
+        """The tool that it is itself."""
+        if self.type != _PYTHON:
+            return ()
+        about = self.description or self.title
+        return [CodeTool(tool_name(self.title), about, self.code or "", self.use_multiple_params)]
+
+    def offered(self) -> Sequence[str]:
+        """What the agent may call."""
+        return [*self.names(), *(one.name for one in self.own_code())]
+
     def asked_first(self) -> Sequence[str]:
         """Those of which a person must approve each call."""
-        return self.names() if self.approval is not None and self.approval.enabled else ()
+        return self.offered() if self.approval is not None and self.approval.enabled else ()
 
 
 class Sandbox(NodePart):
@@ -78,7 +106,8 @@ class MemoryStoreField(Switch):
 
 
 class SkillEntry(NodePart):
-    id: UUID
+    id: UUID | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
     version_id: UUID | Literal["latest"] = "latest"
 
 
@@ -93,7 +122,7 @@ class SkillsField(Switch):
 
     def uses(self) -> Sequence[SkillUse]:
         entries = self.source.skills if self.enabled else ()
-        return [SkillUse(one.id, str(one.version_id)) for one in entries]
+        return [SkillUse(one.id, str(one.version_id)) for one in entries if one.id is not None]
 
 
 class AgentNode(Node):
@@ -114,11 +143,20 @@ class AgentNode(Node):
     file_store: Any = None
 
     def needs(self) -> Needs:
-        subagents = [one for tool in self.tools if tool.type == _AGENT for one in tool.tools]
-        given = [*self.tools, *subagents]
+        given = self._all_tools()
         bases = [one.knowledgebase_id for one in given if one.knowledgebase_id is not None]
         names = [name for one in given for name in one.names()]
-        return Needs(self.llm.slugs(), list(dict.fromkeys(names)), list(dict.fromkeys(bases)), self._references())
+        return Needs(
+            self.llm.slugs(),
+            list(dict.fromkeys(names)),
+            list(dict.fromkeys(bases)),
+            self._references(),
+            [code for one in given for code in one.own_code()],
+        )
+
+    def _all_tools(self) -> Sequence[AgentTool]:
+        """Its own, and those of its subagents."""
+        return [*self.tools, *_tools_below([tool for tool in self.tools if tool.type == _AGENT])]
 
     def _references(self) -> Sequence[tuple[str, UUID]]:
         try:
@@ -147,6 +185,20 @@ class AgentNode(Node):
             self.remembers()
         except ValueError as error:
             yield "memory", str(error)
+        for index, skill in enumerate(self.skills.source.skills if self.skills and self.skills.enabled else ()):
+            if skill.id is None:
+                yield (
+                    f"skills.source.skills[{index}].id",
+                    f"must name a skill of the project: upload {skill.name!r} as a ZIP (POST /v1/skills/upload)",
+                )
+        for tool in self._all_tools():
+            if tool.type == _RETRIEVER and tool.knowledgebase_id is None:
+                yield (
+                    "tools",
+                    f"holds {tool.title!r}, whose knowledgebase_id must name the knowledge base that it is here",
+                )
+            if tool.type == _PYTHON and (why := python.problem(tool.code or "")):
+                yield "tools", f"holds {tool.title!r}, whose code {why}"
         titles = [tool_name(tool.title) for tool in self.tools if tool.type == _AGENT]
         for title in {one for one in titles if titles.count(one) > 1}:
             yield "tools", f"holds two agents named {title!r}: the model could not tell them apart"
@@ -168,11 +220,9 @@ class AgentNode(Node):
         text = "\n\n".join(part for part in (self.role, self.instructions) if part)
         limits = {"iterations_max": self.max_loops} if self.max_loops else {}
         return Agent(
-            instructions=templates.filled(text, fields) if text else None,
-            tools=[name for tool in self.tools if tool.type != _AGENT for name in tool.names()],
-            approvals=frozenset(
-                name for tool in [*self.tools, *_tools_below(subagents)] for name in tool.asked_first()
-            ),
+            instructions=fill(text, fields) if text else None,
+            tools=[name for tool in self.tools if tool.type != _AGENT for name in tool.offered()],
+            approvals=frozenset(name for tool in self._all_tools() for name in tool.asked_first()),
             human_feedback=any(tool.type == _FEEDBACK for tool in self.tools),
             knowledge_bases=[str(base_id) for base_id in needs.bases],
             subagents=[_subagent(tool) for tool in subagents],
@@ -188,7 +238,7 @@ def _tools_below(subagents: Sequence[AgentTool]) -> Sequence[AgentTool]:
 
 
 def _subagent(tool: AgentTool) -> Subagent:
-    names = [name for one in tool.tools for name in one.names()]
+    names = [name for one in tool.tools for name in one.offered()]
     return Subagent(tool_name(tool.title), tool.description or tool.title, tool.role, names)
 
 
@@ -216,7 +266,8 @@ async def _work(node: AgentNode, inputs: Inputs, task: Task) -> AsyncGenerator[S
         async for step in steps:
             yield step
     if not task.waits:
-        remember = conversed(task.run, node.remembers(), task.path, question, task.answer)
+        turns = turns_json(task.state.agent) if task.state.agent is not None else None
+        remember = conversed(task.run, node.remembers(), task.path, question, task.answer, turns)
         yield Produced(said(task.answer, agent.output_schema), remember)
 
 

@@ -13,7 +13,7 @@ from stoa.runs.agent.checkpoint import CallState
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
-from stoa.runs.workflow.nodes.node import Inputs, Node, NodeFailed, NodeType, Produced
+from stoa.runs.workflow.nodes.node import Inputs, Node, NodeFailed, NodeType, Produced, fill
 from stoa.runs.workflow.task import Task
 
 
@@ -32,7 +32,7 @@ class FeedbackNode(Node):
 
 
 async def _work(node: FeedbackNode, inputs: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
-    question = templates.filled(node.msg_template, {**inputs.values, **inputs.own})
+    question = fill(node.msg_template, {**inputs.values, **inputs.own})
     if node.action == "info":
         yield Produced({"content": question})
         return

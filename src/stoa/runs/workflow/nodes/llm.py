@@ -12,7 +12,7 @@ from stoa.kernel import schemas
 from stoa.runs.agent.definition import Agent, Limits
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
-from stoa.runs.workflow.nodes.node import Inputs, Needs, Node, NodeFailed, NodePart, NodeType, Produced
+from stoa.runs.workflow.nodes.node import Inputs, Needs, Node, NodeFailed, NodePart, NodeType, Produced, fill
 from stoa.runs.workflow.task import Task
 
 
@@ -113,7 +113,7 @@ async def _work(node: LlmNode, inputs: Inputs, task: Task) -> AsyncGenerator[Ste
     missing = {name for _, text in messages for name in templates.missing(text, fields)}
     if missing:
         raise NodeFailed("input_invalid", f"the prompt wants {', '.join(sorted(missing))}, which the input lacks")
-    filled = [(role, templates.filled(text, fields)) for role, text in messages]
+    filled = [(role, fill(text, fields)) for role, text in messages]
     system = "\n\n".join(text for role, text in filled if role == "system") or None
     asked = [ModelMessage("assistant" if role == "assistant" else "user", (TextPart(text),))
              for role, text in filled if role != "system"]  # fmt: skip

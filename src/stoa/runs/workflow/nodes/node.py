@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stoa.memory import Conversed
 from stoa.runs.agent.steps import Step
+from stoa.runs.workflow import templates
 from stoa.runs.workflow.task import Task
 
 Operator = Literal[
@@ -40,6 +41,20 @@ Operator = Literal[
     "string-ends-with",
     "string-contains",
     "string-regexp",
+]
+
+
+Group: TypeAlias = Literal[
+    "agents",
+    "converters",
+    "embedders",
+    "llms",
+    "operators",
+    "retrievers",
+    "splitters",
+    "tools",
+    "utils",
+    "writers",
 ]
 
 
@@ -136,9 +151,22 @@ class Node(NodePart):
 
 
 @dataclass(frozen=True, slots=True)
+class CodeTool:
+    """A tool that is Python code of the flow's own. `spread`: its function takes the fields as arguments. `whole`: a
+    node wants all that it gives, an agent what can be read."""
+
+    name: str
+    description: str
+    code: str
+    spread: bool = False
+    whole: bool = False
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
-    """What a node uses: its model (None: it has none; empty: the default one), its tools, its knowledge bases, and what
-    else belongs to an agent."""
+    """What a node uses: its model (None: it has none; empty: the default one), its tools, its knowledge bases, what
+    else belongs to an agent, and code that runs in a sandbox."""
 
     model: Sequence[str] | None = None
     """Slugs, the first that the catalogue has."""
@@ -146,6 +174,7 @@ class Needs:
     bases: Sequence[UUID] = ()
     references: Sequence[tuple[str, UUID]] = ()
     """(kind, id) of memories, memory stores and skills."""
+    code: Sequence[CodeTool] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +205,14 @@ class NodeFailed(Exception):
         return {"code": self.code, "message": self.message}
 
 
+def fill(text: str, fields: Mapping[str, Any]) -> str:
+    """A template with its fields in place. Raises NodeFailed."""
+    try:
+        return templates.filled(text, fields)
+    except templates.TemplateError as error:
+        raise NodeFailed("input_invalid", f"a text of it {error}") from error
+
+
 Decide: TypeAlias = Callable[[Any, Inputs], Any]
 """(node, inputs) → output, at once and without asking anybody. Raises NodeFailed."""
 Work: TypeAlias = Callable[[Any, Inputs, Task], AsyncGenerator[Step | Produced]]
@@ -190,12 +227,14 @@ class NodeType:
 
     name: str
     """What a node's `type` is."""
-    group: Literal["utils", "agents", "llms", "tools", "retrievers", "operators"]
+    group: Group
     description: str
     schema: type[Node]
     decide: Decide | None = None
     work: Work | None = None
     refused: str | None = None
+    sandboxed: bool = False
+    """Whether it runs only where the operator has set a sandbox."""
 
     @property
     def title(self) -> str:

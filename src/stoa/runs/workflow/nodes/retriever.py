@@ -1,6 +1,6 @@
 """A knowledge base as a node: searches for its input field `query`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -22,11 +22,20 @@ class RetrieverNode(Node):
 
 
 async def _work(node: RetrieverNode, inputs: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
+    found = await task.ports.search([node.knowledgebase_id], query_of(inputs), node.limit)
+    yield Produced(given(found))
+
+
+def query_of(inputs: Inputs) -> str:
+    """Raises NodeFailed."""
     query = templates.as_text(inputs.own.get("query", inputs.own.get("input"))).strip()
     if not query:
         raise NodeFailed("input_invalid", "its field query is empty: there is nothing to search for")
-    found = await task.ports.search([node.knowledgebase_id], query, node.limit)
-    yield Produced({"content": "\n\n".join(one.text for one in found), "documents": [_document(one) for one in found]})
+    return query
+
+
+def given(found: Sequence[Quote]) -> dict[str, Any]:
+    return {"content": "\n\n".join(one.text for one in found), "documents": [_document(one) for one in found]}
 
 
 def _document(quote: Quote) -> dict[str, Any]:

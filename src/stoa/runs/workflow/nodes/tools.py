@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 from uuid import uuid5
 
 import orjson
@@ -64,12 +64,30 @@ def arguments_of(tool: Tool | None, inputs: Inputs) -> Mapping[str, Any]:
     return dict(inputs.own)
 
 
+class CallingNode(Protocol):
+    """A node whose work is one call of a tool."""
+
+    @property
+    def tool(self) -> str: ...
+
+    @property
+    def asks_first(self) -> bool: ...
+
+
 async def _work(node: ToolNode, inputs: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
-    """The call of an earlier attempt is made again, with its key, where its outcome was never known."""
+    arguments = arguments_of(task.ports.tools.get(node.tool), inputs)
+    async with aclosing(called(node, arguments, task)) as steps:
+        async for step in steps:
+            yield step
+
+
+async def called(node: CallingNode, fields: Mapping[str, Any], task: Task) -> AsyncGenerator[Step | Produced]:
+    """Calls the node's tool. The call of an earlier attempt is made again, with its key, where its outcome was never
+    known. Raises NodeFailed."""
     tool = task.ports.tools.get(node.tool)
     call = task.state.call
     if call is None or (call.settled and not _unanswered(call)):
-        arguments = orjson.dumps(arguments_of(tool, inputs)).decode()
+        arguments = orjson.dumps(fields).decode()
         call = CallState(str(uuid5(task.run.id, f"{task.path}/{task.state.attempts}")), node.tool, arguments)
     elif call.settled:
         call = replace(call, error=None, request_id=None)

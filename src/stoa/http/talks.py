@@ -1,0 +1,94 @@
+"""A conversation over a WebSocket: messages are read one at a time, and taken by whoever serves the route."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from stoa.kernel.errors import Forbidden
+
+IDLE_SECONDS_MAX: Final = 600.0
+"""With nothing under way, and without a message."""
+NORMAL: Final = 1000
+POLICY: Final = 1008
+RESTART: Final = 1012
+
+
+def check_origin(socket: WebSocket, origins: Collection[str]) -> None:
+    """A browser lets every page open a WebSocket to everywhere; only those that may call the API may do so here. Raises
+    Forbidden."""
+    origin = socket.headers.get("origin")
+    if origin is None or "*" in origins or origin in origins:
+        return
+    if urlsplit(origin).netloc != socket.headers.get("host"):
+        raise Forbidden(f"Pages of {origin[:200]} may not open this connection (STOA_CORS_ORIGINS).")
+
+
+def connection_of(socket: WebSocket) -> HTTPConnection:
+    """For a gate, which is asked anew with every message: a key that was revoked says nothing more."""
+    return HTTPConnection(dict(socket.scope))
+
+
+class Talk(ABC):
+    """One connection. It always has a read under way, so that pings are answered while something goes on."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    @property
+    @abstractmethod
+    def busy(self) -> bool:
+        """Whether something is under way, for whose sake a silent connection stays open."""
+
+    @abstractmethod
+    async def take(self, text: bytes) -> None:
+        """One message of the client's. Refusals are answers."""
+
+    @abstractmethod
+    async def let_go(self) -> None:
+        """The connection is closed."""
+
+    async def go_on(self) -> None:
+        """To the end of the connection."""
+        try:
+            while self._socket.application_state is WebSocketState.CONNECTED:
+                try:
+                    async with asyncio.timeout(IDLE_SECONDS_MAX):
+                        text = await self._read()
+                except TimeoutError:
+                    if not self.busy:
+                        await self.close(NORMAL, "nothing was said for ten minutes")
+                    continue
+                await self.take(text)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            await self.let_go()
+
+    async def _read(self) -> bytes:
+        """The next message. Raises WebSocketDisconnect."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", NORMAL))
+        text = message.get("text")
+        return text.encode("utf-8", "surrogatepass") if text is not None else message["bytes"]
+
+    async def send(self, value: Mapping[str, Any]) -> None:
+        await self.send_lines(orjson.dumps(value))
+
+    async def send_lines(self, lines: bytes) -> None:
+        """Each line is a message."""
+        with suppress(WebSocketDisconnect, RuntimeError):  # The reader sees it too, and ends this.
+            for line in lines.split(b"\n"):
+                if line:
+                    await self._socket.send_text(line.decode())
+
+    async def close(self, code: int, reason: str) -> None:
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(code, reason)

@@ -1,0 +1,14 @@
+"""Whether this machine can confine a process, so that a test of it means something."""
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+confines = pytest.mark.skipif(
+    sys.platform != "linux"
+    or platform.machine() not in ("x86_64", "aarch64")
+    or "landlock" not in (lsm.read_text() if (lsm := Path("/sys/kernel/security/lsm")).exists() else "landlock"),
+    reason="processes are confined on Linux alone, with Landlock",
+)

@@ -1,0 +1,97 @@
+"""Holds a server against its OpenAPI document with the cases that schemathesis makes of it: for each parameter and each
+field the values at its bounds, and those beyond them.
+
+The cases are sent on this process's own loop, which takes a third of what the program `schemathesis` takes for them.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import requests
+import schemathesis.openapi
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import GenerationConfig, SchemathesisConfig
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.core.transport import Response
+from schemathesis.generation.modes import GenerationMode
+from schemathesis.resources import record_delete_attempt, record_interaction
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+ANSWER_SECONDS_MAX = 20.0
+# Other methods on the same paths are in the table of refusals; here they would be a sixth of all requests.
+CONFIG = {"phases": {"coverage": {"unexpected-methods": []}}}
+
+
+@dataclass
+class Conformance:
+    """What was asked, and what the document does not say of the answers."""
+
+    answered: int = 0
+    unanswered: list[str] = field(default_factory=list)
+    """Requests that a crowded machine let time out."""
+    untrue: list[str] = field(default_factory=list)
+
+
+async def conformance(client: httpx.AsyncClient, root: str, document: dict[str, Any], excluded: str) -> Conformance:
+    """`client` has the credential. `excluded` is a pattern of paths that are not asked."""
+    schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(CONFIG))
+    operations = [found.ok() for found in schema.get_all_operations()]
+    found = Conformance()
+    for operation in in_order(one for one in operations if not re.search(excluded, one.path)):
+        for case in cases(schema, operation):
+            try:
+                answer = await sent(client, root, case)
+            except (TimeoutError, httpx.TransportError) as error:
+                found.unanswered.append(f"{operation.label}: {error!r}")
+                continue
+            found.answered += 1
+            try:
+                case.validate_response(answer, checks=CHECKS)
+            except (Failure, FailureGroup) as failure:
+                found.untrue.append(f"{operation.label}: {failure}")
+    return found
+
+
+def in_order(operations: Iterable[Any]) -> list[Any]:
+    """What makes things comes before what needs their ids, and what deletes them last."""
+    return sorted(operations, key=lambda one: (one.method == "delete", one.path.count("{"), one.method != "post"))
+
+
+def cases(schema: Any, operation: Any) -> Iterator[Any]:
+    """Those of one operation; ids are those of things that earlier answers have named, where there are any."""
+    return schema.iter_coverage_cases(
+        operation,
+        generation_modes=list(GenerationMode),
+        generation_config=GenerationConfig(),
+        extra_data_source=schema.create_extra_data_source(),
+    )
+
+
+async def sent(client: httpx.AsyncClient, root: str, case: Any) -> httpx.Response:
+    parts = case.as_transport_kwargs(base_url=root, headers={"Authorization": client.headers["Authorization"]})
+    prepared = requests.Request(**{name: value for name, value in parts.items() if name in REQUEST}).prepare()
+    headers = [(name.encode(), raw(value)) for name, value in prepared.headers.items()]
+    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        answer = await client.request(str(prepared.method), str(prepared.url), content=prepared.body, headers=headers)
+    pool = case.operation.schema.create_extra_data_source()
+    if pool is not None:
+        record_interaction(pool, case, Response.from_any(answer))
+        if prepared.method == "DELETE":
+            record_delete_attempt(pool, case, answer.status_code)
+    return answer
+
+
+REQUEST = {"method", "url", "headers", "params", "json", "data", "files", "cookies"}
+
+
+def raw(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")
