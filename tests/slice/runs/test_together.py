@@ -30,9 +30,13 @@ async def send_all(running: Running, talks: Sequence[str]) -> list[Any]:
 def together(monkeypatch: pytest.MonkeyPatch, count: int, name: str = "of runs") -> None:
     """Starts and ends wait until so many have come: that they are together is no matter of luck."""
     plain = Joined._schedule
+    complete: set[str] = set()
 
     def when_complete(self: Joined[Any, Any], loop: asyncio.AbstractEventLoop) -> None:
-        if not self._name.endswith(name) or len(self._waiting) >= count:
+        """Once they have come, everything is as ever."""
+        if len(self._waiting) >= count:
+            complete.add(self._name)
+        if not self._name.endswith(name) or self._name in complete:
             plain(self, loop)
 
     monkeypatch.setattr(Joined, "_schedule", when_complete)
