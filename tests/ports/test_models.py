@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from stoa.gateway import (
     ModelMessage,
     ModelRequest,
     Passage,
+    Pushes,
     ReasoningDelta,
     TextDelta,
     TextPart,
@@ -43,12 +46,45 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield server
 
 
+def pushed(adapter: type[StreamingModel]) -> type[StreamingModel]:
+    """The adapter, with its words pushed: they are given by iteration as soon as it has something else to give."""
+
+    class Pushed(adapter):  # type: ignore[misc, valid-type]
+        @asynccontextmanager
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Sequence[Delta]]]:
+            async with super().stream(request) as batches:
+                assert isinstance(batches, Pushes)
+                yield _in_order(batches)
+
+    return Pushed
+
+
+async def _in_order(batches: Any) -> AsyncIterator[Sequence[Delta]]:
+    taken: list[Delta] = []
+
+    def take(batch: Sequence[Delta]) -> bool:
+        taken.extend(batch)
+        return True
+
+    batches.push_to(take)
+    try:
+        async for batch in batches:
+            if taken:
+                yield tuple(taken)
+                taken.clear()
+            yield batch
+    except ModelError:
+        if taken:
+            yield taken
+        raise
+
+
 @pytest.fixture(
-    params=[(OpenAIModel, 0.0), (AnthropicModel, 0.0), (OpenAIModel, 0.02)],
-    ids=["openai", "anthropic", "openai under load"],
+    params=[(OpenAIModel, 0.0), (AnthropicModel, 0.0), (OpenAIModel, 0.02), (pushed(OpenAIModel), 0.02)],
+    ids=["openai", "anthropic", "openai under load", "openai pushed"],
 )
 async def make(request: pytest.FixtureRequest, server: ScriptedServer) -> AsyncIterator[Make]:
-    """Each adapter, and one on connections that rest between two reads."""
+    """Each adapter, and one on connections that rest between two reads, iterated and pushed."""
     adapter, pace = request.param
     transport = Transport(pace=lambda: pace)
 

@@ -1,14 +1,14 @@
 """Bytes of a provider's answer, read as the server reads them: without a socket."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from stoa.gateway import Capabilities, Delta, ModelError, ReasoningDelta, TextDelta, ToolCallDelta
 from stoa.gateway.providers.anthropic_reading import AnthropicReading
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.openai_reading import OpenAIReading
-from stoa.gateway.providers.receiving import Reception
+from stoa.gateway.providers.receiving import Reception, joined
 from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.providers.transport import Transport
 
@@ -25,10 +25,21 @@ class Body:
         self.headers = {"content-type": content_type}
         self.ended = False
         self._chunks = chunks
+        self._take: Callable[[bytes], bool] | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
+        """What is refused is given with the chunk after it, as where both have come before the reader was awake."""
+        left = list(self._chunks)
+        while left:
+            chunk = left.pop(0)
+            if self._take is not None:
+                if self._take(chunk):
+                    continue
+                chunk += left.pop(0) if left else b""
             yield chunk
+
+    def offer_to(self, take: Callable[[bytes], bool]) -> None:
+        self._take = take
 
 
 class Heard:
@@ -77,14 +88,38 @@ DONE = event(b"[DONE]")
 
 
 async def hear(wire: str, chunks: Sequence[bytes], content_type: str = "text/event-stream") -> Heard:
-    """Raises only what is no typed error."""
+    """Raises only what is no typed error. What is pushed says the same as what is iterated."""
+    heard = await _heard(wire, Body(chunks, content_type), None)
+    for refused in (0, 3):
+        pushed = await _heard(wire, Body(chunks, content_type), refused)
+        assert joined(pushed.deltas) == joined(heard.deltas), "what is pushed says something else"
+        assert repr(pushed.error) == repr(heard.error)
+    return heard
+
+
+async def _heard(wire: str, body: Body, refused: int | None) -> Heard:
+    """By iteration alone; or pushed from the first batch on, where each `refused`-th push is refused."""
     made = READINGS[wire]
     reception = Reception(made(CLEAN, NAMES, "test host"), lambda: made(CLEAN, NAMES), CLEAN)
     deltas: list[Delta] = []
+    pushes = 0
+
+    def take(batch: Sequence[Delta]) -> bool:
+        nonlocal pushes
+        pushes += 1
+        if refused and pushes % refused == 0:
+            return False
+        assert batch
+        assert all(type(delta) in (TextDelta, ReasoningDelta) for delta in batch)
+        deltas.extend(batch)
+        return True
+
     try:
-        async for batch in reception.batches(Body(chunks, content_type)):  # type: ignore[arg-type]
+        async for batch in reception.batches(body):  # type: ignore[arg-type]
             assert batch, "a batch is never empty"
             deltas += batch
+            if refused is not None:
+                reception.push_to(take)
     except ModelError as error:
         return Heard(deltas, error)
     return Heard(deltas, None)

@@ -1,9 +1,9 @@
 """What goes into a model and what comes out of it. Wire formats are the providers' business; these are Stoa's words."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from stoa.kernel.model_providers import ProviderName
 
@@ -199,6 +199,19 @@ class Finish:
 
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Notice | ProviderData | Finish
+TakeWords: TypeAlias = Callable[[Sequence[Delta]], bool]
+"""Takes a batch of TextDelta and ReasoningDelta, or refuses it with False; then nothing of it was taken. Never raises,
+never waits."""
+
+
+@runtime_checkable
+class Pushes(Protocol):
+    """What the deltas of a reply may be able to do beside being iterated."""
+
+    def push_to(self, take: TakeWords) -> None:
+        """While the consumer waits for the next batch, a batch that only holds words is given to `take` as soon as it
+        is read, without waking the consumer. Everything else, and what `take` refuses, comes by iteration, in order."""
+        ...
 
 
 class ModelError(Exception):

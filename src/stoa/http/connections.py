@@ -22,6 +22,7 @@ from stoa.http import websockets
 from stoa.http.leaving import WHEN_GONE
 from stoa.http.raw_refusals import CROWDED, head_too_large, malformed, refusal
 from stoa.http.smuggling import unsafe
+from stoa.http.sse import WRITE_BODY
 from stoa.kernel import descriptors
 from stoa.kernel.shared_counts import Row
 
@@ -218,6 +219,15 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.resume_reading()  # Of a socket that is not read from nobody knows that it was closed.
 
+    def _write_body(self, data: bytes) -> bool:
+        """What `send` does with a piece of the body of the response under way, without a message and a coroutine."""
+        running = self._running
+        if not running.chunked_encoding or running.response_complete or not data or self.flow.write_paused:
+            return False
+        if not running.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     def _discard(self, count: int) -> None:
         self._discarded += count
         if self._discarded > UNREAD_BYTES_MAX and not self.transport.is_closing():
@@ -280,7 +290,7 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "bad_request", "Too many requests were sent ahead of their answers.")
         self._phase, self._since = _Phase.BODY, self.loop.time()
         self._raw, self._window_bytes = self._slice, 0
-        cast("dict[str, Any]", self.scope)[WHEN_GONE] = self._tell_when_gone
+        cast("dict[str, Any]", self.scope).update({WHEN_GONE: self._tell_when_gone, WRITE_BODY: self._write_body})
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -11,6 +11,9 @@ HEARTBEAT: Final = b": heartbeat\n\n"
 DIRECT_SEND: Final = "stoa.send"
 """The key of the scope for the server's own `send`. The eight layers in between only act on the start of the
 response."""
+WRITE_BODY: Final = "stoa.write_body"
+"""The key of the scope for a function that writes a piece of the response's body, or gives False where `send` has to do
+it: the response has not begun, or its client is slow. Absent where another server serves."""
 
 
 STREAM_CONTENT: Final[Mapping[str, Any]] = {
@@ -73,7 +76,9 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         send = scope.get(DIRECT_SEND, send)
         # A task of its own: whatever wakes it does not have to pass through the two dozen layers that wait for it here.
-        delivering = asyncio.create_task(self._frames.deliver(_Writer(send)), name="http.sse.deliver")
+        delivering = asyncio.create_task(
+            self._frames.deliver(_Writer(send, scope.get(WRITE_BODY))), name="http.sse.deliver"
+        )
         watching = asyncio.create_task(self._watch(receive), name="http.sse.watch")
         try:
             await delivering
@@ -92,10 +97,13 @@ class _Writer:
     """The server's `send` as a `Write`: called from anywhere on the loop, it needs a task only when the client is
     slow."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, write_body: Callable[[bytes], bool] | None) -> None:
         self._send = send
+        self._write_body = write_body
 
     def __call__(self, data: bytes) -> Awaitable[None] | None:
+        if self._write_body is not None and self._write_body(data):
+            return None
         steps = self._send({"type": "http.response.body", "body": data, "more_body": True}).__await__()
         try:
             waits_for = next(steps)

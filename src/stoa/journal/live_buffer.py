@@ -143,7 +143,10 @@ class LiveBuffer:
     def publish(self, run_id: UUID, records: Sequence[Record]) -> None:
         """Committed records, in order. The run is live here from its first call until `forget`."""
         if records:
-            self._buffers.setdefault(run_id, _RunBuffer()).extend(records)
+            buffer = self._buffers.get(run_id)
+            if buffer is None:
+                buffer = self._buffers[run_id] = _RunBuffer()
+            buffer.extend(records)
             self.wake(run_id)
 
     def forget(self, run_id: UUID) -> None:

@@ -13,7 +13,8 @@ RETURNING epoch, last_sequence, sealed;
 
 -- name: append
 -- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and tells the other
--- nodes, as one statement. A run whose epoch is over is missing from the answer, and so are its events from the table.
+-- nodes, as one statement. It answers with one row: the places in the lists of the runs whose epoch is over, NULL for
+-- none. Their events are not stored.
 WITH writers AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[]) WITH ORDINALITY
         AS w (org_id, run_id, epoch, base, count, seal, number)
@@ -29,8 +30,8 @@ WITH writers AS (
     FROM unnest($7::bigint[], $8::int[], $9::smallint[], $10::bytea[]) AS e (number, sequence, kind, payload)
     JOIN taken t ON t.number = e.number
 )
-SELECT run_id, (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes
-FROM taken;
+SELECT (SELECT array_agg(number) FROM writers WHERE number NOT IN (SELECT number FROM taken)) AS refused,
+       (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes;
 
 -- name: append_to
 -- The same for one run, in the transaction of what its events belong to (migration 0025).

@@ -6,7 +6,7 @@ deltas of one run that meet become one event. What a tick stored is published to
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -162,31 +162,28 @@ class JournalWriter:
                 writer.settle(stored=True)
         if not batches:
             return
-        stored: set[object] = set()
         begun = self._clock.monotonic()
         try:
-            stored = await self._commit(batches)
+            refused = await self._commit(batches)
         except BaseException:  # A bug, or this node shuts down: no run may wait for a write that will not happen.
             for batch in batches:
                 batch.writer.settle(stored=False)
             raise
         self._ticks.observe(self._clock.monotonic() - begun)
         for batch in batches:
-            writer = batch.writer
-            if writer.key.run_id in stored:
-                self.published(batch)
-                writer.settle(stored=True)
+            if batch.writer in refused:
+                batch.writer.settle(stored=False)
             else:
-                writer.settle(stored=False)
+                self.published(batch)
+                batch.writer.settle(stored=True)
 
-    async def _commit(self, batches: Sequence[Batch]) -> set[object]:
-        """Gives the runs whose batches are durable.
+    async def _commit(self, batches: Sequence[Batch]) -> Collection[RunWriter]:
+        """Returns once the batches are durable, but for those of the writers that it gives: they are not stored.
 
         If the connection drops during the commit, journals.last_sequence says which batches were stored.
         """
         unclear = False
-        waiting = list(batches)
-        stored: set[object] = set()
+        waiting = batches
         while waiting:
             try:
                 if self._connection is None or self._connection.is_closed():
@@ -194,16 +191,15 @@ class JournalWriter:
                 assert self._connection is not None
                 if unclear:
                     landed = await self._landed(waiting)
-                    stored |= landed
-                    waiting = [batch for batch in waiting if batch.writer.key.run_id not in landed]
+                    waiting = [batch for batch in waiting if batch.writer not in landed]
                     unclear = False
                     continue
-                rows = await self._connection.fetch(SQL.append, *self._arguments(waiting))
+                refused = await self._connection.fetchval(SQL.append, *self._arguments(waiting))
                 self._replicated.check()
-                return stored | {row["run_id"] for row in rows}
+                return {waiting[number - 1].writer for number in refused} if refused else ()
             except REFUSALS as error:
                 _log.error("journal refused events", error=str(error), runs=len(waiting))
-                return stored if len(waiting) == 1 else stored | await self._commit_one_by_one(waiting)
+                return await self._commit_one_by_one(waiting) if len(waiting) > 1 else {waiting[0].writer}
             # The database is away or full, or this tick was in a deadlock with another node's: keep the events, try
             # again.
             except FAILURES as error:
@@ -213,23 +209,23 @@ class JournalWriter:
                 if self._connection is not None:
                     self._connection.terminate()
                 await asyncio.sleep(RECONNECT_SECONDS)
-        return stored
+        return ()
 
-    async def _commit_one_by_one(self, batches: Sequence[Batch]) -> set[object]:
+    async def _commit_one_by_one(self, batches: Sequence[Batch]) -> Collection[RunWriter]:
         """After PostgreSQL refused a statement for the values in it: only the run that brought them is lost."""
-        stored: set[object] = set()
+        refused: set[RunWriter] = set()
         for batch in batches:
-            stored |= await self._commit([batch])
-        return stored
+            refused.update(await self._commit([batch]))
+        return refused
 
-    async def _landed(self, batches: Sequence[Batch]) -> set[object]:
+    async def _landed(self, batches: Sequence[Batch]) -> set[RunWriter]:
         """Which of these batches were committed before the connection was lost.
 
         What the primary shows may still be missing on its synchronous standby. The row locks make this transaction one
         that waits for the standby too, and with it for everything before.
         """
         assert self._connection is not None
-        landed: set[object] = set()
+        landed: set[RunWriter] = set()
         async with self._connection.transaction():
             for batch in sorted(batches, key=lambda batch: batch.writer.key.run_id):
                 key = batch.writer.key
@@ -239,7 +235,7 @@ class JournalWriter:
                     and head["epoch"] == batch.writer.epoch
                     and head["last_sequence"] == batch.base + len(batch.records)
                 ):
-                    landed.add(key.run_id)
+                    landed.add(batch.writer)
         self._replicated.check()
         return landed
 
@@ -281,7 +277,10 @@ def _newest(writers: Sequence[RunWriter]) -> Sequence[RunWriter]:
 
     The statement of a tick finds a run's events by the run's id, so it must not hold those of two writers.
     """
-    newest: dict[UUID, RunWriter] = {}
+    newest: dict[UUID, RunWriter] = {writer.key.run_id: writer for writer in writers}
+    if len(newest) == len(writers):
+        return writers
+    newest.clear()
     for writer in sorted(writers, key=lambda writer: writer.epoch):
         older = newest.get(writer.key.run_id)
         newest[writer.key.run_id] = writer

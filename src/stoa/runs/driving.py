@@ -221,6 +221,7 @@ class Driver:
             self._schemas,
             self._recorder.allowance(run, supply.price),
             self._revocation.admission(run),
+            active.writer,
         )
         return Loop(run, _agent_of(run), state, ports)
 

@@ -6,7 +6,7 @@ import structlog
 
 from stoa.conversations import lock_conversation, text_of
 from stoa.db import Database, Raised, Tx, Unstorable
-from stoa.db.internal import internal, internal_statement
+from stoa.db.internal import internal
 from stoa.events import Event, TextDelta, Unencodable
 from stoa.journal import Batch, Fenced, Journal, RunWriter
 from stoa.kernel.clock import Clock, rfc3339
@@ -15,6 +15,7 @@ from stoa.memory import Recalling
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.remembering import conversed, memory_of
+from stoa.runs.ends import Ends
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
@@ -39,6 +40,7 @@ class Ending:
         self._clock = clock
         self._metrics = metrics
         self._recalling = recalling
+        self._ends = Ends(database)
 
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
@@ -80,13 +82,11 @@ class Ending:
         self._journal.writer.published(batch)
 
     async def _end_alone(self, run: Run, batch: Batch, outcome: Outcome) -> bool:
-        """In one statement, as most runs end. False, and nothing is written, where other runs are queued. Raises
-        Raised.
-        """
+        """In one statement, as most runs end, maybe with others. False, and nothing is written, where other runs are
+        queued. Raises Raised."""
         try:
-            async with internal_statement(self._database) as tx:
-                await tx.fetchval(SQL.end_run, *self._ending(run, batch, outcome, alone=True))
-                return True
+            await self._ends.end(self._ending(run, batch, outcome, alone=True))
+            return True
         except Raised as refusal:
             if refusal.reason == "queue":
                 return False

@@ -6,6 +6,28 @@ SELECT * FROM begin_run_v2(
     p_queued => $13, p_interrupting => $14,
     p_sequences => $15, p_kinds => $16, p_payloads => $17);
 
+-- name: begin_runs
+-- The same for several runs of one tenant, in the order of the lists: a row for each, NULL for one that was refused.
+-- Waits no longer than $19 for a lock.
+SELECT b.* FROM (SELECT set_config('lock_timeout', $19, true) OFFSET 0) AS limited, LATERAL (
+    SELECT r.*, v.* FROM unnest(
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::uuid[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::uuid[], $12::uuid[], $13::boolean[], $14::boolean[]) WITH ORDINALITY
+        AS r (org, conversation, run, message, position, model, content, text, metadata, options, node, key, queued,
+              interrupting, number)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(sequence ORDER BY sequence), '{}') AS sequences,
+               coalesce(array_agg(kind ORDER BY sequence), '{}') AS kinds,
+               coalesce(array_agg(payload ORDER BY sequence), '{}') AS payloads
+        FROM unnest($15::int[], $16::int[], $17::smallint[], $18::bytea[]) AS v (number, sequence, kind, payload)
+        WHERE v.number = r.number) AS v
+    ORDER BY r.number OFFSET 0) AS n, LATERAL begin_run_v2(
+    p_org => n.org, p_conversation => n.conversation, p_run => n.run, p_message => n.message,
+    p_position => n.position, p_model => n.model, p_content => n.content::jsonb, p_text => n.text,
+    p_metadata => n.metadata::jsonb, p_options => n.options::jsonb, p_node => n.node, p_key => n.key,
+    p_queued => n.queued, p_interrupting => n.interrupting,
+    p_sequences => n.sequences, p_kinds => n.kinds, p_payloads => n.payloads) AS b;
+
 -- name: run
 SELECT * FROM runs WHERE org_id = $1 AND id = $2;
 
@@ -135,6 +157,27 @@ SELECT end_run_v1(
     p_content => $7, p_error => $8,
     p_usage => $9, p_turns => $10, p_uses => $11, p_alone => $12, p_epoch => $13, p_base => $14,
     p_sequences => $15, p_kinds => $16, p_payloads => $17, p_notifications => $18);
+
+-- name: end_runs
+-- The same for several runs, in the order of the lists: all of them, or none. Waits no longer than $20 for a lock.
+SELECT count(end_run_v1(
+    p_org => e.org, p_run => e.run, p_conversation => e.conversation, p_message => e.message, p_status => e.status,
+    p_output => e.output, p_content => e.content::jsonb, p_error => e.error::jsonb, p_usage => e.usage::jsonb,
+    p_turns => e.turns::jsonb, p_uses => e.uses::jsonb, p_alone => e.alone, p_epoch => e.epoch, p_base => e.base,
+    p_sequences => e.sequences, p_kinds => e.kinds, p_payloads => e.payloads,
+    p_notifications => CASE WHEN e.number = 1 THEN $19::text[] ELSE '{}' END))
+FROM (SELECT set_config('lock_timeout', $20, true) OFFSET 0) AS limited, LATERAL (
+    SELECT r.*, v.* FROM unnest(
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::boolean[], $13::bigint[], $14::int[]) WITH ORDINALITY
+        AS r (org, run, conversation, message, status, output, content, error, usage, turns, uses, alone, epoch, base,
+              number)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(sequence ORDER BY sequence) AS sequences, array_agg(kind ORDER BY sequence) AS kinds,
+               array_agg(payload ORDER BY sequence) AS payloads
+        FROM unnest($15::int[], $16::int[], $17::smallint[], $18::bytea[]) AS v (number, sequence, kind, payload)
+        WHERE v.number = r.number) AS v
+    ORDER BY r.number OFFSET 0) AS e;
 
 -- name: want_cancel
 -- Requests the cancel; the node that works on the run records the end. The first reason stays.

@@ -25,7 +25,8 @@ from stoa.kernel.principal import CredentialKind, Principal
 from stoa.runs import rules, store
 from stoa.runs.agent import builtin
 from stoa.runs.metrics import RunMetrics
-from stoa.runs.ports import CallbackEntries, Models, Owner, Preparation, Settle
+from stoa.runs.ports import CallbackEntries, Models, Owner, Settle
+from stoa.runs.starts import Asked, Begun, Starts
 from stoa.runs.store import SQL
 from stoa.runs.types import SIGNED_IN, Moved, Run, SendMessage
 
@@ -61,6 +62,7 @@ class Starting:
         self._metrics = metrics
         self._callbacks = callbacks
         self.owner: Owner | None = None
+        self._starts = Starts(database, models, self._plain_run, self._start_alone, self._carry_on)
 
     async def start(
         self,
@@ -75,6 +77,9 @@ class Starting:
         """
         owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
         try:
+            if conversation_id is not None and key is None and settle is None and _starts_with_others(send):
+                run = await self._starts.start(Asked(principal, conversation_id, send, owner))
+                return Started(run, first=True)
             return await self._start(owner, principal, conversation_id, send, key, settle)
         except Raised as refusal:
             if refusal.reason not in _APP_REFUSALS:
@@ -109,7 +114,16 @@ class Starting:
         self._carry_on(begun, owner)
         return Started(begun.run, first=True, interrupts=begun.interrupts)
 
-    def _carry_on(self, begun: "_Begun", owner: Owner | None) -> None:
+    async def _start_alone(self, asked: Asked) -> Run:
+        started = await self._start(asked.owner, asked.principal, asked.conversation_id, asked.send, None, None)
+        return started.run
+
+    def _plain_run(self, asked: Asked, undo: ExitStack) -> tuple[tuple[object, ...], Batch]:
+        send = asked.send
+        new = _NewRun(self._ids.new(), self._ids.new(), None, send.content, None, _options(send), send.metadata)
+        return self._arguments(asked.principal, asked.conversation_id, new, asked.owner, undo)
+
+    def _carry_on(self, begun: Begun, owner: Owner | None) -> None:
         """After the commit: this node works on the run, leaves it unclaimed for a node with room, or leaves it
         queued."""
         prepared = owner.prepare(begun.run) if owner is not None and begun.late else begun.prepared
@@ -130,7 +144,7 @@ class Starting:
         send: SendMessage,
         owner: Owner | None,
         undo: ExitStack,
-    ) -> "_Begun":
+    ) -> Begun:
         if send.model_id is not None:
             send = replace(send, model_id=await self._models.id_of(tx, send.model_id))
         # Most messages need not lock the conversation first: adding them does, and what is refused then is rolled back.
@@ -158,7 +172,7 @@ class Starting:
         if new.interrupting:
             await tx.execute(SQL.interrupt, principal.org_id, conversation_id, run.id)
         interrupts = active if new.interrupting else None
-        return _Begun(run, batch, prepared, interrupts, late=late and owner is not None)
+        return Begun(run, batch, prepared, interrupts, late=late and owner is not None)
 
     async def _new_run(
         self,
@@ -212,11 +226,21 @@ class Starting:
         undo: ExitStack,
     ) -> tuple[Run, Batch]:
         """One statement. Raises NotFound and Conflict; what was written before it is rolled back."""
+        arguments, batch = self._arguments(principal, conversation_id, new, owner, undo)
+        row = await tx.fetchrow(SQL.begin_run, *arguments)
+        if row is not None and row["id"] is not None:
+            return store.from_row(row), batch
+        active = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
+        raise _no_conversation(conversation_id) if active is None else _busy(active)
+
+    def _arguments(
+        self, principal: Principal, conversation_id: UUID, new: "_NewRun", owner: Owner | None, undo: ExitStack
+    ) -> tuple[tuple[object, ...], Batch]:
+        """Of `begin_run`, and the run's first events."""
         first = [rules.started(new.id, conversation_id, new.message_id)] if owner is not None else []
         writer, batch = self._journal.begin(JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now()))
         undo.callback(self._journal.writer.release, writer)
-        row = await tx.fetchrow(
-            SQL.begin_run,
+        arguments = (
             principal.org_id,
             conversation_id,
             new.id,
@@ -233,10 +257,7 @@ class Starting:
             new.interrupting,
             *batch.columns(),
         )
-        if row is not None and row["id"] is not None:
-            return store.from_row(row), batch
-        active = await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
-        raise _no_conversation(conversation_id) if active is None else _busy(active)
+        return arguments, batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,18 +273,6 @@ class _NewRun:
     metadata: Mapping[str, Any] | None = None
     queued: bool = False
     interrupting: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A run whose start is written and not yet committed; `prepared` if this node is going to work on it."""
-
-    run: Run
-    batch: Batch
-    prepared: Preparation | None
-    interrupts: UUID | None
-    late: bool = False
-    """This node carries it, and what its model reads can be collected once the start is committed."""
 
 
 _APP_REFUSALS: Final[Mapping[str, str]] = {
@@ -286,6 +295,11 @@ def _plain(send: SendMessage) -> bool:
     """Whether nothing must be looked up before it is written: it waits for no turn and names no model, tool or file."""
     plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
     return plain and send.follows is None and all(part["type"] == "text" for part in send.content)
+
+
+def _starts_with_others(send: SendMessage) -> bool:
+    """Whether nothing but the run itself belongs to its start."""
+    return _plain(send) and send.app is None and send.graph is None and send.items is None
 
 
 def _chosen(send: SendMessage) -> UUID | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -12,13 +12,14 @@ from stoa.gateway.providers.reading import Reading, broken_off
 from stoa.gateway.providers.repeating import ATTEMPTS_MAX, Repeating
 from stoa.gateway.providers.sse import EventParser, EventTooLarge
 from stoa.gateway.providers.transport import Reply, TransportError
-from stoa.gateway.types import Delta, ModelError, TextDelta
+from stoa.gateway.types import Delta, ModelError, ReasoningDelta, TakeWords, TextDelta
 
 WHOLE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of an answer that is not streamed."""
 _KEEP_ALIVE: Final = re.compile(rb":.*|ping|pong|heartbeat|keep-?alive", re.IGNORECASE)
 """What proxies send as data, to keep a connection open."""
 _BOM: Final = b"\xef\xbb\xbf"
+_WORDS: Final = frozenset({TextDelta, ReasoningDelta})
 _KINDS: Final = {
     "connect": ("model_unreachable", "The model's provider cannot be reached"),
     "timeout": ("model_timeout", "The model's provider did not begin to answer in time"),
@@ -38,35 +39,31 @@ class Reception:
         self._clean = clean
         self._halves = Halves()
         self._events = False
+        self._parser = EventParser()
+        self._repeating: Repeating | None = None
+        self._attempts = ATTEMPTS_MAX
+        self._reply: Reply | None = None
+        self._take: TakeWords | None = None
+        self._refused: _Refused | None = None
 
-    async def batches(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:  # noqa: C901 - the hot loop, whose parts would cost a call per event
+    async def batches(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:
         """Deltas as they arrive, `Finish` at last. What came before an error is given before the error is raised."""
-        reading, parser = self._reading, EventParser()
-        repeating: Repeating | None = None
-        attempts = ATTEMPTS_MAX
+        reading, self._reply = self._reading, reply
         chunks = reply.chunks()
         self._kind = reply.headers.get("content-type", self._kind)
         try:
-            out, failure = await self._opening(chunks, parser)
+            out, failure = await self._opening(chunks, self._parser)
             if out:
                 yield out
             if failure is None and not reading.ended:
                 async for chunk in chunks:
-                    if repeating is not None and not parser.open and (text := repeating.text(chunk)) is not None:
-                        if text:
-                            yield [TextDelta(text)]
-                        continue
-                    whole = not parser.open
-                    out, failure = self._batch(parser.feed(chunk))
-                    if whole and attempts and len(out) == 1 and failure is None:
-                        attempts -= 1
-                        repeating = self._learned(chunk, out)
+                    out, failure = self._read(chunk)
                     if out:
                         yield out
                     if failure is not None or reading.ended:
                         break
                 else:
-                    out, failure = self._batch(parser.close())
+                    out, failure = self._batch(self._parser.close())
                     if out:
                         yield out
         except TransportError as error:
@@ -78,6 +75,48 @@ class Reception:
         end = self._end()
         reply.ended = True
         yield end
+
+    def push_to(self, take: TakeWords) -> None:
+        """From now on a batch of words alone is given to `take`, as long as the reader of `batches` waits. That spares
+        a task's step through all the generators that stand between."""
+        assert self._reply is not None, "it has begun"
+        self._take = take
+        self._reply.offer_to(self._taken)
+
+    def _taken(self, chunk: bytes) -> bool:
+        """Reads a chunk as soon as it has come; false where the reader must be woken."""
+        take = self._take
+        assert take is not None, "nobody offers chunks otherwise"
+        if self._refused is not None:
+            return False
+        out, failure = self._read(chunk)
+        if failure is None and not self._reading.ended and (not out or (_only_words(out) and take(out))):
+            return True
+        self._refused = _Refused(len(chunk), out, failure)
+        return False
+
+    def _read(self, chunk: bytes) -> "_Read":
+        """What a chunk says, and the error that ended it, if one did."""
+        if self._refused is not None:
+            return self._read_on(self._refused, chunk)
+        parser = self._parser
+        whole = not parser.open
+        if whole and self._repeating is not None and (text := self._repeating.text(chunk)) is not None:
+            return [TextDelta(text)] if text else [], None
+        out, failure = self._batch(parser.feed(chunk))
+        if whole and self._attempts and len(out) == 1 and failure is None:
+            self._attempts -= 1
+            self._repeating = self._learned(chunk, out)
+        return out, failure
+
+    def _read_on(self, refused: "_Refused", chunk: bytes) -> "_Read":
+        """A chunk of which a part was read already, and refused."""
+        self._refused = None
+        out, failure = refused.out, refused.failure
+        if failure is None and not self._reading.ended and len(chunk) > refused.size:
+            more, failure = self._batch(self._parser.feed(chunk[refused.size :]))
+            out = joined([*out, *more])
+        return out, failure
 
     async def _opening(
         self, chunks: AsyncIterator[bytes], parser: EventParser
@@ -202,6 +241,21 @@ class Reception:
             if failure is not None and failure.message:
                 raise broken_off(failure, self._clean(failure.message))
         yield text
+
+
+_Read = tuple[list[Delta], ModelError | None]
+
+
+class _Refused(NamedTuple):
+    """What the first `size` bytes of a chunk say, which nobody has taken yet."""
+
+    size: int
+    out: list[Delta]
+    failure: ModelError | None
+
+
+def _only_words(out: Sequence[Delta]) -> bool:
+    return type(out[0]) in _WORDS and (len(out) == 1 or all(type(delta) in _WORDS for delta in out))
 
 
 async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:

@@ -27,6 +27,7 @@ from stoa.gateway.types import (
     ModelRequest,
     Notice,
     ReasoningDelta,
+    TakeWords,
     TextDelta,
     ToolCallDelta,
 )
@@ -167,7 +168,7 @@ class StreamingModel(ABC):
             deltas += batch
             if any(type(delta) in _WORDS for delta in batch):
                 break
-        return _Primed(deltas, batches)
+        return _Primed(deltas, batches, reception.push_to)
 
     async def send(
         self,
@@ -240,9 +241,12 @@ _WORDS: Final = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 class _Primed:
     """The batches of a reply, the first of which has been read already."""
 
-    def __init__(self, first: list[Delta], rest: AsyncIterator[Sequence[Delta]]) -> None:
+    def __init__(
+        self, first: list[Delta], rest: AsyncIterator[Sequence[Delta]], push_to: Callable[[TakeWords], None]
+    ) -> None:
         self._first = first
         self._rest = rest
+        self.push_to = push_to
 
     def prepend(self, deltas: list[Delta]) -> None:
         self._first = [*deltas, *self._first]

@@ -45,19 +45,29 @@ class Reply:
         self.ended = False
         """Whoever reads it has all that counts; the body may go on for a moment, and the connection is kept if it then
         ends."""
+        self._given = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        wire, given = self._wire, 0
+        wire = self._wire
         while True:
             if not wire.buffer and not wire.complete:
                 await wire.arrival(self._timeouts.silence, "silence")
             if data := wire.take():
                 yield data
-                given += 1
-                if given >= CHUNKS_WITHOUT_REST and not wire.complete:
-                    self._rests.let(wire)
+                self._rest()
             if wire.complete and not wire.buffer:
                 return
+
+    def offer_to(self, take: Callable[[bytes], bool]) -> None:
+        """While the reader of `chunks` waits, the next chunk is offered to `take` first. With True it is taken and the
+        reader goes on waiting; with False the reader gets it, maybe with more behind it."""
+        self._wire.offer_to(take, self._timeouts.silence, self._rest)
+
+    def _rest(self) -> None:
+        """After each chunk."""
+        self._given += 1
+        if self._given >= CHUNKS_WITHOUT_REST and not self._wire.complete:
+            self._rests.let(self._wire)
 
     async def read(self, limit: int) -> bytes:
         """The body up to `limit` bytes."""
@@ -70,6 +80,7 @@ class Reply:
 
     def close(self) -> None:
         wire = self._wire
+        wire.offer_to(None)
         if self.ended and not wire.complete and not wire.closed:
             wire.linger(self._put_back)
         else:
@@ -193,6 +204,7 @@ class _Wire(asyncio.Protocol):
         self._resting = self._full = self._rang = False
         self._head_done = self.complete = self.keep_alive = self.received = False
         self._error: TransportError | None = None
+        self.offer_to(None)
 
     # --- asyncio ----------------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -207,7 +219,8 @@ class _Wire(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("broken", "the response is no HTTP")
-        self._wake()
+        if self._take is None or not self._taken(self._take):
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed, self._rang = True, False
@@ -326,12 +339,35 @@ class _Wire(asyncio.Protocol):
         self._put_back = put_back
         self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS_MAX, self.abort)
 
+    def offer_to(
+        self, take: Callable[[bytes], bool] | None, silence: float = 0.0, after: Callable[[], None] | None = None
+    ) -> None:
+        """See `Reply.offer_to`. `silence` is the longest gap, `after` is called after each chunk that was taken."""
+        self._take, self._silence, self._after_take = take, silence, after
+
+    def _taken(self, take: Callable[[bytes], bool]) -> bool:
+        """Whether what has just come was taken without waking the reader."""
+        waiter = self._waiter
+        if waiter is None or waiter.done() or not self.buffer or self.complete or self._error is not None:
+            return False
+        if not take(self.buffer[0] if len(self.buffer) == 1 else b"".join(self.buffer)):
+            return False
+        self._empty()
+        self._deadline = asyncio.get_running_loop().time() + self._silence
+        if self._after_take is not None:
+            self._after_take()
+        return True
+
     def take(self) -> bytes:
-        data, self.buffer, self._buffered = b"".join(self.buffer), [], 0
+        data = b"".join(self.buffer)
+        self._empty()
+        return data
+
+    def _empty(self) -> None:
+        self.buffer, self._buffered = [], 0
         if self._full:
             self._full = False
             self._read_on()
-        return data
 
     def _read_on(self) -> None:
         if (

@@ -8,6 +8,7 @@ state before it or the state after it, and nothing in between.
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Final
 
 from stoa import events, gateway
@@ -17,6 +18,7 @@ from stoa.gateway import (
     ModelError,
     Notice,
     ProviderData,
+    Pushes,
     ReasoningDelta,
     ToolCallDelta,
     Usage,
@@ -27,7 +29,7 @@ from stoa.runs.agent import builtin, calls, prompting
 from stoa.runs.agent.checkpoint import AgentState, CallState, RunCheckpoint, Turn, call_id
 from stoa.runs.agent.definition import Agent
 from stoa.runs.agent.parallel import merged
-from stoa.runs.agent.ports import Job, Ports
+from stoa.runs.agent.ports import Events, Job, Ports
 from stoa.runs.agent.steps import AgentScope, Checkpoint, Interrupt, RunStopped, Step
 from stoa.runs.types import ModelUse, Run
 
@@ -194,6 +196,8 @@ class Loop:
         self._replies.append(reply)
         try:
             async with self.ports.model.stream(request) as deltas:
+                if isinstance(deltas, Pushes) and (sink := self.ports.events) is not None:
+                    deltas.push_to(partial(self._take, sink, reply, scope, iteration))
                 async for batch in deltas:
                     if said := self._said(batch, reply, scope, iteration):
                         yield said
@@ -219,6 +223,16 @@ class Loop:
             change()
         else:
             yield Checkpoint(change, uses=[self._use(reply)])
+
+    def _take(
+        self, sink: Events, reply: Reply, scope: AgentScope, iteration: int, batch: Sequence[gateway.Delta]
+    ) -> bool:
+        """Words that come while `_reply` waits for them: written without a step of it."""
+        if not sink.ready:
+            return False
+        for event in self._said(batch, reply, scope, iteration):
+            sink.write(event)
+        return True
 
     def _said(
         self, batch: Sequence[gateway.Delta], reply: Reply, scope: AgentScope, iteration: int

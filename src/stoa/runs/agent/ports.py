@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from stoa.events import Event, TextDelta
 from stoa.gateway import Model, ModelRequest, Usage
 from stoa.runs.agent.checkpoint import AgentState, RunCheckpoint
 from stoa.runs.agent.definition import Agent
@@ -56,6 +57,17 @@ class CallPorts(Protocol):
     def admitted(self) -> Callable[[], Awaitable[bool]] | None: ...
 
 
+class Events(Protocol):
+    """Where the run's events go."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes more now. False: the events are to be yielded, and whoever drives the loop waits or ends."""
+        ...
+
+    def write(self, event: Event | TextDelta) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """`price` gives US dollars, None where no price is known; `answers` are people's, by request."""
@@ -73,6 +85,8 @@ class Ports:
     """Called before each call of a model with the dollars that are on no bill yet. Raises RunStopped over the limit."""
     admitted: Callable[[], Awaitable[bool]] | None = None
     """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""
+    events: Events | None = None
+    """Where words of the model go at once, while the loop waits for more. Without it the loop yields them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,117 @@
+"""Work that is asked for at the same moment and done together: one statement, one commit, for several who wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
+
+from stoa.kernel.errors import DatabaseUnavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Joined(Generic[Item, Result]):
+    """`work` gets the items that wait, and gives a result for each, in order; what it raises, each of them raises.
+
+    Nothing waits for others to come: what is asked for in one turn of the event loop is begun together, and what comes
+    while `at_once_max` works are under way is begun when one of them ends. With `alone`, what comes while nothing is
+    under way is done by that at once, in the task that asks. A work that takes longer than
+    `seconds_max` does not count any more, so one that hangs holds up nothing for longer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        items_max: int,
+        at_once_max: int,
+        seconds_max: float | None = None,
+        alone: Callable[[Item], Awaitable[Result]] | None = None,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._items_max = items_max
+        self._at_once_max = at_once_max
+        self._seconds_max = seconds_max
+        self._alone = alone
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: set[object] = set()
+        """Tasks, and one mark for each item that is done alone."""
+        self._late: set[object] = set()
+        self._scheduled = False
+
+    @property
+    def idle(self) -> bool:
+        return not (self._running or self._waiting)
+
+    async def do(self, item: Item) -> Result:
+        """Work that is done together goes on when one of those who wait for it is cancelled."""
+        loop = asyncio.get_running_loop()
+        if self._alone is not None and self.idle:
+            mark = object()
+            timer = self._count(loop, mark)
+            try:
+                return await self._alone(item)
+            finally:
+                self._uncount(loop, mark, timer)
+        done: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, done))
+        self._schedule(loop)
+        return await done
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and not self._scheduled and len(self._running) < self._at_once_max:
+            self._scheduled = True
+            loop.call_soon(self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        batch, self._waiting = self._waiting[: self._items_max], self._waiting[self._items_max :]
+        task = loop.create_task(self._together([item for item, _ in batch]), name=self._name)
+        timer = self._count(loop, task)
+        task.add_done_callback(partial(self._ended, batch, timer))
+        self._schedule(loop)
+
+    def _count(self, loop: asyncio.AbstractEventLoop, work: object) -> asyncio.TimerHandle | None:
+        self._running.add(work)
+        if self._seconds_max is None:
+            return None
+        return loop.call_later(self._seconds_max, self._count_no_more, loop, work)
+
+    def _count_no_more(self, loop: asyncio.AbstractEventLoop, work: object) -> None:
+        self._running.discard(work)
+        self._late.add(work)
+        self._schedule(loop)
+
+    def _uncount(self, loop: asyncio.AbstractEventLoop, work: object, timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()
+        self._running.discard(work)
+        self._late.discard(work)
+        self._schedule(loop)
+
+    async def _together(self, items: Sequence[Item]) -> Sequence[Result]:
+        return await self._work(items)
+
+    def _ended(
+        self,
+        batch: list[tuple[Item, asyncio.Future[Result]]],
+        timer: asyncio.TimerHandle | None,
+        task: asyncio.Task[Sequence[Result]],
+    ) -> None:
+        self._uncount(task.get_loop(), task, timer)
+        error = None if task.cancelled() else task.exception()
+        results = task.result() if error is None and not task.cancelled() else ()
+        for place, (_, done) in enumerate(batch):
+            if done.done():  # Whoever waited has gone.
+                continue
+            if task.cancelled():
+                done.cancel()
+            elif isinstance(error, DatabaseUnavailable):
+                done.set_exception(DatabaseUnavailable(error.message))  # One of its own for each traceback.
+            elif error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(results[place])

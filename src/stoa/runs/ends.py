@@ -1,0 +1,87 @@
+"""Ends of runs that are due at the same moment, as one statement and one commit."""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import orjson
+
+from stoa.db import FAILURES, Database, Raised, Unstorable
+from stoa.db.internal import internal_statement
+from stoa.kernel.joining import Joined
+from stoa.runs.store import SQL
+
+ENDS_MAX: Final = 50
+"""In one statement."""
+STATEMENTS_MAX: Final = 2
+"""At the same moment: while they are under way, ends gather for the next one."""
+LOCK_WAIT: Final = "100ms"
+"""How long all of them wait for a conversation that something else has locked; then each ends by itself."""
+SECONDS_MAX: Final = 0.1
+"""Longer than that nothing waits for a statement under way."""
+_COLUMNS: Final = 14
+"""Arguments of `end_run` before those of its events."""
+_JSON: Final = range(6, 11)
+"""Those that are JSON. A list of lists would be an array of two dimensions, so here they go as text."""
+End: TypeAlias = tuple[object, ...]
+"""The arguments of `end_run`."""
+
+
+class Ends:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._joined = Joined(
+            "ends of runs",
+            self._end,
+            items_max=ENDS_MAX,
+            at_once_max=STATEMENTS_MAX,
+            seconds_max=SECONDS_MAX,
+            alone=self._alone,
+        )
+
+    async def end(self, end: End) -> None:
+        """Ends a run that changes nothing else. Raises Raised for `queue` and `fenced`, Unstorable and
+        DatabaseUnavailable; then nothing is written."""
+        if not await self._joined.do(end):
+            await self._alone(end)
+
+    async def _end(self, ends: Sequence[End]) -> Sequence[bool]:
+        """Whether they have ended. False for all, and nothing is written, where one of them cannot: then each tries by
+        itself, so that none waits for another's lock or meets another's refusal."""
+        if len(ends) == 1:
+            return [await self._alone(ends[0])]
+        # Each conversation is locked until all are ended, so every node locks them in the same order.
+        ranked = sorted(ends, key=lambda end: str(end[2]))
+        try:
+            async with internal_statement(self._database) as tx:
+                await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
+            return [True] * len(ends)
+        except (Raised, Unstorable, TypeError, *FAILURES):
+            return [False] * len(ends)
+
+    async def _alone(self, end: End) -> bool:
+        async with internal_statement(self._database) as tx:
+            await tx.fetchval(SQL.end_run, *end)
+        return True
+
+
+def _columns(ends: Sequence[End]) -> Sequence[object]:
+    """The arguments of `end_runs`: a list for each one of `end_run`'s, and the events of all with the end's number."""
+    columns: list[object] = []
+    for place, column in enumerate(zip(*(end[:_COLUMNS] for end in ends), strict=True)):
+        columns.append([_as_text(value) for value in column] if place in _JSON else list(column))
+    numbers: list[int] = []
+    events: tuple[list[object], list[object], list[object]] = ([], [], [])
+    notifications: list[object] = []
+    for number, end in enumerate(ends, 1):
+        *records, told = end[_COLUMNS:]
+        for kept, values in zip(events, records, strict=True):
+            assert isinstance(values, list)
+            kept.extend(values)
+        numbers += [number] * (len(events[0]) - len(numbers))
+        assert isinstance(told, list)
+        notifications += told
+    return [*columns, numbers, *events, notifications]
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

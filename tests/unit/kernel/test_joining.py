@@ -1,0 +1,98 @@
+"""What is asked for at the same moment is done together, and what hangs holds up nobody for long."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from stoa.kernel.errors import DatabaseUnavailable
+from stoa.kernel.joining import Joined
+
+
+class Work:
+    """Keeps the batches that it was given, and gives each item doubled once `gate` is open."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[int]] = []
+        self.gate = asyncio.Event()
+        self.error: Exception | None = None
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return [item * 2 for item in items]
+
+
+async def test_those_of_one_turn_and_those_that_waited_are_done_together() -> None:
+    work = Work()
+    joined = Joined("work", work, items_max=3, at_once_max=1)
+    async with asyncio.timeout(5):
+        first = [asyncio.create_task(joined.do(item)) for item in (1, 2)]
+        while not work.batches:
+            await asyncio.sleep(0)
+        later = [asyncio.create_task(joined.do(item)) for item in (3, 4, 5, 6)]
+        await asyncio.sleep(0)
+        work.gate.set()
+        assert await asyncio.gather(*first, *later) == [2, 4, 6, 8, 10, 12]
+    assert work.batches == [[1, 2], [3, 4, 5], [6]]
+
+
+async def test_work_that_hangs_holds_up_nothing_for_longer_than_its_time() -> None:
+    work = Work()
+    joined = Joined("work", work, items_max=9, at_once_max=1, seconds_max=0.01)
+    async with asyncio.timeout(5):
+        hanging = asyncio.create_task(joined.do(1))
+        while not work.batches:
+            await asyncio.sleep(0)
+        other = asyncio.create_task(joined.do(2))
+        while len(work.batches) < 2:
+            await asyncio.sleep(0.001)
+        work.gate.set()
+        assert await asyncio.gather(hanging, other) == [2, 4]
+
+
+async def test_the_work_of_who_has_gone_is_done() -> None:
+    work = Work()
+    joined = Joined("work", work, items_max=9, at_once_max=1)
+    async with asyncio.timeout(5):
+        gone, stays = (asyncio.create_task(joined.do(item)) for item in (1, 2))
+        while not work.batches:
+            await asyncio.sleep(0)
+        gone.cancel()
+        work.gate.set()
+        assert await stays == 4
+    assert work.batches == [[1, 2]]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), DatabaseUnavailable("The database is away.")])
+async def test_what_it_raises_each_of_them_raises(error: Exception) -> None:
+    work = Work()
+    work.error = error
+    work.gate.set()
+    joined = Joined("work", work, items_max=9, at_once_max=1)
+    async with asyncio.timeout(5):
+        raised = await asyncio.gather(joined.do(1), joined.do(2), return_exceptions=True)
+        assert [type(one) for one in raised] == [type(error)] * 2
+        work.error = None
+        assert await joined.do(3) == 6
+
+
+async def test_the_first_is_done_alone_and_those_behind_it_together() -> None:
+    work, alone = Work(), asyncio.Event()
+    work.gate.set()
+
+    async def by_itself(item: int) -> int:
+        await alone.wait()
+        return -item
+
+    joined = Joined("work", work, items_max=9, at_once_max=1, alone=by_itself)
+    async with asyncio.timeout(5):
+        asked = [asyncio.create_task(joined.do(item)) for item in (1, 2, 3)]
+        await asyncio.sleep(0)
+        alone.set()
+        assert await asyncio.gather(*asked) == [-1, 4, 6]
+        assert joined.idle
+        assert await joined.do(4) == -4
+    assert work.batches == [[2, 3]]
