@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
@@ -145,7 +144,14 @@ class PageTranscriber:
         return await gateway.bill_key(tx, line, item.id.int)
 
     def _used(self, usage: gateway.Usage) -> bases.Used:
-        return bases.Used(**asdict(usage), cost_usd=self._price(usage))
+        return bases.Used(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+            usage.estimated,
+            self._price(usage),
+        )
 
 
 class SourceItems:

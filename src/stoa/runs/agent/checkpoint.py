@@ -124,7 +124,10 @@ class RunCheckpoint:
                 self.cost_usd = (self.cost_usd or 0.0) + use.cost_usd
 
     def as_json(self) -> dict[str, Any]:
-        return {"agent": asdict(self.agent), "usage": asdict(self.usage), "cost_usd": self.cost_usd}
+        """As nodes of the release before can read it too. They know no `cache_write_tokens`, whose cost is counted."""
+        usage = asdict(self.usage)
+        del usage["cache_write_tokens"]
+        return {"agent": asdict(self.agent), "usage": usage, "cost_usd": self.cost_usd}
 
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> Self:
