@@ -1,7 +1,7 @@
 """Workflows and apps on the api host (contract section 6)."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
@@ -26,21 +26,9 @@ from stoa.http import (
 )
 from stoa.http.bodies import DOCUMENT_LIMIT
 from stoa.http.routing import limited
+from stoa.kernel.node_groups import NodeGroup
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
-
-Group = Literal[
-    "agents",
-    "converters",
-    "embedders",
-    "llms",
-    "operators",
-    "retrievers",
-    "splitters",
-    "tools",
-    "utils",
-    "writers",
-]
 
 
 def _drawn(shape: BaseModel, drawing: Drawing | None, status: int = 200) -> Response:
@@ -59,7 +47,7 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
     @router.get("/v1/agent-builder/nodes", responses=refusals())
     async def list_node_types(
         _: Annotated[Principal, reading],
-        group: Annotated[Group | None, Query(description="Only this family.")] = None,
+        group: Annotated[NodeGroup | None, Query(description="Only this family.")] = None,
     ) -> Data[list[flow_wire.NodeTypeWire]]:
         """The types of nodes that run here, with what is read of each."""
         return Data(data=[flow_wire.node_type(one) for one in node_types() if group in (None, one.group)])

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stoa.kernel.node_groups import NodeGroup
 from stoa.memory import Conversed
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
@@ -41,20 +42,6 @@ Operator = Literal[
     "string-ends-with",
     "string-contains",
     "string-regexp",
-]
-
-
-Group: TypeAlias = Literal[
-    "agents",
-    "converters",
-    "embedders",
-    "llms",
-    "operators",
-    "retrievers",
-    "splitters",
-    "tools",
-    "utils",
-    "writers",
 ]
 
 
@@ -227,7 +214,7 @@ class NodeType:
 
     name: str
     """What a node's `type` is."""
-    group: Group
+    group: NodeGroup
     description: str
     schema: type[Node]
     decide: Decide | None = None
