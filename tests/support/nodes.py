@@ -337,8 +337,11 @@ class ToolServer:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in list(self._tasks):
+        ending = list(self._tasks)
+        for task in ending:
             task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)  # Each closes its connection.
+        await asyncio.sleep(0)
 
     def tool(self, name: str, **fields: Any) -> dict[str, Any]:
         """The body of POST /v1/tools."""

@@ -21,6 +21,7 @@ class RawMcp:
         self.refusal: Callable[[Any], tuple[int, bytes]] | None = None
         self.sessions: set[str] = set()
         self.calls = 0
+        self._connections: set[asyncio.StreamWriter] = set()
 
     @classmethod
     @asynccontextmanager
@@ -28,9 +29,15 @@ class RawMcp:
         made = cls(tools or [tool("hi")], result or {"content": [{"type": "text", "text": "hello"}]})
         async with await asyncio.start_server(made._serve, "127.0.0.1", 0) as server:
             made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-            yield made
+            try:
+                yield made
+            finally:  # Closing a server leaves its connections open, and the event loop may end before their clients.
+                for writer in list(made._connections):
+                    writer.transport.abort()
+                await asyncio.sleep(0)
 
     async def _serve(self, incoming: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             while True:
                 head = (await incoming.readuntil(b"\r\n\r\n")).decode()
