@@ -2,16 +2,18 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import orjson
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from stoa.kernel.errors import Forbidden
+from stoa.http.sse import Frames
+from stoa.kernel.errors import AppError, Forbidden, Unauthorized
 
 IDLE_SECONDS_MAX: Final = 600.0
 """With nothing under way, and without a message."""
@@ -40,19 +42,31 @@ class Talk(ABC):
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-
-    @property
-    @abstractmethod
-    def busy(self) -> bool:
-        """Whether something is under way, for whose sake a silent connection stays open."""
+        self._frames: Frames | None = None
+        """Of the run that is followed."""
+        self._following: asyncio.Task[None] | None = None
 
     @abstractmethod
     async def take(self, text: bytes) -> None:
-        """One message of the client's. Refusals are answers."""
+        """One message of the client's. Raises AppError, which is the answer then."""
 
     @abstractmethod
-    async def let_go(self) -> None:
-        """The connection is closed."""
+    async def refuse(self, refusal: AppError) -> None:
+        """Says so in the words of this route."""
+
+    def follow(self, frames: Frames, following: Coroutine[Any, Any, None], run_id: UUID) -> None:
+        """`following` calls `deliver` first; a silent connection stays open meanwhile."""
+        self._frames = frames
+        self._following = asyncio.create_task(following, name=f"socket {run_id}")
+
+    async def deliver(self, frames: Frames) -> None:
+        try:
+            await frames.deliver(self._written)
+        finally:
+            self._following = self._frames = None
+
+    def _written(self, lines: bytes) -> Awaitable[None]:
+        return asyncio.create_task(self.send_lines(lines))
 
     async def go_on(self) -> None:
         """To the end of the connection."""
@@ -62,14 +76,32 @@ class Talk(ABC):
                     async with asyncio.timeout(IDLE_SECONDS_MAX):
                         text = await self._read()
                 except TimeoutError:
-                    if not self.busy:
+                    if self._following is None:
                         await self.close(NORMAL, "nothing was said for ten minutes")
                     continue
-                await self.take(text)
+                await self._taken(text)
         except WebSocketDisconnect:
             pass
         finally:
-            await self.let_go()
+            await self._let_go()
+
+    async def _taken(self, text: bytes) -> None:
+        try:
+            await self.take(text)
+        except (Unauthorized, Forbidden) as refusal:
+            await self.refuse(refusal)
+            await self.close(POLICY, refusal.code)
+        except AppError as refusal:
+            await self.refuse(refusal)
+
+    async def _let_go(self) -> None:
+        """What is followed goes on; nobody follows it here."""
+        following = self._following
+        if self._frames is not None:
+            self._frames.close()
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
     async def _read(self) -> bytes:
         """The next message. Raises WebSocketDisconnect."""

@@ -4,8 +4,7 @@ A client sends what it would POST and gets the platform's messages; when the run
 run is under way it may answer the run's questions, or cancel it. A connection that breaks ends no run.
 """
 
-import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Collection
 from typing import Any, Final
 
 import orjson
@@ -18,7 +17,7 @@ from stoa.http.authentication import bearer_token
 from stoa.http.bodies import MESSAGE_LIMIT, read_json
 from stoa.http.sse import Frames
 from stoa.http.talks import POLICY, RESTART, Talk, check_origin, connection_of
-from stoa.kernel.errors import AppError, BadRequest, Conflict, Forbidden, Unauthorized
+from stoa.kernel.errors import AppError, BadRequest, Conflict
 from stoa.runs import app_wire, wire
 from stoa.runs.host import AppRuns, Saying
 from stoa.runs.types import Run
@@ -55,26 +54,14 @@ class _Talk(Talk):
         self._app_runs = app_runs
         self._gate = gate
         self._run: Run | None = None
-        self._frames: Frames | None = None
-        self._following: asyncio.Task[None] | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self._following is not None
 
     async def take(self, text: bytes) -> None:
-        try:
-            caller = await _admitted(self._socket, self._gate)
-            said = await read_json(text, MESSAGE_LIMIT)
-            if isinstance(said, dict) and "type" in said:
-                await self._answer(caller, said)
-            else:
-                await self._invoke(caller, said)
-        except (Unauthorized, Forbidden) as refusal:
-            await self._refuse(refusal)
-            await self.close(POLICY, refusal.code)
-        except AppError as refusal:
-            await self._refuse(refusal)
+        caller = await _admitted(self._socket, self._gate)
+        said = await read_json(text, MESSAGE_LIMIT)
+        if isinstance(said, dict) and "type" in said:
+            await self._answer(caller, said)
+        else:
+            await self._invoke(caller, said)
 
     async def _invoke(self, caller: AppCaller, said: Any) -> None:
         if self._following is not None:
@@ -88,21 +75,15 @@ class _Talk(Talk):
             await self.send(app_wire.accepted(run).model_dump(mode="json", exclude_none=True))
             return
         saying, frames = self._app_runs.reading.lines(caller.principal, run.id, entities)
-        self._run, self._frames = run, frames
-        self._following = asyncio.create_task(self._follow(saying, frames), name=f"socket {run.id}")
+        self._run = run
+        self.follow(frames, self._follow(saying, frames), run.id)
 
     async def _follow(self, saying: Saying, frames: Frames) -> None:
-        try:
-            await frames.deliver(self._lines)
-        finally:
-            self._following = self._frames = None
+        await self.deliver(frames)
         if saying.state == "revoked":
             await self.close(POLICY, "unauthorized")
         elif saying.state == "going":
             await self.close(RESTART, "read on at /v1/runs/{id}/stream")
-
-    def _lines(self, lines: bytes) -> Awaitable[None]:
-        return asyncio.create_task(self.send_lines(lines))
 
     async def _answer(self, caller: AppCaller, said: dict[str, Any]) -> None:
         if self._run is None:
@@ -118,17 +99,8 @@ class _Talk(Talk):
         await self._app_runs.runs.answer(caller.principal, self._run.id, wire.given(given))
         await self.send({"message": "ok"})
 
-    async def _refuse(self, refusal: AppError) -> None:
+    async def refuse(self, refusal: AppError) -> None:
         await self.send(orjson.loads(errors.body(refusal.code, refusal.message, refusal.details)))
-
-    async def let_go(self) -> None:
-        """The run goes on; nobody follows it here."""
-        following = self._following
-        if self._frames is not None:
-            self._frames.close()
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
 
 
 def _checked(said: Any) -> app_wire.InvokeApp:

@@ -5,7 +5,7 @@ next. A response that is not stored can be gone on from on its own connection, u
 """
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import orjson
@@ -22,7 +22,7 @@ from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, read_json
 from stoa.http.talks import POLICY, RESTART, Talk, check_origin, connection_of
 from stoa.journal import Record
-from stoa.kernel.errors import AppError, BadRequest, Conflict, Forbidden, Unauthorized
+from stoa.kernel.errors import AppError, BadRequest, Conflict
 from stoa.kernel.principal import Principal
 from stoa.runs import Run
 from stoa.streams import Follower, Streams
@@ -86,23 +86,11 @@ class _Talk(Talk):
         self._unstored: dict[str, None] = {}
         """By their ids, in the order in which they were made."""
         self._lines: _Lines | None = None
-        self._follower: Follower | None = None
-        self._following: asyncio.Task[None] | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self._following is not None
 
     async def take(self, text: bytes) -> None:
-        try:
-            principal = await _admitted(self._socket, self._gate)
-            with as_openai():
-                await self._create(principal, await read_json(text, CHAT_LIMIT))
-        except (Unauthorized, Forbidden) as refusal:
-            await self._refuse(refusal)
-            await self.close(POLICY, refusal.code)
-        except AppError as refusal:
-            await self._refuse(refusal)
+        principal = await _admitted(self._socket, self._gate)
+        with as_openai():
+            await self._create(principal, await read_json(text, CHAT_LIMIT))
 
     async def _create(self, principal: Principal, said: Any) -> None:
         fields = said if isinstance(said, dict) else {}
@@ -127,16 +115,11 @@ class _Talk(Talk):
                 self._unstored.pop(previous, None)  # What failed may have been about it: it is not gone on from again.
             raise
         lines = self._lines = _Lines(translator_of(run, include))
-        self._follower = self._streams.follow(principal, run.id, rendering=lines)
-        self._following = asyncio.create_task(
-            self._follow(run, lines, self._follower, previous, kept=not asked.store), name=f"socket {run.id}"
-        )
+        follower = self._streams.follow(principal, run.id, rendering=lines)
+        self.follow(follower, self._follow(run, lines, follower, previous, kept=not asked.store), run.id)
 
     async def _follow(self, run: Run, lines: _Lines, follower: Follower, previous: Any, *, kept: bool) -> None:
-        try:
-            await follower.deliver(self._written)
-        finally:
-            self._following = self._follower = None
+        await self.deliver(follower)
         if lines.is_revoked:
             await self.close(POLICY, "unauthorized")
         elif not lines.translator.ended:
@@ -148,18 +131,6 @@ class _Talk(Talk):
             while len(self._unstored) > UNSTORED_MAX:
                 del self._unstored[next(iter(self._unstored))]
 
-    def _written(self, lines: bytes) -> Awaitable[None]:
-        return asyncio.create_task(self.send_lines(lines))
-
-    async def _refuse(self, refusal: AppError) -> None:
+    async def refuse(self, refusal: AppError) -> None:
         held = orjson.loads(errors.rendered(self._socket.scope, refusal).body)["error"]
         await self.send({"type": "error", "status": refusal.status, "sequence_number": 0, "error": held})
-
-    async def let_go(self) -> None:
-        """The response goes on; nobody follows it here."""
-        following = self._following
-        if self._follower is not None:
-            self._follower.close()
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
