@@ -33,7 +33,8 @@ import asyncpg
 from stoa.db.embedded.server import ROLE
 from stoa.journal import Journal
 from stoa.journal.live_buffer import LiveBuffer
-from stoa.journal.writer import JournalWriter, payloads
+from stoa.db.notifying import joined
+from stoa.journal.writer import JournalWriter
 from stoa.kernel.clock import SystemClock
 
 WANTED: Final = 1_000_000
@@ -458,7 +459,7 @@ def foreign_id_us() -> float:
     """Of a notification that names as many runs as it can, none of which anybody here follows."""
     live = LiveBuffer()
     journal = Journal(cast("Any", None), JournalWriter("", live, SystemClock()), live)
-    (payload,) = payloads([uuid4().hex for _ in range(246)])
+    (payload,) = joined([uuid4().hex for _ in range(246)])
     rounds = 2_000
     begun = time.process_time()
     for _ in range(rounds):

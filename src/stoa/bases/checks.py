@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from stoa.bases.ports import Index
-from stoa.bases.service import NOTIFY
+from stoa.bases.service import CHANNEL
 from stoa.bases.store import SQL as BASES
 from stoa.db import Database, Tx, load
 from stoa.db.blob_checks import blob_checks
@@ -69,7 +69,7 @@ def checks(database: Database, index: Index, blobs: BlobStore) -> Sequence[Check
 async def _process_again(database: Database, finding: Finding) -> bool:
     async with internal(database) as tx:
         done = await tx.fetchval(SQL.process_again, finding.org_id, UUID(finding.subject)) is not None
-        await tx.execute(NOTIFY)
+        tx.notify(CHANNEL)
         return done
 
 

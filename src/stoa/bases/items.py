@@ -8,7 +8,7 @@ from uuid import UUID
 from stoa.bases import store
 from stoa.bases.deletions import Deletions
 from stoa.bases.ports import Index
-from stoa.bases.service import NOTIFY, keys_of, no_base
+from stoa.bases.service import CHANNEL, keys_of, no_base
 from stoa.bases.store import SQL
 from stoa.bases.types import Item, ItemStatus
 from stoa.db import Database, Tx, audit, idempotency
@@ -104,7 +104,7 @@ class Items:
                 )
             if once:
                 await idempotency.record(tx, principal, once, {"ids": [str(item.id) for item in stored]}, base_id)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
         # Where a replacement was replaced before it was read.
         await tidied(self._deletions.discard(principal.org_id, project_id, replaced))
         return stored
@@ -218,7 +218,7 @@ class Items:
             row = await tx.fetchrow(SQL.reprocess_item, principal.org_id, item_id, principal.key_id)
             if row is None:
                 raise _no_item(item_id)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
             await audit.record(tx, principal, "knowledge_item.reprocess", item_id)
         return store.item_of(row)
 
@@ -228,7 +228,7 @@ class Items:
             if await tx.fetchrow(SQL.share_base, principal.org_id, base_id) is None:
                 raise no_base(base_id)
             count: int = await tx.fetchval(SQL.reprocess_failed, principal.org_id, base_id, principal.key_id)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
             await audit.record(tx, principal, "knowledge_item.reprocess_failed", base_id)
         return count
 

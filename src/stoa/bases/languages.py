@@ -9,7 +9,7 @@ import structlog
 from stoa.bases import store
 from stoa.bases.embedders import ENGLISH
 from stoa.bases.ports import Embedders, Index
-from stoa.bases.service import NOTIFY
+from stoa.bases.service import CHANNEL
 from stoa.bases.store import SQL
 from stoa.bases.types import Building, Chunking, Item
 from stoa.db import Database
@@ -60,7 +60,7 @@ class LanguageChoice:
             await self._index.drop(tx, next_key)
             await tx.execute(SQL.begin_building, key.org_id, key.knowledgebase_id, store.building_json(building))
             await tx.execute(SQL.rebuild_items, key.org_id, key.knowledgebase_id, item.paid_by)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
         _log.info("re-index for other languages", knowledgebase_id=str(key.knowledgebase_id), embedder=wanted.model)
 
 

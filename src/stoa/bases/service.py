@@ -172,7 +172,7 @@ class KnowledgeBases:
             await self._index.drop(tx, BaseKey(principal.org_id, before.project_id, base_id, building.generation))
             await tx.execute(SQL.begin_building, principal.org_id, base_id, store.building_json(building))
             await tx.execute(SQL.rebuild_items, principal.org_id, base_id, principal.key_id)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
             await audit.record(tx, principal, "knowledgebase.reindex", base_id)
             return await one(tx, principal.org_id, base_id)
 
@@ -197,7 +197,7 @@ def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[st
     return {name: value for name, value in {**before, **changes}.items() if value is not None}
 
 
-NOTIFY = "SELECT pg_notify('stoa_knowledge', '')"
+CHANNEL = "stoa_knowledge"
 """Wakes the workers of every node."""
 
 

@@ -81,7 +81,7 @@ class Callbacks:
                     raise Conflict("This callback is sent when its run ends, and the run goes on.")
                 raise Conflict("This callback is being sent right now; look at its attempts in a moment.")
             await audit.record(tx, principal, "callback.replay", callback_id)
-            await tx.execute("SELECT pg_notify('stoa_callbacks', '')")
+            tx.notify("stoa_callbacks")
 
     # --- of apps ----------------------------------------------------------------------------------------------------
     async def signing_secret(self, principal: Principal, app_id: UUID) -> SigningSecret:

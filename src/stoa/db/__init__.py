@@ -1,8 +1,9 @@
 """The storage kit. Front door: `Database` opens a `Tx`; `load` reads named SQL. Few modules may import
 `db.internal`."""
 
-from stoa.db.engine import FAILURES, CommitWatch, Database, Raised, Row, Tx, Unstorable, connect
-from stoa.db.servers import Connection, Moved
+from stoa.db.engine import CommitWatch, Database, Raised, Row, Tx, Unstorable, connect
+from stoa.db.notifying import Notifier
+from stoa.db.servers import FAILURES, Connection, Moved
 from stoa.db.sql import Statements, load
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Connection",
     "Database",
     "Moved",
+    "Notifier",
     "Raised",
     "Row",
     "Statements",

@@ -19,6 +19,7 @@ import asyncpg
 import orjson
 import structlog
 
+from stoa.db.notifying import Notifier
 from stoa.db.pooled import Pooled
 from stoa.db.servers import KEEPALIVE, Connection, Moved, local, reach
 from stoa.kernel.errors import DatabaseUnavailable
@@ -67,9 +68,6 @@ a server that takes no writes any more: it became a standby, and the primary is 
 _NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
 """The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
 codes."""
-FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""All errors that a statement may raise on a connection outside of the pool. The owner of the connection then closes it
-and connects again."""
 
 
 class Raised(Exception):
@@ -111,6 +109,10 @@ class Tx(Protocol):
 
     def cursor(self, query: str, *args: Any, prefetch: int | None = None) -> AsyncIterator[Row]: ...
 
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Wakes whoever listens, on every node, once this transaction is committed; never if it is rolled back."""
+        ...
+
 
 class Database:
     """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue
@@ -132,6 +134,7 @@ class Database:
         self._connections = connections
         self.session_dsn = session_dsn or dsn
         """For connections outside of the pool, whose sessions must stay theirs."""
+        self.notifier = Notifier(lambda: connect(self.session_dsn))
         self._waiting = 0
         self.out_of_room = False
         """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded
@@ -179,11 +182,13 @@ class Database:
         return cls(pool, dsn, acquire_seconds_max, session_dsn, connections, commit_seconds_max)
 
     async def close(self) -> None:
+        await self.notifier.close()
         await self._pool.close()
 
     def drop_connections(self, moved: Moved | None) -> None:
         """Drops the connections of the pool, in use or not, that lead to a server of before; with None all of them.
-        Statements under way raise DatabaseUnavailable."""
+        Statements under way raise DatabaseUnavailable. Notifications go over a new connection too."""
+        self.notifier.reconnect(moved)
         for connection in list(self._connections):
             if moved is None or moved.leaves(connection):
                 connection.abort()
@@ -283,9 +288,13 @@ class Database:
             self._waiting -= 1
         watch = CommitWatch()
         connection.add_log_listener(watch.on_message)
+        notifications = connection.notifications
+        notifications.clear()  # Those of a transaction that failed.
         try:
             yield connection
             watch.check()
+            if notifications:
+                self.notifier.send(notifications)
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
             raise _away("Another request changed the same things at the same moment; try again.") from error
         except asyncpg.RaiseError as error:

@@ -56,3 +56,6 @@ class _Owner:
 
     def cursor(self, query: str, *args: Any, prefetch: int | None = None) -> AsyncIterator[Row]:
         return self._connection.cursor(_marked(query), *args, prefetch=prefetch)
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        self._connection.notify(channel, payload)

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import structlog
 
-from stoa.db.engine import FAILURES, connect
-from stoa.db.servers import Connection, Moved
+from stoa.db.engine import connect
+from stoa.db.servers import FAILURES, Connection, Moved
 from stoa.kernel.supervise import Heartbeat, Supervisor
 
 RECONNECT_SECONDS: Final = 0.5

@@ -13,8 +13,9 @@ from uuid import UUID
 import structlog
 
 from stoa.db.checks import Check, Scope
-from stoa.db.engine import FAILURES, Tx, connect
-from stoa.db.servers import Connection, Moved
+from stoa.db.engine import Tx, connect
+from stoa.db.notifying import SQL as NOTIFYING
+from stoa.db.servers import FAILURES, Connection, Moved
 from stoa.db.sql import load
 from stoa.kernel.clock import Clock
 from stoa.kernel.findings import Finding
@@ -108,7 +109,7 @@ class Node:
         server = await connection.fetchval(SQL.insert_node, self.id, lock_key, RUN.seconds)
         await connection.execute(SQL.see_server)
         await connection.execute(SQL.remove_old_nodes)
-        await connection.execute("SELECT pg_notify('stoa_runs', 'joined')")
+        await connection.execute(NOTIFYING.notify, ["stoa_runs"], ["joined"])
         connection.add_termination_listener(self._on_terminated)
         self._connection = connection
         before, self._server = self._server, server

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import asyncpg
 
+from stoa.db.servers import Connection
+
 PREFETCH: Final = 50
 _numbers = count()
 
@@ -14,14 +16,15 @@ class Pooled:
     """The driver's cursors prepare a statement under a name, which stays in the session after the transaction and meets
     the same name of another node. Here a cursor is PostgreSQL's own, which ends with the transaction."""
 
-    __slots__ = ("_connection", "execute", "fetch", "fetchrow", "fetchval")
+    __slots__ = ("_connection", "execute", "fetch", "fetchrow", "fetchval", "notify")
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.fetch = connection.fetch
         self.fetchrow = connection.fetchrow
         self.fetchval = connection.fetchval
         self.execute = connection.execute
+        self.notify = connection.notify
 
     async def cursor(self, query: str, *args: Any, prefetch: int | None = None) -> AsyncIterator[asyncpg.Record]:
         name = f"stoa_{next(_numbers)}"

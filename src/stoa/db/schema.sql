@@ -101,6 +101,22 @@ BEGIN
     RETURN true;
 END $$;
 
+CREATE FUNCTION public.append_events_v2(p_org uuid, p_run uuid, p_epoch bigint, p_base integer, p_seal boolean, p_sequences integer[], p_kinds smallint[], p_payloads bytea[]) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    project uuid;
+BEGIN
+    UPDATE journals SET last_sequence = last_sequence + cardinality(p_sequences), sealed = p_seal
+    WHERE org_id = p_org AND run_id = p_run AND epoch = p_epoch AND last_sequence = p_base AND NOT sealed RETURNING project_id INTO project;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO events (org_id, project_id, run_id, sequence, kind, payload)
+    SELECT p_org, project, p_run, e.* FROM unnest(p_sequences, p_kinds, p_payloads) AS e;
+    RETURN true;
+END $$;
+
 CREATE FUNCTION public.stoa_user() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (NULLIF(current_setting('stoa.user_id'::text, true), ''::text))::uuid;
@@ -333,9 +349,6 @@ CREATE FUNCTION public.callbacks_become_due() RETURNS trigger
     AS $$
 BEGIN
     UPDATE callbacks SET status = 'pending', not_before = now() WHERE org_id = NEW.org_id AND run_id = NEW.id AND status = 'waiting';
-    IF FOUND THEN
-        PERFORM pg_notify('stoa_callbacks', '');
-    END IF;
     RETURN NULL;
 END $$;
 
@@ -429,6 +442,34 @@ BEGIN
         RAISE EXCEPTION 'queue';
     END IF;
     IF NOT append_events_v1(p_org, p_run, p_epoch, p_base, true, p_sequences, p_kinds, p_payloads, p_notifications) THEN
+        RAISE EXCEPTION 'fenced';
+    END IF;
+    IF jsonb_array_length(p_uses) > 0 THEN
+        PERFORM bill_run_v1(p_org, p_run, p_uses);
+    END IF;
+    RETURN queue;
+END $$;
+
+CREATE FUNCTION public.end_run_v2(p_org uuid, p_run uuid, p_conversation uuid, p_message uuid, p_status text, p_output text, p_content jsonb, p_error jsonb, p_usage jsonb, p_turns jsonb, p_uses jsonb, p_alone boolean, p_epoch bigint, p_base integer, p_sequences integer[], p_kinds smallint[], p_payloads bytea[]) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    place record;
+    queue boolean;
+BEGIN
+    IF p_message IS NOT NULL THEN
+        UPDATE conversations SET message_count = message_count + 1, updated_at = now() WHERE org_id = p_org AND id = p_conversation
+        RETURNING message_count AS position, project_id INTO STRICT place;  -- A conversation outlives its active run.
+        INSERT INTO messages (org_id, project_id, conversation_id, position, id, role, content, text, status, run_id, usage, turns)
+        VALUES (p_org, place.project_id, p_conversation, place.position, p_message, 'assistant', p_content, p_output, p_status, p_run, p_usage, p_turns);
+    END IF;
+    UPDATE runs SET status = p_status, output = p_output, error = p_error, usage = p_usage, checkpoint = NULL, node_id = NULL, queued_at = NULL, ended_at = now()
+    WHERE org_id = p_org AND id = p_run AND status IN ('created', 'started', 'paused');
+    queue := EXISTS (SELECT 1 FROM runs WHERE org_id = p_org AND conversation_id = p_conversation AND queued_at IS NOT NULL AND id <> p_run);
+    IF queue AND p_alone THEN
+        RAISE EXCEPTION 'queue';
+    END IF;
+    IF NOT append_events_v2(p_org, p_run, p_epoch, p_base, true, p_sequences, p_kinds, p_payloads) THEN
         RAISE EXCEPTION 'fenced';
     END IF;
     IF jsonb_array_length(p_uses) > 0 THEN

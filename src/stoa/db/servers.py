@@ -27,10 +27,15 @@ keeps no lock for the two hours that are TCP's default."""
 DEFAULT_PORT: Final = 5432
 READ_WRITE: Final = "read-write"
 KEEPALIVE: Final = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3"
+FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""All errors that a statement may raise on a connection outside of the pool. The owner of the connection then closes it
+and connects again."""
 _TIMELINE: Final = "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
 
 Address = tuple[str, int]
 """Host and port; a host that begins with a slash is the directory of a Unix socket."""
+Notification = tuple[str, str]
+"""Channel and payload."""
 
 
 def addresses_of(dsn: str) -> Sequence[Address]:
@@ -72,11 +77,17 @@ def local(dsn: str) -> bool:
 class Connection(asyncpg.Connection):
     """A connection that knows where it leads to and since when."""
 
-    __slots__ = ("address", "made_at")
+    __slots__ = ("address", "made_at", "notifications")
 
     address: str
     made_at: float
     """Seconds of the monotonic clock."""
+    notifications: list[Notification]
+    """Those of the transaction under way, which `Database` sends after the commit."""
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """See `stoa.db.Tx`."""
+        self.notifications.append((channel, payload))
 
     def abort(self) -> None:
         """Cuts it, whoever uses it: a statement under way raises ConnectionDoesNotExistError. `terminate` is for its
@@ -114,7 +125,7 @@ async def reach(dsn: str, *, seconds_max: float, **options: Any) -> Connection:
     else:
         async with asyncio.timeout(seconds_max):
             connection = await _primary(dsn, addresses, options)
-    connection.made_at = monotonic()
+    connection.made_at, connection.notifications = monotonic(), []
     _notice_silence(connection)
     return connection
 

@@ -21,7 +21,7 @@ class JournalComponent(Component):
 @asynccontextmanager
 async def open_component(kit: Kit) -> AsyncGenerator[JournalComponent]:
     live = LiveBuffer()
-    writer = JournalWriter(kit.dsn, live, kit.clock)
+    writer = JournalWriter(kit.dsn, live, kit.clock, kit.database.notifier)
     journal = Journal(kit.database, writer, live)
     yield JournalComponent(
         journal=journal,

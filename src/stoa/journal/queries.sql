@@ -12,9 +12,9 @@ UPDATE journals SET epoch = epoch + 1 WHERE org_id = $1 AND run_id = $2 AND NOT 
 RETURNING epoch, last_sequence, sealed;
 
 -- name: append
--- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and tells the other
--- nodes, as one statement. It answers with one row: the places in the lists of the runs whose epoch is over, NULL for
--- none. Their events are not stored.
+-- One tick: takes the sequences, checks every writer's epoch and every seal, and stores the events, as one statement.
+-- Other nodes are notified after its commit. It answers with one row: the places in the lists of the runs whose epoch
+-- is over, NULL for none. Their events are not stored.
 WITH writers AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[]) WITH ORDINALITY
         AS w (org_id, run_id, epoch, base, count, seal, number)
@@ -30,14 +30,13 @@ WITH writers AS (
     FROM unnest($7::bigint[], $8::int[], $9::smallint[], $10::bytea[]) AS e (number, sequence, kind, payload)
     JOIN taken t ON t.number = e.number
 )
-SELECT (SELECT array_agg(number) FROM writers WHERE number NOT IN (SELECT number FROM taken)) AS refused,
-       (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes;
+SELECT array_agg(number) AS refused FROM writers WHERE number NOT IN (SELECT number FROM taken);
 
 -- name: append_to
--- The same for one run, in the transaction of what its events belong to (migration 0025).
-SELECT append_events_v1(
+-- The same for one run, in the transaction of what its events belong to (migration 0151).
+SELECT append_events_v2(
     p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7,
-    p_payloads => $8, p_notifications => $9);
+    p_payloads => $8);
 
 -- name: read
 -- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.

@@ -96,10 +96,10 @@ class Journal:
         assert row is not None
         return Removed(row["journals"], row["events"], row["event_bytes"])
 
-    # --- other nodes------------------------------------------------------------------------------------------------
+    # --- other nodes ------------------------------------------------------------------------------------------------
     def on_notification(self, payload: str, server_pid: int) -> None:
         """A notification of channel `stoa_journal`."""
-        if server_pid != self.writer.server_pid:
+        if not self.writer.sent(server_pid):
             self.live.on_notification([payload[start : start + 32] for start in range(0, len(payload), 32)])
 
 

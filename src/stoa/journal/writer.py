@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from stoa.db import FAILURES, CommitWatch, Connection, Moved, Tx, connect, load
+from stoa.db import FAILURES, CommitWatch, Connection, Moved, Notifier, Tx, connect, load
 from stoa.journal.live_buffer import LiveBuffer
 from stoa.journal.run_writer import Batch, Digest, RunWriter
 from stoa.journal.types import Fenced, Head, JournalKey
@@ -30,8 +30,8 @@ PACE_SECONDS_MAX: Final = 0.05
 """How long a run gathers its model's deltas: nothing among a few, 50 ms among several hundred (design section 7)."""
 TICKS_PER_PACE: Final = 3
 """Ticks come faster than runs gather, so that the two waits do not add up."""
-NOTIFY_BYTES_MAX: Final = 7_900
-"""PostgreSQL refuses a payload of 8,000 bytes."""
+CHANNEL: Final = "stoa_journal"
+"""Its payloads are run ids, 32 hex digits each, of which this node has stored events."""
 RECONNECT_SECONDS: Final = 0.25
 REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 """Errors about the values themselves: repeating the statement cannot help."""
@@ -39,8 +39,10 @@ _log = structlog.get_logger("stoa.journal")
 
 
 class JournalWriter:
-    def __init__(self, dsn: str, live: LiveBuffer, clock: Clock) -> None:
+    def __init__(self, dsn: str, live: LiveBuffer, clock: Clock, notifier: Notifier | None = None) -> None:
+        """Without a notifier other nodes find what is stored by polling."""
         self._dsn = dsn
+        self._notifier = notifier
         self._live = live
         self._clock = clock
         self._supervisor = Supervisor()
@@ -50,10 +52,8 @@ class JournalWriter:
         self._connection: Connection | None = None
         self._replicated = CommitWatch()
         self.heartbeat = Heartbeat("journal.writer", monotonic_seconds=clock.monotonic)
-        self.server_pid = 0
-        """Of the connection that writes: notifications with this origin are our own."""
         self.others: Callable[[], bool] = lambda: False
-        """Whether other nodes live: without any, no NOTIFY is sent."""
+        """Whether other nodes live: without any, nobody is notified."""
         self._stored = Counter("stoa_journal_events", "Events that this node has committed.")
         self._ticks = Histogram(
             "stoa_journal_tick_seconds", "Ticks: one statement that stores what all runs of this node have said.", FAST
@@ -124,14 +124,22 @@ class JournalWriter:
             batch.base,
             batch.seal,
             *batch.columns(),
-            self.notifications(writer),
         ):
             writer.settle(stored=False)
             raise Fenced
 
-    def published(self, batch: Batch) -> None:
+    def published(self, batch: Batch, *, begun: bool = False) -> None:
+        """After the commit: for the readers of this node and of the others. Of a run that has just `begun` nobody knows
+        elsewhere."""
+        run_id = batch.writer.key.run_id
         self._stored.add(by=len(batch.records))
-        self._live.publish(batch.writer.key.run_id, batch.records)
+        self._live.publish(run_id, batch.records)
+        if not begun and self._notifier is not None and self.others():
+            self._notifier.send_ids(CHANNEL, (run_id.hex,))
+
+    def sent(self, server_pid: int) -> bool:
+        """Whether a notification is this node's own: PostgreSQL gives it to the sender too."""
+        return self._notifier is not None and server_pid == self._notifier.server_pid
 
     # --- the tick ---------------------------------------------------------------------------------------------------
     async def _forever(self) -> None:
@@ -253,12 +261,7 @@ class JournalWriter:
             [record[0] for record in records],
             [record[1] for record in records],
             [record[2] for record in records],
-            self.notifications(*(batch.writer for batch in batches)),
         )
-
-    def notifications(self, *writers: RunWriter) -> list[str]:
-        """Payloads of `NOTIFY stoa_journal` for other nodes; none where no other node lives."""
-        return payloads([writer.key.run_id.hex for writer in writers]) if self.others() else []
 
     async def _reconnect(self) -> None:
         self._connection = await connect(self._dsn)
@@ -267,8 +270,6 @@ class JournalWriter:
         # Journals are found by their key. A plan made while they were few, or all sealed, would scan all of them in
         # each tick.
         await self._connection.execute("SET enable_seqscan = off")
-        # Not the one that the connection was given: a pooler gives another one.
-        self.server_pid = await self._connection.fetchval("SELECT pg_backend_pid()")
 
 
 def _newest(writers: Sequence[RunWriter]) -> Sequence[RunWriter]:
@@ -287,9 +288,3 @@ def _newest(writers: Sequence[RunWriter]) -> Sequence[RunWriter]:
         if older is not None:
             older.settle(stored=False)
     return list(newest.values())
-
-
-def payloads(run_ids: Sequence[str]) -> list[str]:
-    """Run ids (32 hex digits each) as notification payloads."""
-    size = NOTIFY_BYTES_MAX // 32
-    return ["".join(run_ids[start : start + size]) for start in range(0, len(run_ids), size)]

@@ -39,7 +39,7 @@ class Canceling:
             await audit.record(tx, principal, "run.cancel", run_id)
             elsewhere = run.node_id is not None and self.owner is not None and run.node_id != self.owner.node_id
             if elsewhere:
-                await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run_id} {reason}")
+                tx.notify("stoa_runs", f"cancel {run_id} {reason}")
         if self.owner is not None and await self.owner.cancel(run_id, reason):
             return
         if elsewhere:
@@ -90,8 +90,6 @@ class Canceling:
         if last is None:
             writer.write(rules.started(current.id, current.conversation_id, current.message_id))
         await self._ending.finish(current, writer, outcome)
-        async with internal(
-            self._database
-        ) as tx:  # A node that claimed it in between is fenced off: it closes its model's call.
-            await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
+        # A node that claimed it in between is fenced off: it closes its model's call.
+        self._database.notifier.send([("stoa_runs", f"cancel {run.id} {reason}")])
         return True

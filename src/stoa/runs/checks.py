@@ -147,7 +147,7 @@ async def _abandoned(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
 async def _changed(database: Database, statement: str, finding: Finding) -> bool:
     async with internal(database) as tx:
         done = await tx.fetchval(statement, finding.org_id, UUID(finding.subject)) is not None
-        await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+        tx.notify("stoa_runs", "claim")
         return done
 
 

@@ -80,6 +80,8 @@ class Ending:
             writer.settle(stored=False)
             raise Fenced from None
         self._journal.writer.published(batch)
+        if run.options.get("callbacks"):
+            self._database.notifier.send([("stoa_callbacks", "")])
 
     async def _end_alone(self, run: Run, batch: Batch, outcome: Outcome) -> bool:
         """In one statement, as most runs end, maybe with others. False, and nothing is written, where other runs are
@@ -142,7 +144,6 @@ class Ending:
             batch.writer.epoch,
             batch.base,
             *batch.columns(),
-            self._journal.writer.notifications(batch.writer),
         )
 
     async def _waits(self, tx: Tx, run: Run) -> bool:

@@ -71,16 +71,12 @@ def _columns(ends: Sequence[End]) -> Sequence[object]:
         columns.append([_as_text(value) for value in column] if place in _JSON else list(column))
     numbers: list[int] = []
     events: tuple[list[object], list[object], list[object]] = ([], [], [])
-    notifications: list[object] = []
     for number, end in enumerate(ends, 1):
-        *records, told = end[_COLUMNS:]
-        for kept, values in zip(events, records, strict=True):
+        for kept, values in zip(events, end[_COLUMNS:], strict=True):
             assert isinstance(values, list)
             kept.extend(values)
         numbers += [number] * (len(events[0]) - len(numbers))
-        assert isinstance(told, list)
-        notifications += told
-    return [*columns, numbers, *events, notifications]
+    return [*columns, numbers, *events]
 
 
 def _as_text(value: object) -> str | None:

@@ -151,22 +151,21 @@ FROM newest GROUP BY 1 ORDER BY 1;
 
 -- name: end_run
 -- The end: message, state, terminal event, seal and bill; returns whether other runs wait in the queue (migration
--- 0025).
-SELECT end_run_v1(
+-- 0151).
+SELECT end_run_v2(
     p_org => $1, p_run => $2, p_conversation => $3, p_message => $4, p_status => $5, p_output => $6,
     p_content => $7, p_error => $8,
     p_usage => $9, p_turns => $10, p_uses => $11, p_alone => $12, p_epoch => $13, p_base => $14,
-    p_sequences => $15, p_kinds => $16, p_payloads => $17, p_notifications => $18);
+    p_sequences => $15, p_kinds => $16, p_payloads => $17);
 
 -- name: end_runs
--- The same for several runs, in the order of the lists: all of them, or none. Waits no longer than $20 for a lock.
-SELECT count(end_run_v1(
+-- The same for several runs, in the order of the lists: all of them, or none. Waits no longer than $19 for a lock.
+SELECT count(end_run_v2(
     p_org => e.org, p_run => e.run, p_conversation => e.conversation, p_message => e.message, p_status => e.status,
     p_output => e.output, p_content => e.content::jsonb, p_error => e.error::jsonb, p_usage => e.usage::jsonb,
     p_turns => e.turns::jsonb, p_uses => e.uses::jsonb, p_alone => e.alone, p_epoch => e.epoch, p_base => e.base,
-    p_sequences => e.sequences, p_kinds => e.kinds, p_payloads => e.payloads,
-    p_notifications => CASE WHEN e.number = 1 THEN $19::text[] ELSE '{}' END))
-FROM (SELECT set_config('lock_timeout', $20, true) OFFSET 0) AS limited, LATERAL (
+    p_sequences => e.sequences, p_kinds => e.kinds, p_payloads => e.payloads))
+FROM (SELECT set_config('lock_timeout', $19, true) OFFSET 0) AS limited, LATERAL (
     SELECT r.*, v.* FROM unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::boolean[], $13::bigint[], $14::int[]) WITH ORDINALITY

@@ -178,7 +178,7 @@ class Recorder:
         async with internal(self._database) as tx:
             if await tx.fetchval(SQL.hand_over, run.org_id, run.id, self._node_id, run.attempt) is None:
                 raise Fenced
-            await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+            tx.notify("stoa_runs", "claim")
 
     async def check_held(self, run: Run) -> None:
         """Called before a tool call when this node's lease has expired meanwhile. Raises Fenced if another node has

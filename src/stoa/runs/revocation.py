@@ -93,6 +93,6 @@ class Revocation:
                 runs = await tx.fetch(SQL.cancel_of_credentials, *columns, CANCEL_REASON)
             else:
                 runs = await tx.fetch(SQL.resume_of_credentials, *columns)
-                await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+                tx.notify("stoa_runs", "claim")
         if runs:
             _log.info("runs of revoked keys", runs=len(runs), policy=self._policy)

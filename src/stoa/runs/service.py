@@ -173,7 +173,7 @@ class Runs:
             await tx.execute(SQL.answer_request, principal.org_id, run_id, request.id, answer, principal.key_id)
             if run.status is RunStatus.PAUSED:
                 await tx.execute(SQL.resume, principal.org_id, run_id)
-                await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+                tx.notify("stoa_runs", "claim")
             await audit.record(tx, principal, "run.input", run_id)
 
     async def _check_fit(self, principal: Principal, run_id: UUID, given: Input) -> None:

@@ -130,7 +130,7 @@ class Starting:
         if owner is None or prepared is None:
             self._journal.writer.release(begun.batch.writer)
         else:
-            self._journal.writer.published(begun.batch)
+            self._journal.writer.published(begun.batch, begun=True)
             owner.adopt(begun.run, begun.batch.writer, prepared)
         self._metrics.begun.add(
             "queued" if begun.run.queued_at is not None else "left" if prepared is None else "carried"
@@ -334,6 +334,8 @@ def _options(send: SendMessage) -> dict[str, Any]:
         options["tools"] = list(send.tools)
     if send.app is not None:
         options["fields"] = send.app.fields
+        if send.app.callbacks:
+            options["callbacks"] = True
     if send.graph is not None:
         options["fields"] = send.graph.fields
         if send.graph.workflow is not None:

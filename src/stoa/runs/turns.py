@@ -36,5 +36,5 @@ async def give_turn(tx: Tx, org_id: UUID, conversation_id: UUID) -> bool:
         metadata=run.options.get("metadata"),
     )
     await tx.execute(SQL.promote, org_id, run.id, place.position, place.model_id)
-    await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+    tx.notify("stoa_runs", "claim")
     return True

@@ -155,7 +155,7 @@ class Worker:
         with suppress(Unavailable):  # Then another node finds this one dead.
             async with internal(self._database) as tx:
                 await tx.execute(SQL.give_back, self._node.id)
-                await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
+                tx.notify("stoa_runs", "claim")
 
     # --- what the service asks for ----------------------------------------------------------------------------------
     def prepare(self, run: Run) -> asyncio.Task[Ready | ReadyGraph]:

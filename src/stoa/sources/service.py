@@ -22,7 +22,7 @@ from stoa.sources.ports import Deletions, Origins, Vault
 from stoa.sources.store import SQL
 from stoa.sources.types import NewSource, Source, Sync
 
-NOTIFY: Final = "SELECT pg_notify('stoa_sources', $1)"
+CHANNEL: Final = "stoa_sources"
 """Wakes the workers of every node: empty for a sync that waits, its id for one that is to be canceled."""
 
 
@@ -63,7 +63,7 @@ class Sources:
                 rules.first_sync(new.schedule, new.timezone, self._clock.now()),
                 principal.key_id,
             )
-            await tx.execute(NOTIFY, "")
+            tx.notify(CHANNEL)
             await audit.record(tx, principal, "knowledge_source.create", source_id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(source_id)}, base_id)
@@ -132,7 +132,7 @@ class Sources:
                 raise _missing(source_id)
             await tx.execute(SQL.stop_syncs, principal.org_id, source_id)
             await audit.record(tx, principal, "knowledge_source.delete", source_id)
-            await tx.execute(NOTIFY, str(source_id))
+            tx.notify(CHANNEL, str(source_id))
         return await self.finish_deleting(principal, base_id, source_id)
 
     async def finish_deleting(self, principal: Principal, base_id: UUID, source_id: UUID) -> UUID | None:
@@ -180,7 +180,7 @@ class Sources:
                     return source.sync
             else:
                 await audit.record(tx, principal, "knowledge_source.sync", source_id)
-            await tx.execute(NOTIFY, "")
+            tx.notify(CHANNEL)
         return store.sync_of(made)
 
     async def cancel(self, principal: Principal, source_id: UUID) -> Sync:
@@ -189,7 +189,7 @@ class Sources:
             row = await tx.fetchrow(SQL.cancel_sync, principal.org_id, source_id)
             if row is None:
                 return _synced(_found(await store.source(tx, principal.org_id, source_id), source_id))
-            await tx.execute(NOTIFY, str(row["id"]))
+            tx.notify(CHANNEL, str(row["id"]))
             await audit.record(tx, principal, "knowledge_source.cancel", source_id)
         return store.sync_of(row)
 

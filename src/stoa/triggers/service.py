@@ -32,7 +32,7 @@ from stoa.triggers.types import (
     Webhook,
 )
 
-NOTIFY: Final = "SELECT pg_notify('stoa_triggers', '')"
+CHANNEL: Final = "stoa_triggers"
 """Wakes the workers of every node: an event waits."""
 WAIT_SECONDS: Final = 5
 RUNS: Final = "apps:run"
@@ -230,7 +230,7 @@ class Triggers:
             await audit.record(tx, principal, "trigger.run", trigger_id)
             if once:
                 await idempotency.record(tx, principal, once, {"id": str(event.id)}, app_id)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
         return event
 
     async def events(self, principal: Principal, app_id: UUID, trigger_id: UUID, page: PageRequest) -> Page[Event]:
@@ -268,7 +268,7 @@ class Triggers:
                 assert row is not None, "what conflicts is there"
                 return store.event_of(row), False
             await self._check_room(tx, trigger)
-            await tx.execute(NOTIFY)
+            tx.notify(CHANNEL)
         return event, True
 
     async def _hooked(self, secret: str, delivery: Delivery) -> Trigger:

@@ -20,8 +20,9 @@ from stoa.db.reaching import UnreachableError, connect
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
 
-CONNECTIONS_BESIDE: Final = 5
-"""Connections of a worker beside its pool: its lease, LISTEN, the journal's writer, upkeep of indexes, a start."""
+CONNECTIONS_BESIDE: Final = 6
+"""Connections of a worker beside its pool: its lease, LISTEN, NOTIFY, the journal's writer, upkeep of indexes, a
+start."""
 CONNECTIONS_OF_OTHERS: Final = 20
 """For the doctor, a scrub, a person with psql, and what PostgreSQL keeps for superusers."""
 
