@@ -34,7 +34,7 @@ PROCESSES = 2
 COLUMNS = ("ticks/s", "events/s", "stored p50", "p99", "heard p50", "p99", "heard", "db ms")
 
 
-async def node(dsn: str, runs: int, until: float, live: LiveBuffer) -> tuple[JournalWriter, list[Any]]:
+async def node(dsn: str, runs: int, live: LiveBuffer) -> tuple[JournalWriter, list[Any]]:
     """One node's writer, and its runs, which write from now on."""
     database = await Database.open(dsn, connections_max=2)
     lent = [database.notifier] if "notifier" in inspect.signature(JournalWriter).parameters else []
@@ -63,7 +63,7 @@ async def work(dsn: str, nodes: int, runs: int, seconds: float) -> dict[str, lis
 
     listening = await asyncpg.connect(dsn)
     await listening.add_listener("stoa_journal", hear)
-    made = [await node(dsn, runs, seconds, live) for _ in range(nodes)]
+    made = [await node(dsn, runs, live) for _ in range(nodes)]
     end = time.perf_counter() + seconds
 
     async def write(writer: JournalWriter, key: JournalKey) -> None:
@@ -79,7 +79,7 @@ async def work(dsn: str, nodes: int, runs: int, seconds: float) -> dict[str, lis
     ticks = 0.0
     for writer, (database, *_) in made:
         (histogram,) = [metric for metric in writer.metrics() if metric.name == "stoa_journal_tick_seconds"]
-        ticks += next(float(line.split()[-1]) for line in histogram.lines() if "_count" in line)
+        ticks += sum(sum(held[:-1]) for held in histogram.values.values())
         await writer.stop()
         await database.close()
     await listening.close()
@@ -153,11 +153,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as home:
         Path(home).chmod(0o755)
         embedded = asyncio.run(prepared(Path(home)))
-        postmaster = (
-            int((embedded.data_dir / "postmaster.pid").read_text().split()[0])
-            if (embedded.data_dir / "postmaster.pid").exists()
-            else int(next(Path(home).rglob("postmaster.pid")).read_text().split()[0])
-        )
+        postmaster = int(next(Path(home).rglob("postmaster.pid")).read_text().split()[0])
         try:
             for nodes in map(int, options.nodes.split(",")):
                 found = measure(embedded.dsn, postmaster, nodes, options.runs, options.seconds)

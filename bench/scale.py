@@ -31,9 +31,9 @@ from uuid import uuid4
 import asyncpg
 
 from stoa.db.embedded.server import ROLE
+from stoa.db.notifying import joined
 from stoa.journal import Journal
 from stoa.journal.live_buffer import LiveBuffer
-from stoa.db.notifying import joined
 from stoa.journal.writer import JournalWriter
 from stoa.kernel.clock import SystemClock
 

@@ -29,21 +29,17 @@ class DeadlyWay(Way):
     channel: bytes = b""
     died: asyncio.Event
 
-    async def sure(self) -> bool:
-        """Whether this notification is the one."""
-        return True
+    sure: Callable[[], Awaitable[bool]] | None = None
+    """Whether this notification is the one; None for the first."""
 
     def arm(self, channel: bytes, sure: Callable[[], Awaitable[bool]] | None = None) -> None:
-        self.died = asyncio.Event()
-        self.channel = channel
-        if sure is not None:
-            self.sure = sure  # type: ignore[method-assign]
+        self.channel, self.sure, self.died = channel, sure, asyncio.Event()
 
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while data := await source.read(1 << 16):
-            if self.channel and self.channel in data and await self.sure():
+            if self.channel and self.channel in data and (self.sure is None or await self.sure()):
                 self.channel = b""
-                await self.node.kill()
+                self.node.process.kill()
                 self.died.set()
                 return
             target.write(data)
@@ -73,7 +69,9 @@ async def dead_at(
     async def died() -> float:
         async with asyncio.timeout(20):
             await way.died.wait()
-        return time.monotonic()
+        died_at = time.monotonic()
+        await mortal.kill()
+        return died_at
 
     try:
         yield mortal, other, died
@@ -140,7 +138,7 @@ async def test_a_cancel_that_was_stored_and_not_announced(
 ) -> None:
     """Whoever asked for it got no answer. It takes effect all the same, at the node that works on the run."""
     name = uuid4().hex
-    async with dead_at(pair, b"cancel ") as (mortal, other, died):
+    async with dead_at(pair, b"stoa_runs") as (mortal, other, died):
         run_id = await other.send(await other.conversation(), script(pieces=["a ", "b "], stall=1, id=name))
         while upstream.log.get(name, {}).get("said", 0) < 1:
             await asyncio.sleep(0.005)
@@ -154,7 +152,7 @@ async def test_a_cancel_that_was_stored_and_not_announced(
 
 async def test_a_turn_that_was_given_and_not_announced(pair: tuple[Node, Node, DeadlyWay]) -> None:
     """The queue's next run is claimed by a node that heard nothing of it."""
-    async with dead_at(pair, b"claim") as (mortal, other, died):
+    async with dead_at(pair, b"stoa_runs") as (mortal, other, died):
         conversation = await mortal.conversation()
         first = await mortal.send(conversation, script(pieces=["First."], delay=0.3))
         second = await other.send(conversation, script(pieces=["Second."]), on_busy="queue")
