@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What NOTIFY costs the commits of several nodes that share one database, with fsync on.
 
-    python bench/notifying.py [--nodes 1,4,16] [--seconds 5]
+    python bench/notifying.py [--nodes 1,4,16] [--seconds 5] [--commit-ms 10]
 
 Each node is a journal writer as the server has it: one tick at a time, each a commit, and other nodes to notify. Its
 runs write an event and wait until it is stored. The database is a new embedded one. A session that listens measures how
 long after its write an event is announced. `stored` is from the write until it may be shown; `db ms` is the database's
-CPU per tick. For a comparison run it in two trees in the same hour, in turns.
+CPU per tick. `--commit-ms` makes each flush take so much longer (`commit_delay`), as a synchronous standby would: then
+the figures depend less on what else the machine does. For a comparison run it in two trees in the same hour, in turns.
 """
 
 import argparse
@@ -58,7 +59,7 @@ async def work(dsn: str, nodes: int, runs: int, seconds: float) -> dict[str, lis
         now = time.perf_counter()
         text = str(payload)
         for start in range(0, len(text), 32):
-            if (at := written.get(text[start : start + 32])) is not None:
+            if (at := written.pop(text[start : start + 32], None)) is not None:
                 heard.append(now - at)
 
     listening = await asyncpg.connect(dsn)
@@ -70,7 +71,7 @@ async def work(dsn: str, nodes: int, runs: int, seconds: float) -> dict[str, lis
         run = writer.open(key, Head(1, 0, sealed=False))
         name: UUID = key.run_id
         while (at := time.perf_counter()) < end:
-            written[name.hex] = at
+            written.setdefault(name.hex, at)  # The oldest that nobody has heard of.
             run.write(TextDelta(EventType.RESPONSE_DELTA, "word ", 1))
             await run.flush()
             stored.append(time.perf_counter() - at)
@@ -135,9 +136,14 @@ def measure(dsn: str, postmaster: int, nodes: int, runs: int, seconds: float) ->
     )
 
 
-async def prepared(home: Path) -> Any:
+async def prepared(home: Path, commit_ms: float) -> Any:
     embedded = await start_embedded(home / "cluster")
     await migrate(embedded.dsn)
+    connection = await asyncpg.connect(embedded.dsn)
+    for name, value in {"commit_delay": int(commit_ms * 1000), "commit_siblings": 0}.items():
+        await connection.execute(f"ALTER SYSTEM SET {name} = {value}")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
     return embedded
 
 
@@ -146,13 +152,17 @@ def main() -> None:
     parser.add_argument("--nodes", default="1,4,16")
     parser.add_argument("--runs", type=int, default=4, help="of each node")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--commit-ms", type=float, default=0.0)
     options = parser.parse_args()
     multiprocessing.set_start_method("spawn")
-    print(f"{platform.platform()}, Python {platform.python_version()}; {options.runs} runs a node; milliseconds")
+    print(
+        f"{platform.platform()}, Python {platform.python_version()}; {options.runs} runs a node; milliseconds; "
+        f"commits take {options.commit_ms} ms more"
+    )
     print(f"{'nodes':<8}" + "".join(f"{name:>12}" for name in COLUMNS), flush=True)
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as home:
         Path(home).chmod(0o755)
-        embedded = asyncio.run(prepared(Path(home)))
+        embedded = asyncio.run(prepared(Path(home), options.commit_ms))
         postmaster = int(next(Path(home).rglob("postmaster.pid")).read_text().split()[0])
         try:
             for nodes in map(int, options.nodes.split(",")):

@@ -10,10 +10,12 @@ commits that notify and commits that do not, and what a node pays for a notifica
 
 What is simulated (`Group`): the nodes of one primary, each with a core, streams of a fixed rate, and the journal's
 writer as it is: a tick begins when the one before is done and some time has passed, takes processor time of the
-database (so many cores) and commits. Commits that NOTIFY go one after another through the whole server, because
-PostgreSQL holds a lock of the notification queue from before the commit until after it. Runs begin and end at random
-times; every end is such a commit. Not simulated: the network, the providers, vacuum, a pooler, other requests. What a
-failure costs is computed from the same figures in steps of 50 ms.
+database (so many cores) and commits. Runs begin and end at random times. What was stored is announced after its commit,
+by a transaction that waits for no disk; a node sends one in 20 ms, and each wakes every node. These go one after
+another through the whole server, because PostgreSQL holds a lock of the notification queue while it commits them. For
+comparison one row has NOTIFY in the transaction that stores, as it was: then that lock is held while a commit waits.
+Not simulated: the network, the providers, vacuum, a pooler, other requests. What a failure costs is computed from the
+same figures in steps of 50 ms.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from uuid import uuid4
 import asyncpg
 
 from stoa.db.embedded.server import ROLE
-from stoa.db.notifying import joined
+from stoa.db.notifying import GAP_SECONDS, joined
 from stoa.journal import Journal
 from stoa.journal.live_buffer import LiveBuffer
 from stoa.journal.writer import JournalWriter
@@ -68,6 +70,10 @@ class Costs:
     log_delta_bytes: float = 215
     foreign_id_us: float = 0.26
     """What a node pays for each run that another node names in a notification."""
+    notify_us: float = 80.0
+    """What the database pays for a transaction that only sends notifications,"""
+    listener_us: float = 20.0
+    """and for each node that it wakes."""
     resume_node_ms: float = 2.3
     """Of a client that comes back: the first byte of `bench/resume.py`, taken as processor time."""
     node_memory_kb: float = 83
@@ -82,14 +88,14 @@ class Machine:
     cores: int
     commit_ms: float
     log_mb_s: float
-    apart_ms: float = 0.0
-    """Not built: NOTIFY in a transaction of its own after the commit, which waits for no disk and no standby
-    (synchronous_commit = off), and takes so long. 0: in the transaction that stores the events, as it is."""
+    apart_ms: float = 0.1
+    """How long NOTIFY holds its lock in a transaction of its own after the commit, which waits for no disk and no
+    standby. 0: in the transaction that stores the events, as before decision 130."""
 
 
 LOCAL: Final = Machine("32 cores, own NVMe, no standby waits", 32, 0.15, 400)
 REPLICATED: Final = Machine("32 cores, one synchronous standby in another zone", 32, 1.0, 400)
-APART: Final = replace(REPLICATED, name="  the same, NOTIFY apart from the commit (not built)", apart_ms=0.1)
+WITHIN: Final = replace(REPLICATED, name="  the same, NOTIFY within the commit, as before", apart_ms=0.0)
 
 
 @dataclass
@@ -115,7 +121,7 @@ class Outcome:
         if self.log_mb_s > UTILIZATION_MAX * machine.log_mb_s:
             return "the write-ahead log"
         if self.commit_queue > LOCK_MAX or self.latency_p99 > LATENCY_P99_MAX:
-            return "commits that notify, one after another"
+            return "notifications, one after another" if machine.apart_ms else "commits that notify, one after another"
         return ""
 
 
@@ -128,6 +134,7 @@ class Group:
         self._cores = [0.0] * machine.cores
         heapq.heapify(self._cores)
         self._lock_free = 0.0
+        self._announced = [-1.0] * nodes
         self._locked = self._database = self._node = 0.0
         self._latencies: list[float] = []
 
@@ -150,7 +157,7 @@ class Group:
             if now > seconds:
                 break
             if kind == "end":
-                self._commit(now, self._costs.database_run_ms * 1e-3)
+                self._commit(node, now, self._costs.database_run_ms * 1e-3)
                 heapq.heappush(queue, (now + self._dice.expovariate(ends_per_second), "end", node))
                 continue
             passed = now - last[node]
@@ -158,7 +165,7 @@ class Group:
             work = deltas * self._costs.node_delta_us * 1e-6 + passed * background
             self._node += work
             ready = now + max(0.0, work - passed)  # A core that is behind begins its tick later.
-            done = self._commit(ready, deltas * self._costs.database_delta_us * 1e-6)
+            done = self._commit(node, ready, deltas * self._costs.database_delta_us * 1e-6)
             last[node] = now
             if now > warm:
                 gathered = self._dice.uniform(0, pace) + self._dice.uniform(0, passed)
@@ -177,19 +184,29 @@ class Group:
             rate * (RATE * self._costs.log_delta_bytes + RATE / TOKENS * self._costs.log_run_bytes) / 1e6,
         )
 
-    def _commit(self, at: float, work: float) -> float:
+    def _commit(self, node: int, at: float, work: float) -> float:
         """Processor time on one of the database's cores, then the commit; gives when it is done."""
-        begin = max(at, heapq.heappop(self._cores))
-        worked = begin + work
-        heapq.heappush(self._cores, worked)
-        self._database += work
+        worked = self._work(at, work)
         commit = self._machine.commit_ms * 1e-3
         if self._nodes == 1:  # Nobody is to be notified.
             return worked + commit
+        if self._machine.apart_ms and worked + commit < self._announced[node] + GAP_SECONDS:
+            return worked + commit  # Announced with what comes after it.
         alone = self._machine.apart_ms * 1e-3 or commit
         self._lock_free = max(worked, self._lock_free) + alone
         self._locked += alone
-        return worked + commit if self._machine.apart_ms else self._lock_free
+        if not self._machine.apart_ms:
+            return self._lock_free
+        self._announced[node] = worked + commit
+        self._work(worked + commit, (self._costs.notify_us + self._nodes * self._costs.listener_us) * 1e-6)
+        return worked + commit
+
+    def _work(self, at: float, work: float) -> float:
+        """On one of the database's cores; gives when it is done."""
+        worked = max(at, heapq.heappop(self._cores)) + work
+        heapq.heappush(self._cores, worked)
+        self._database += work
+        return worked
 
 
 def streams_of_a_node(costs: Costs, nodes: int) -> int:
@@ -319,7 +336,7 @@ def report(costs: Costs) -> None:
     print(f"\none node, alone: {alone:,} streams of {RATE:.0f} tokens/s at {UTILIZATION_MAX:.0%} of its core\n")
     print(_row("", "nodes", "streams", "p50 ms", "p99 ms", "node", "db", "lock", "MB/s") + "  limit")
     groups: dict[Machine, Outcome] = {}
-    for machine in (LOCAL, REPLICATED, APART):
+    for machine in (LOCAL, REPLICATED, WITHIN):
         groups[machine], beyond = largest(costs, machine)
         _print_group(machine.name, groups[machine], machine, "")
         _print_group("  a larger one", beyond, machine, "no more than before: notifications of other nodes")

@@ -106,3 +106,31 @@ def test_no_list_is_counted_to_its_end() -> None:
         if name.startswith("count_") and "SELECT count(*)" in text and "LIMIT" not in text
     }
     assert found == COUNTED_WHOLE.keys(), "count up to 10,001 (`Page.counted`), or say what bounds it"
+
+
+async def test_no_transaction_that_stores_something_notifies(dsn: str) -> None:
+    """It would hold PostgreSQL's one lock of the notification queue while it waits for the disk: `tx.notify` sends
+    after the commit. Functions of releases before this one stay for their nodes; none of ours calls them."""
+    said = {f"{file.relative_to(SOURCE)}: {name}": text for file in NAMED for name, text in statements_of(file).items()}
+    assert [name for name, text in said.items() if "pg_notify" in text] == ["db/notifying.sql: notify"]
+    for path in SOURCE.glob("**/*.py"):
+        assert "pg_notify" not in path.read_text("utf-8"), path
+    connection = await asyncpg.connect(dsn)
+    try:
+        functions = {
+            row["proname"]: row
+            for row in await connection.fetch(
+                "SELECT proname, prosrc, prorettype = 'trigger'::regtype AS trigger FROM pg_proc"
+                " WHERE pronamespace = 'public'::regnamespace AND prosrc <> ''"
+            )
+        }
+    finally:
+        await connection.close()
+    texts = list(said.values())
+    called = {name for name, row in functions.items() if row["trigger"]}
+    while texts:
+        words = set(re.findall(r"\w+", texts.pop()))
+        called |= (found := {name for name in functions if name in words} - called)
+        texts += [functions[name]["prosrc"] for name in found]
+    assert {"end_run_v2", "append_events_v2", "callbacks_become_due"} <= called
+    assert [name for name in called if "pg_notify" in functions[name]["prosrc"]] == []

@@ -11,6 +11,7 @@ receiver polls too (docs/decisions/0130): nothing but time may depend on it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -19,9 +20,9 @@ from stoa.db.servers import FAILURES, Connection, Moved, Notification
 from stoa.db.sql import load
 from stoa.kernel.supervise import Supervisor
 
-GAP_SECONDS: Final = 0.005
-"""From the end of one transaction to the next: each wakes every node, so a busy node sends fewer and fuller ones. One
-that was quiet sends at once."""
+GAP_SECONDS: Final = 0.02
+"""How long ids wait after a transaction for more of them: each transaction wakes every node. The first ones after a
+pause go at once, as do all other notifications."""
 ANSWER_SECONDS_MAX: Final = 2.0
 RETRY_SECONDS: Final = 0.25
 CLOSE_SECONDS_MAX: Final = 1.0
@@ -45,6 +46,7 @@ class Notifier:
         self._connection: Connection | None = None
         self._waiting: dict[Notification, None] = {}
         self._ids: dict[str, dict[str, None]] = {}
+        self._urgent = asyncio.Event()
         self._failing = False
         self.server_pid = 0
         """Of the connection that sends: notifications with this origin are this node's own."""
@@ -52,10 +54,11 @@ class Notifier:
     def send(self, notifications: Iterable[Notification]) -> None:
         """Sends each, a payload on a channel, soon; equal ones that wait are one. Never fails and never waits."""
         self._waiting.update(dict.fromkeys(notifications))
+        self._urgent.set()
         self._begin()
 
     def send_ids(self, channel: str, ids: Iterable[str]) -> None:
-        """The same for ids of one length: as many as fit are joined to one payload."""
+        """The same for ids of one length, which wait for others: as many as fit are joined to one payload."""
         self._ids.setdefault(channel, {}).update(dict.fromkeys(ids))
         self._begin()
 
@@ -90,9 +93,12 @@ class Notifier:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._failing = False
-                await asyncio.sleep(GAP_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GAP_SECONDS):
+                        await self._urgent.wait()
 
     def _taken(self) -> Sequence[Notification]:
+        self._urgent.clear()
         ids, self._ids = self._ids, {}
         for channel, names in ids.items():
             self._waiting.update(dict.fromkeys((channel, payload) for payload in joined(list(names))))
