@@ -146,7 +146,7 @@ def _open_dialects(
         talking.runs.runs,
         talking.conversations.conversations,
         adapters.agent_check(toolbox, kit.schemas),
-        slugs.model_of,
+        slugs.models_of,
         lambda: worker.draining,
     )
     return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named, origins)
@@ -259,7 +259,7 @@ async def _open_conversations(
                 lent.journal.journal,
                 catalogue,
                 lent.context(conversations.Transcript(kit.database, reader, blobs)),
-                find_model=adapters.find_model(catalogue, choices.prices(settings)),
+                find_model=adapters.find_model(catalogue, lent.models.gateway.routing, lent.models.gateway.breakers),
                 open_tools=lent.toolbox.open,
                 resource_tools=lent.kept.resource_tools,
                 flows=lent.apps.released,
