@@ -167,7 +167,13 @@ def headers(begun: Begun[Any], bill: Bill | None, notices: Sequence[str], ignore
         told["X-Stoa-Notice"] = " ".join(notices)[:1_000]
     if ignored:
         told["X-Stoa-Ignored"] = ", ".join(ignored)[:1_000]
-    return {name: value.encode("ascii", "replace").decode().replace("\n", " ") for name, value in told.items()}
+    return {
+        name: value if value.isascii() and value.isprintable() else _in_a_head(value) for name, value in told.items()
+    }
+
+
+def _in_a_head(value: str) -> str:
+    return value.encode("ascii", "replace").decode().replace("\n", " ")
 
 
 class ChatFrames:

@@ -53,7 +53,7 @@ async def read_whole(
     except orjson.JSONDecodeError as error:
         raise ModelError("model_protocol_error", "The provider's answer is no JSON.", retryable=True) from error
     held = object_of(answer)
-    if not held.get("data") and not _text(held, "message") and (failure := failure_in(held)) is not None:
+    if not held.get("data") and (failure := failure_in(held)) is not None and not _text(held, "message"):
         raise broken_off(failure, model.clean(failure.message))
     spoken.began = True
     if (usage := usage_of(object_of(held.get("usage")))) is not None:
@@ -67,12 +67,14 @@ async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
     """The whole body. Raises ModelError; where it breaks off, `spoken` then says how much had come."""
     content = bytearray()
     count_at = 1
+    length = reply.headers.get("content-length", "")
+    announced = int(length) if length.isdecimal() and len(length) < 10 else 0
     try:
         async for chunk in reply.chunks():
             content += chunk
             if len(content) > WHOLE_BYTES_MAX:
                 raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
-            if spoken is not None and len(content) >= count_at:
+            if spoken is not None and len(content) >= count_at and len(content) != announced:
                 spoken.place.counted(text_so_far(content))
                 count_at = len(content) + (len(content) // 20 if len(content) < UNCOUNTED_BYTES_MAX else len(content))
     except TransportError as error:
@@ -273,10 +275,11 @@ class Relay:
 
     def _closes(self, events: bytes) -> bool:
         """Whether they are of another weight than those with text; notes where the answer says why it ends."""
-        ends = sum(1 for _ in _FINISH.finditer(events))
-        self._ends += ends
+        if _FINISH.search(events) is None:
+            return False
+        self._ends += sum(1 for _ in _FINISH.finditer(events))
         self._finished = self._finished or self._ends >= self._answers
-        return ends > 0
+        return True
 
     def _count_now(self) -> None:
         for events in self._uncounted:

@@ -65,25 +65,25 @@ def check_chat(fields: Mapping[str, Any]) -> None:
 
 def characters(value: Any, depth: int = 0) -> int:
     """Of all text in a prompt."""
-    if isinstance(value, str):
+    if type(value) is str:
         return PICTURE_CHARACTERS if value.startswith("data:") else len(value)
     if depth >= DEPTH_MAX:
         return 0
-    if isinstance(value, dict):
+    if type(value) is dict:
         kind = value.get("type")
-        if isinstance(kind, str) and kind in _PICTURES:
+        if type(kind) is str and kind in _PICTURES:
             return PICTURE_CHARACTERS
         if kind == "input_audio":
             sound = value.get("input_audio")
             return len(str(sound.get("data") if isinstance(sound, dict) else "")) // AUDIO_BYTES_PER_CHARACTER
-        return sum(characters(one, depth + 1) for one in value.values())
-    if isinstance(value, list):
-        return sum(TOKEN_CHARACTERS if type(one) is int else characters(one, depth + 1) for one in value)
+        return sum([characters(one, depth + 1) for one in value.values()])
+    if type(value) is list:
+        return sum([TOKEN_CHARACTERS if type(one) is int else characters(one, depth + 1) for one in value])
     return 0
 
 
 def prompt_characters(fields: Mapping[str, Any]) -> int:
-    return sum(characters(fields.get(name)) for name in PROMPT)
+    return sum([characters(fields[name]) for name in PROMPT if name in fields])
 
 
 def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
