@@ -19,7 +19,7 @@ from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.bills import key_of
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
-from tests.support.scripted_model import ScriptedServer
+from tests.support.scripted_model import PIECES, ScriptedServer
 
 OPENAI, ANTHROPIC = "main/scripted", "claude/scripted"
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -258,6 +258,88 @@ async def test_a_keys_streams_can_be_resumed(server: Running, provider: Scripted
         assert changed["data"]["resumable_streams"] is False
         assert not await numbered()
     assert not (await plain(server)).headers.get("stoa-run-id")
+
+
+RESUMABLE = {"Stoa-Resumable": "true"}
+
+
+async def resumable(server: Running, **more: Any) -> httpx.Response:
+    body = {"model": "mixed", "messages": HELLO, "stream": True, **more}
+    answered = await server.client.post(CHAT, json=body, headers=RESUMABLE)
+    assert answered.status_code == 200, answered.text
+    return answered
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: {")]
+    return [json.loads(line) for line in lines]
+
+
+def said(events: list[dict[str, Any]]) -> str:
+    choices = [choice for one in events for choice in one.get("choices", ())]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
+
+
+async def test_a_resumable_stream_falls_back_before_its_first_word(server: Running, provider: ScriptedServer) -> None:
+    """As a plain call does; each provider is told in its own words how to answer."""
+    provider.script = lambda _: {} if provider.paths[-1].endswith("/messages") else {"status": 503}
+    answered = await resumable(server, temperature=1.5, stop=["END"])
+    assert said(events_of(answered.text)) == "".join(PIECES)
+    assert [path.rpartition("/")[2] for path in provider.paths] == ["completions", "messages"]
+    first, second = provider.bodies
+    assert (first["temperature"], first["stop"]) == (1.5, ["END"])
+    assert (second["temperature"], second["stop_sequences"]) == (1.0, ["END"])
+    line = await last_line(server)
+    run_id = answered.headers["stoa-run-id"]
+    assert (line["model"], str(line["run_id"]), line["estimated"]) == (ANTHROPIC, run_id, False)
+    assert float(line["cost_usd"]) == (line["prompt_tokens"] + 2 * line["completion_tokens"]) / 1e6
+
+
+async def test_a_resumable_stream_asks_nobody_else_after_its_first_word(
+    server: Running, provider: ScriptedServer
+) -> None:
+    provider.script = lambda _: {"raw": BEGUN[OPENAI]}
+    answered = await resumable(server)
+    events = events_of(answered.text)
+    assert said(events) == "Half"
+    assert "broke off" in events[-1]["error"]["message"]
+    assert [path.rpartition("/")[2] for path in provider.paths] == ["completions"]
+    again = await server.client.get(f"{CHAT}/{events[0]['id']}")
+    assert again.text == answered.text
+    line = await last_line(server)
+    assert (line["model"], line["estimated"], line["completion_tokens"]) == (OPENAI, True, 1)
+
+
+@pytest.mark.parametrize(("status", "asked"), [(400, 1), (401, 2)])
+async def test_a_resumable_stream_that_nobody_answers_ends_in_a_refusal(
+    server: Running, provider: ScriptedServer, status: int, asked: int
+) -> None:
+    """What is wrong with the request is asked of nobody else; what is wrong with an account is."""
+    provider.script = lambda _: {"status": status, "message": "no such thing"}
+    events = events_of((await resumable(server)).text)
+    assert "no such thing" in events[-1]["error"]["message"]
+    assert len(provider.paths) == asked
+
+
+async def test_a_canceled_resumable_stream_is_on_the_bill_of_who_answered(
+    server: Running, provider: ScriptedServer
+) -> None:
+    def script(_: dict[str, Any]) -> dict[str, Any]:
+        messages = provider.paths[-1].endswith("/messages")
+        return {"raw": [START, BLOCK, HALF, 30.0]} if messages else {"status": 503}
+
+    provider.script = script
+    body = {"model": "mixed", "messages": HELLO, "stream": True}
+    async with server.client.stream("POST", CHAT, json=body, headers=RESUMABLE) as answered:
+        run_id = answered.headers["stoa-run-id"]
+        text = ""
+        async for piece in answered.aiter_text():
+            if "Half" in piece and "Half" not in text:
+                await server.call("POST", f"/v1/runs/{run_id}/cancel")
+            text += piece
+    assert events_of(text)[-1]["error"]["code"] == "canceled"
+    line = await last_line(server)
+    assert (line["model"], str(line["run_id"]), line["estimated"]) == (ANTHROPIC, run_id, True)
 
 
 async def plain(server: Running) -> httpx.Response:

@@ -3,7 +3,10 @@
 import asyncio
 import gzip
 import json
+import zlib
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -110,7 +113,6 @@ async def test_a_run_that_is_sent_again_replaces_itself_and_a_finished_one_stays
         ({"start_time": "yesterday"}, "start_time"),
         ({"start_time": None}, "start_time"),
         ({"end_time": "2026-02-30T00:00:00Z"}, "end_time"),
-        ({"end_time": "2020-01-01T00:00:00+00:00"}, "end_time"),
         ({"status": "done"}, "status"),
         ({"status": {"a": 1}}, "status"),
     ],
@@ -124,6 +126,33 @@ async def test_one_bad_run_costs_itself_alone(shared_server: Running, fields: di
     assert (await shared_server.call("GET", f"/v1/traces/{good['trace_id']}"))["data"]["runs"][0]["id"] == good["id"]
     refused = await shared_server.call("POST", "/v1/traces", 400, json={"runs": [run(**fields)]}, headers=key)
     assert list(refused["error"]["details"]) == [f"runs[0].{field}"]
+
+
+async def test_a_run_that_ends_before_it_begins_took_no_time(shared_server: Running) -> None:
+    """Clocks are set back, and a run's two ends may be of two machines. What was sent is kept as it came."""
+    key = await project_key(shared_server)
+    sent = run(end_time=(START - timedelta(seconds=5)).isoformat())
+    open_ = run(trace_id=sent["trace_id"], id=sent["id"], source_id=sent["source_id"], end_time=None, status=None)
+    for one in (sent, open_):  # Its beginning is sent last.
+        await shared_server.call("POST", "/v1/traces", json={"runs": [one]}, headers=key)
+    [listed] = (await shared_server.call("GET", "/v1/traces", params={"source_id": sent["source_id"]}))["data"]
+    assert (listed["status"], listed["duration_seconds"]) == ("succeeded", 0.0)
+    [span] = (await shared_server.call("GET", f"/v1/traces/{sent['trace_id']}"))["data"]["runs"]
+    assert span["end_time"] == span["start_time"]
+
+
+async def test_one_value_that_is_no_json_costs_itself(shared_server: Running) -> None:
+    """Python writes NaN, and half of a character stays where a text was cut."""
+    key = await project_key(shared_server)
+    first, second = run(input={"score": 0.5, "text": "cut", "whole": "\U0001f600"}), run()
+    text = json.dumps({"runs": [first, second]})
+    text = text.replace("0.5", "NaN").replace('"cut"', '"cut \\ud83d"')
+    headers = {**key, "Content-Type": "application/json"}
+    answered = await shared_server.client.post("/v1/traces", content=text.encode(), headers=headers)
+    assert answered.json() == {"message": "ok"}
+    [span] = (await shared_server.call("GET", f"/v1/traces/{first['trace_id']}"))["data"]["runs"]
+    assert span["input"] == {"score": None, "text": "cut \ufffd", "whole": "\U0001f600"}
+    await shared_server.call("GET", f"/v1/traces/{second['trace_id']}", headers=key)
 
 
 async def test_what_the_database_cannot_hold_is_replaced_and_the_rest_kept(shared_server: Running) -> None:
@@ -257,6 +286,80 @@ async def test_what_cannot_be_read_is_refused(
     response = await shared_server.client.post("/v1/traces", content=content, headers=sent)
     assert response.status_code == status, response.text
     assert response.json()["error"]["message"]
+
+
+def deflated(content: bytes, *, bare: bool) -> bytes:
+    pack = zlib.compressobj(wbits=-zlib.MAX_WBITS if bare else zlib.MAX_WBITS)
+    return pack.compress(content) + pack.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("GZIP", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("identity, gzip", gzip.compress),
+        ("deflate", partial(deflated, bare=False)),
+        ("deflate", partial(deflated, bare=True)),
+    ],
+)
+async def test_codings_of_a_body(shared_server: Running, coding: str, pack: Callable[[bytes], bytes]) -> None:
+    """As they are written in the field, in a body that comes in chunks, without a length."""
+    key = await project_key(shared_server)
+    sent = run()
+    packed = pack(json.dumps({"runs": [sent]}).encode())
+
+    async def chunks() -> AsyncIterator[bytes]:
+        size = len(packed) // 7 + 1
+        for start in range(0, len(packed), size):
+            yield packed[start : start + size]
+
+    headers = {**key, "Content-Type": "application/json; charset=utf-8", "Content-Encoding": coding}
+    answered = await shared_server.client.post("/v1/traces", content=chunks(), headers=headers)
+    assert (answered.status_code, answered.json()) == (200, {"message": "ok"})
+    await shared_server.call("GET", f"/v1/traces/{sent['trace_id']}", headers=key)
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/router/v1/chat/completions", "/router/v1/messages"])
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
+async def test_a_coding_that_is_not_taken_says_which_is(shared_server: Running, path: str, coding: str) -> None:
+    key = await project_key(shared_server)
+    headers = {**key, "Content-Type": "application/json", "Content-Encoding": coding}
+    answered = await shared_server.client.post(path, content=b"{}", headers=headers)
+    assert answered.status_code == 415
+    assert answered.headers["accept-encoding"] == ("gzip, deflate" if path == "/v1/traces" else "identity")
+
+
+ODD: list[dict[str, Any]] = [
+    {"kind": "SPAN_KIND_OF_TOMORROW"},
+    {"kind": 99, "status": {"code": 7}},
+    {"status": {"code": "STATUS_CODE_ODD"}, "flags": 257, "traceState": None},
+    {"startTimeUnixNano": 1772366400000000000, "endTimeUnixNano": 1.7723664e18},
+    {"endTimeUnixNano": "1772366300000000000"},
+    {"attributes": {"gen_ai.request.model": "gpt-4o"}, "events": None, "links": {}},
+    {"attributes": [{"key": "x"}, {"value": {}}, 7, {"key": "y", "value": {"doubleValue": "NaN"}}]},
+    {"attributes": [{"key": "big", "value": {"intValue": "9223372036854775808"}}]},
+    {"attributes": [{"key": "long", "value": {"stringValue": "x" * 1_000_000}}]},
+    {"parentSpanId": "0" * 16},
+    {"name": None, "events": [{"timeUnixNano": "x", "attributes": [{"key": "e", "value": None}]}]},
+]
+
+
+async def test_odd_spans_are_kept(shared_server: Running) -> None:
+    """One that cannot be identified, and one that is there twice, cost themselves."""
+    key = await project_key(shared_server)
+    trace = uuid4().hex
+    document = otlp_json(traceId=trace.upper())
+    [resource] = document["resourceSpans"]
+    [span] = resource["scopeSpans"][0]["spans"]
+    odd = [{**span, **fields, "spanId": f"{number:016x}"} for number, fields in enumerate(ODD, 1)]
+    no_resources = [{**resource, "resource": held} for held in ({}, None, {"attributes": None})]
+    document["resourceSpans"] += [*no_resources, {}, {"scopeSpans": [{"spans": [*odd, {**span, "spanId": "0" * 16}]}]}]
+    answered = await shared_server.call("POST", "/v1/traces", json=document, headers=key)
+    assert answered["partialSuccess"]["rejectedSpans"] == "1"
+    found = (await shared_server.call("GET", f"/v1/traces/{trace}", headers=key))["data"]["runs"]
+    assert sorted(one["id"] for one in found) == sorted([SPAN, *(one["spanId"] for one in odd)])
+    assert all(one["end_time"] >= one["start_time"] and one.get("parent_run_id") is None for one in found)
 
 
 async def test_posts_of_one_trace_at_once_are_all_counted(running: Running) -> None:

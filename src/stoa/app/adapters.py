@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from uuid import UUID
 
@@ -249,33 +248,6 @@ class AgentDefinitions:
         return next((known[slug] for slug in slugs if slug in known), None)
 
 
-class Slugs:
-    """The models of a slug in runs: for an operator's route, the first that exists."""
-
-    def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing, held: apps.Apps) -> None:
-        self._catalogue = catalogue
-        self._routing = routing
-        self._apps = held
-
-    async def model_of(self, principal: Principal, slug: str) -> UUID:
-        target = (await self._routing.targets(principal, slug))[0]
-        return (await self._catalogue.named(principal, target.slug))[0].id
-
-    async def named(self, principal: Principal, agent: str) -> tuple[str, str]:
-        """The name and description of an app, or of a model."""
-        try:
-            app_id = UUID(agent)
-        except ValueError:
-            targets = await self._routing.targets(principal, agent)
-            entry, _ = await self._catalogue.named(principal, targets[0].slug)
-            return entry.name, f"The model {entry.slug}."
-        app = await self._apps.get(principal, app_id)
-        return app.name, app.description or f"The app {app.name}."
-
-    async def default_model(self, _principal: Principal, _slug: str) -> UUID:
-        return self._catalogue.default.id
-
-
 def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
     """The memory of a conversation's agent; None if the conversation itself is the memory."""
     if memory == runs.MemoryUse():
@@ -347,19 +319,6 @@ async def read_file(relevance: documents.Documents, blobs: Blobs, file: conversa
         return conversations.Reading(error={"code": error.code, "message": error.message})
     passages = [conversations.FilePassage(passage.text, passage.page, passage.heading) for passage in found.passages]
     return conversations.Reading(passages, found.pages, found.warnings)
-
-
-def find_model(
-    catalogue: gateway.Catalogue, prices: Sequence[gateway.Price]
-) -> "Callable[[runs.Run, UUID | None], Awaitable[runs.Supply]]":
-    """A model of a run, or of a node of its graph, with its prices."""
-
-    async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
-        assert model_id is not None, "a deployment names the model of every node that has one"
-        slug, model = await catalogue.model(run.org_id, run.project_id, model_id)
-        return runs.Supply(model, slug, gateway.price_of(slug, prices), partial(gateway.extra_of, model))
-
-    return find
 
 
 def living(

@@ -12,6 +12,7 @@ from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
 from stoa.app.resources import Lent, open_resources
+from stoa.app.slugs import Slugs, find_model
 from stoa.app.storage import open_files
 from stoa.app.triggering import AppRunner, TriggersOfKeys
 from stoa.apps import component as apps_component
@@ -140,13 +141,13 @@ def _open_dialects(
     toolbox: adapters.Toolbox,
     origins: Collection[str],
 ) -> AbstractAsyncContextManager[Component]:
-    slugs = adapters.Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
+    slugs = Slugs(models.gateway.catalogue, models.gateway.routing, deployed.apps)
     worker = talking.runs.worker
     beginning = dialects_component.Beginning(
         talking.runs.runs,
         talking.conversations.conversations,
         adapters.agent_check(toolbox, kit.schemas),
-        slugs.model_of,
+        slugs.models_of,
         lambda: worker.draining,
     )
     return dialects_component.open_component(kit, beginning, streams.streams, slugs.default_model, slugs.named, origins)
@@ -259,7 +260,7 @@ async def _open_conversations(
                 lent.journal.journal,
                 catalogue,
                 lent.context(conversations.Transcript(kit.database, reader, blobs)),
-                find_model=adapters.find_model(catalogue, choices.prices(settings)),
+                find_model=find_model(catalogue, lent.models.gateway.routing, lent.models.gateway.breakers),
                 open_tools=lent.toolbox.open,
                 resource_tools=lent.kept.resource_tools,
                 flows=lent.apps.released,

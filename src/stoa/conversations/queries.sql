@@ -92,6 +92,11 @@ UPDATE messages SET turns = $4 WHERE org_id = $1 AND conversation_id = $2 AND po
 -- The visible messages between two positions, in order; positions have no gaps, so a page is a range.
 SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
 
+-- name: contents
+-- Of messages that are named by where they stand in their own conversations.
+SELECT m.id, m.content FROM unnest($2::uuid[], $3::int[]) AS w (conversation_id, position)
+JOIN messages m ON m.org_id = $1 AND m.conversation_id = w.conversation_id AND m.position = w.position;
+
 -- name: history
 -- The same for a model.
 SELECT position, role, content, status, turns FROM shown_messages WHERE org_id = $1 AND shown_in = $2

@@ -222,6 +222,16 @@ class Conversations:
             found = await store.list_messages(tx, principal.org_id, conversation_id, page)
         return Page(found, page.page, page.page_size, conversation.message_count)
 
+    async def contents(
+        self, principal: Principal, places: Sequence[tuple[UUID, int]]
+    ) -> Mapping[UUID, Sequence[Mapping[str, Any]]]:
+        """The contents of messages by their ids. `places` are (conversation, position); those that are gone are left
+        out."""
+        async with self._database.tenant(principal) as tx:
+            named = [conversation for conversation, _ in places], [position for _, position in places]
+            rows = await tx.fetch(SQL.contents, principal.org_id, *named)
+        return {row["id"]: row["content"] for row in rows}
+
     # --- sessions of apps -------------------------------------------------------------------------------------------
     async def sessions(
         self, principal: Principal, app_id: UUID, page: PageRequest, user_id: str | None

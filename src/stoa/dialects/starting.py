@@ -2,7 +2,7 @@
 and sends the message."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -23,6 +23,8 @@ CheckAgent = Callable[[Principal, Mapping[str, Any]], Awaitable[None]]
 """Whether the tools and knowledge bases that a definition names are there. Raises BadRequest."""
 ModelOf = Callable[[Principal, str], Awaitable[UUID]]
 """The model of a slug. Raises NotFound."""
+ModelsOf = Callable[[Principal, str], Awaitable[Sequence[UUID]]]
+"""The models behind a slug, in the order in which they are asked. Raises NotFound."""
 
 
 def once_for(dialect: str, *names: str) -> IdempotencyKey:
@@ -73,7 +75,7 @@ class Beginning:
     runs: Runs
     conversations: Conversations
     check_agent: CheckAgent
-    model_of: ModelOf
+    models_of: ModelsOf
     draining: Callable[[], bool]
 
     async def start(self, principal: Principal, order: Order, once: IdempotencyKey | None) -> Run:
@@ -81,13 +83,15 @@ class Beginning:
         AppError, and leaves nothing then."""
         if self.draining():
             raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
-        model_id = await self.model_of(principal, order.model) if order.model is not None else None
+        models = await self.models_of(principal, order.model) if order.model is not None else ()
+        if len(models) > 1:
+            order = replace(order, wanted={**order.wanted, "models": [str(model_id) for model_id in models]})
         if named := {name: value for name, value in order.wanted.items() if name in CHECKED}:
             await self.check_agent(principal, named)
         for _ in range(ATTEMPTS_MAX):
             place = await self._place(principal, order)
             try:
-                return await self._send(principal, order, place, model_id, once)
+                return await self._send(principal, order, place, models[0] if models else None, once)
             except Moved:
                 continue  # Somebody else has answered meanwhile: the next attempt forks.
         raise Moved("This conversation goes on faster than this message can be placed in it; send it again.")
@@ -147,7 +151,7 @@ class Beginning:
         try:
             return await self.conversations.create(
                 principal,
-                model_id=await self.model_of(principal, model) if app_id is None and model is not None else None,
+                model_id=(await self.models_of(principal, model))[0] if app_id is None and model is not None else None,
                 app_id=app_id,
                 org_id=None,
                 title=None,

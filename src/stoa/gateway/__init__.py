@@ -8,13 +8,16 @@ from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
 from stoa.gateway.offered import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
+from stoa.gateway.router.breaker import Breakers
+from stoa.gateway.router.falling_back import FallingBack
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.sampling import extra_of
-from stoa.gateway.router.types import RouteSettings, TargetSettings
+from stoa.gateway.router.types import RouteSettings, Target, TargetSettings
 from stoa.gateway.secrets import Vault, load_or_make
 from stoa.gateway.transcribing import Transcriber, Unread
 from stoa.gateway.types import (
     PLATFORM_NAMES,
+    Answering,
     Capabilities,
     Delta,
     DocumentPart,
@@ -42,12 +45,15 @@ from stoa.gateway.types import (
 
 __all__ = [
     "PLATFORM_NAMES",
+    "Answering",
+    "Breakers",
     "Capabilities",
     "Catalogue",
     "Connections",
     "Delta",
     "DocumentPart",
     "Facts",
+    "FallingBack",
     "Finish",
     "FinishReason",
     "ImagePart",
@@ -70,6 +76,7 @@ __all__ = [
     "ReasoningDelta",
     "RouteSettings",
     "Routing",
+    "Target",
     "TargetSettings",
     "TextDelta",
     "TextPart",

@@ -67,7 +67,9 @@ def routes(
             entries = await routing.entries_of(principal, route)
         else:
             entries = [await catalogue.entry(principal, model_id)]
-        found = [wire.provider(entry, breakers.state(routing.circuit(entry, principal))) for entry in entries]
+        found = [
+            wire.provider(entry, breakers.state(routing.circuit(entry.slug, principal.org_id))) for entry in entries
+        ]
         return page_of(Page(found, 1, PageRequest().page_size, len(found)), lambda one: one)
 
     @router.delete("/v1/router/cache", responses=refusals(404))

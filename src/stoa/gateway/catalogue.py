@@ -65,6 +65,7 @@ class Catalogue:
         self._default_slug = default_slug
         self._facts = facts
         self._entries: dict[UUID, ModelEntry] = {}
+        self._by_slug: dict[str, ModelEntry] = {}
         self._models: dict[UUID, Model] = {}
         self._of_connections: dict[tuple[UUID, Any], Model] = {}
         self._listed: dict[str, int] = {}
@@ -118,7 +119,7 @@ class Catalogue:
 
     # --- asking -----------------------------------------------------------------------------------------------------
     def find(self, slug: str) -> ModelEntry | None:
-        return next((entry for entry in self._entries.values() if entry.slug == slug), None)
+        return self._by_slug.get(slug)
 
     def operators(self, slug: str) -> Model | None:
         """The adapter of a model that every tenant may use; None while no provider has it."""
@@ -343,7 +344,8 @@ class Catalogue:
                 await tx.execute(
                     SQL.upsert_global, model_id, slug, offer.name, provider, offer.wire_name, asdict(offer.abilities)
                 )
-                self._entries[model_id] = ModelEntry(model_id, slug, offer.name, provider, offer.abilities)
+                entry = ModelEntry(model_id, slug, offer.name, provider, offer.abilities)
+                self._entries[model_id] = self._by_slug[slug] = entry
                 self._models[model_id] = build(offer)
         _log.info("models", provider=provider, count=len(offers))
 

@@ -59,6 +59,7 @@ class GatewayComponent(Component):
     catalogue: Catalogue
     vault: Vault
     routing: Routing
+    breakers: Breakers
 
 
 @asynccontextmanager
@@ -106,6 +107,7 @@ async def open_component(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
+            breakers=breakers,
             exported=EXPORTED,
             routers={
                 HostKind.API: [shown, ocr_routes(ocr, kit.gate)],

@@ -188,6 +188,15 @@ class Notice:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Which of several models behind one name gives this reply; the first thing of its stream. `price` gives US
+    dollars, None where no price is known."""
+
+    model: str
+    price: Callable[[Usage], float | None]
+
+
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
 
 
@@ -198,7 +207,7 @@ class Finish:
     reason: FinishReason
 
 
-Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Notice | ProviderData | Finish
+Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Notice | Answering | ProviderData | Finish
 TakeWords: TypeAlias = Callable[[Sequence[Delta]], bool]
 """Takes a batch of TextDelta and ReasoningDelta, or refuses it with False; then nothing of it was taken. Never raises,
 never waits."""

@@ -99,6 +99,10 @@ async def read_object(request: Request, limit: BodyLimit) -> dict[str, Any]:
     Raises BadRequest, TooLarge, UnsupportedMediaType.
     """
     allow(request.scope, limit)
+    if (coding := request.headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
+        refusal = UnsupportedMediaType(f"Send the body as it is; Content-Encoding {coding[:50]} is not taken here.")
+        refusal.headers["Accept-Encoding"] = "identity"
+        raise refusal
     kind = request.headers.get("content-type", "")
     if kind and "json" not in kind.split(";")[0].lower():
         raise UnsupportedMediaType(

@@ -89,6 +89,7 @@ def plain_token(scope: Scope) -> str | None:
         and length.isdigit()
         and int(length) <= BODY_BYTES_MAX
         and not scope.get("query_string")
+        and b"content-encoding" not in headers
     )
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if not plain or scheme.lower() != b"bearer" or not token or b"idempotency-key" in headers:

@@ -14,7 +14,7 @@ from stoa.http import Gate, Routes, errors, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import BodyLimit, allow
 from stoa.kernel.errors import AppError, BadRequest, TooLarge, Unauthorized, UnsupportedMediaType
-from stoa.traces import otlp, rules, store, wire
+from stoa.traces import otlp, parsing, rules, wire
 from stoa.traces.service import Collector
 from stoa.traces.types import Batch, Rejected
 
@@ -27,7 +27,9 @@ PROTOBUFS: Final = (PROTOBUF, "application/protobuf", "application/vnd.google.pr
 CODES: Final[Mapping[int, int]] = {400: 3, 401: 16, 403: 7, 404: 5, 413: 8, 415: 3, 429: 8, 503: 14}
 UNKNOWN: Final = 2
 """google.rpc.Code by status: INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED …"""
+CODINGS: Final = ("gzip", "deflate")
 _EITHER_FRAME: Final = 32 + zlib.MAX_WBITS
+_GZIP: Final = 0x1F8B
 _TOO_LARGE: Final = f"The body is over the limit of {BODY_BYTES_MAX >> 20} MiB; send fewer spans at once."
 _TOO_MANY: Final = f"A request may hold {rules.SPANS_MAX} spans; send fewer at once."
 _DOCUMENTED: Final[dict[str, Any]] = {
@@ -62,9 +64,9 @@ def collector_routes(collector: Collector, gate: Gate) -> Routes:
             if principal.project_id is None:
                 raise Unauthorized("The collector takes the key of a project; this one is organization-wide.")
             allow(request.scope, BodyLimit(BODY_BYTES_MAX))
-            packed = _packed(request)
+            coding = _coding(request)
             body = await _body(request)
-            batch, speaks_otlp = await _read(body, protobuf=protobuf, packed=packed)
+            batch, speaks_otlp = await _read(body, protobuf=protobuf, coding=coding)
             await collector.store(principal, principal.project_id, batch)
         except AppError as refusal:
             return _refused(refusal, protobuf=protobuf)
@@ -78,13 +80,17 @@ def collector_routes(collector: Collector, gate: Gate) -> Routes:
     return router
 
 
-def _packed(request: Request) -> bool:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
-        raise UnsupportedMediaType(
-            f"Content-Encoding {encoding[:50]} is not taken here; send gzip or deflate, or nothing."
+def _coding(request: Request) -> str:
+    """`gzip`, `deflate`, or nothing. Raises UnsupportedMediaType, which says what is taken (RFC 9110, 15.5.16)."""
+    named = [name.strip().lower() for name in request.headers.get("content-encoding", "").split(",")]
+    codings = [name.removeprefix("x-") for name in named if name not in ("identity", "")]
+    if len(codings) > 1 or (codings and codings[0] not in CODINGS):
+        refusal = UnsupportedMediaType(
+            f"Content-Encoding {', '.join(codings)[:50]} is not taken here; send gzip or deflate, or nothing."
         )
-    return encoding not in ("identity", "")
+        refusal.headers["Accept-Encoding"] = ", ".join(CODINGS)
+        raise refusal
+    return codings[0] if codings else ""
 
 
 async def _body(request: Request) -> bytes:
@@ -97,12 +103,13 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _unpacked(body: bytes) -> bytes:
-    """Every member of a gzip file, or of deflate's own frame. Raises TooLarge before more is unpacked than is
-    allowed."""
+def _unpacked(body: bytes, coding: str) -> bytes:
+    """Every member of a gzip file, or of deflate's own frame; deflate without a frame, as some clients send it. Raises
+    TooLarge before more is unpacked than is allowed."""
     found, left = bytearray(), body
+    bare = coding == "deflate" and not _framed(body)
     while left:
-        unpack = zlib.decompressobj(_EITHER_FRAME)
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS if bare else _EITHER_FRAME)
         try:
             found += unpack.decompress(left, BODY_BYTES_MAX + 1 - len(found))
         except zlib.error as error:
@@ -117,14 +124,20 @@ def _unpacked(body: bytes) -> bytes:
     return bytes(found)
 
 
-async def _read(body: bytes, *, protobuf: bool, packed: bool) -> tuple[Batch, bool]:
+def _framed(body: bytes) -> bool:
+    """Whether it begins as gzip does, or as RFC 1950 says: two bytes that are a multiple of 31."""
+    head = int.from_bytes(body[:2], "big")
+    return head == _GZIP or (body[:1] != b"" and body[0] & 0x0F == zlib.DEFLATED and head % 31 == 0)
+
+
+async def _read(body: bytes, *, protobuf: bool, coding: str) -> tuple[Batch, bool]:
     """The spans, and whether the request speaks OTLP. Raises BadRequest when none of them can be stored."""
 
     def parse() -> tuple[Batch, bool]:
-        plain = _unpacked(body) if packed else body
+        plain = _unpacked(body, coding) if coding else body
         return _parse_protobuf(plain) if protobuf else _parse_json(plain)
 
-    if len(body) <= (PARSED_HERE_BYTES_MAX >> 4 if packed else PARSED_HERE_BYTES_MAX):
+    if len(body) <= (PARSED_HERE_BYTES_MAX >> 4 if coding else PARSED_HERE_BYTES_MAX):
         batch, speaks_otlp = parse()
     else:
         batch, speaks_otlp = await asyncio.to_thread(parse)
@@ -145,7 +158,7 @@ def _parse_protobuf(body: bytes) -> tuple[Batch, bool]:
 
 def _parse_json(body: bytes) -> tuple[Batch, bool]:
     try:
-        document = store.parsed(body)
+        document = parsing.parsed(body)
     except ValueError as error:
         raise BadRequest.field("body", "is not valid JSON") from error
     if isinstance(document, dict) and "resourceSpans" in document:

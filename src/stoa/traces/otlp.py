@@ -227,6 +227,8 @@ def _json_span(span: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _json_attributes(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):  # Some exporters write them as an object of plain values.
+        return {str(key): held for key, held in list(value.items())[:ATTRIBUTES_MAX]}
     return {
         str(one["key"]): _json_value(one.get("value"), VALUE_DEPTH_MAX)
         for one in _objects(value, ATTRIBUTES_MAX)

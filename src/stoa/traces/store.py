@@ -54,7 +54,6 @@ _STATEMENT_PARTS: Final = (
 )
 """What statements of lists are made of; the first names the others."""
 _PARTS: Final = re.compile(r'["\\\\]')
-_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def own_filled(statement: str) -> str:
@@ -326,16 +325,6 @@ def _own_run(run_id: UUID, row: Row) -> own.OwnRun:
 def _event(row: Row) -> own.JournalEvent:
     said = orjson.loads(row["payload"])
     return own.JournalEvent(row["sequence"], row["kind"], datetime.fromisoformat(said["timestamp"]), said["data"])
-
-
-def without_nul(body: bytes) -> bytes:
-    """JSON text without the escape of NUL, which jsonb refuses. An escaped backslash before `u0000` stays."""
-    return _NUL.sub(rb"\1\\ufffd", body) if b"\\u0000" in body else body
-
-
-def parsed(body: bytes) -> Any:
-    """JSON as PostgreSQL can hold it: without NUL and without lone surrogates. Raises ValueError."""
-    return orjson.loads(without_nul(body))
 
 
 async def delete_trace(tx: Tx, org_id: UUID, project_id: UUID, trace_id: str) -> tuple[int, int]:

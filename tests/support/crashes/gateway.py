@@ -239,7 +239,8 @@ class Campaign:
             await self._read_then_die(kind, hold, at)
 
     async def _read_then_die(self, kind: Kind, hold: int, at: int | None) -> int:
-        """Reads so many bytes, all text where None; gives how many came."""
+        """Reads so many bytes, all text where None; gives how many came. The same text comes in fewer bytes where
+        several events share a chunk, so that all text may be less than was asked for."""
         name, body = self.new_call(kind)
         fate = self.providers[kind.first].fates[name] = Fate(hold, hold=True)
         last = pieces_of(kind.first)[-1].strip().encode()
@@ -247,7 +248,7 @@ class Campaign:
         writer.write(self._request(kind, name, body))
         got = bytearray()
         async with asyncio.timeout(30):
-            while (last not in got) if at is None else (len(got) < at):
+            while last not in got and (at is None or len(got) < at):
                 piece = await reader.read(65_536 if at is None else at - len(got))
                 assert piece, got
                 got += piece

@@ -1,7 +1,7 @@
 """A2A's methods over runs: a task is a run, a context a conversation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from stoa.dialects.a2a.asked import Listing, Message, token_of
@@ -18,6 +18,8 @@ from stoa.runs import DialectFilter, Input, RequestType, Run, RunStatus
 from stoa.streams import Follower, Streams
 
 DIALECT: Final = "a2a"
+Contents: TypeAlias = Mapping[UUID, Sequence[Mapping[str, Any]]]
+"""Of messages, by their ids."""
 _NO: Final = frozenset({"no", "deny", "denied", "reject", "rejected", "decline", "declined", "false", "cancel"})
 
 
@@ -78,7 +80,8 @@ class Tasks:
         translator = _translator(run, words)
         async for records in self._streams.records(principal, run.id):
             translator.take([decode(record.type, record.payload) for record in records])
-        return {**translator.task(), **await self._history(principal, run, words, history)}
+        contents = await self._contents(principal, [run]) if history else None
+        return {**translator.task(), **_history(run, words, contents)}
 
     async def ended(self, principal: Principal, run: Run, words: Words, history: int | None = None) -> dict[str, Any]:
         """Once it has ended, or waits for a message."""
@@ -98,28 +101,18 @@ class Tasks:
             conversation = found.id
         wanted = DialectFilter(DIALECT, agent, listing.statuses, conversation, listing.since, listing.after)
         runs, total = await self._runs.of_dialect(principal, wanted, listing.page_size + 1)
+        page = runs[: listing.page_size]
+        contents = await self._contents(principal, page) if listing.history else None
         tasks = [
-            {
-                **task_of_row(run, words, artifacts=listing.artifacts),
-                **await self._history(principal, run, words, listing.history),
-            }
-            for run in runs[: listing.page_size]
+            {**task_of_row(run, words, artifacts=listing.artifacts), **_history(run, words, contents)} for run in page
         ]
         more = runs[listing.page_size - 1] if len(runs) > listing.page_size else None
         return _page(tasks, listing, total, token_of(more.created_at, more.id) if more is not None else "")
 
-    async def _history(self, principal: Principal, run: Run, words: Words, length: int | None) -> dict[str, Any]:
-        """The message that began the task, where the client asked for history. The answer is an artifact."""
-        if not length:
-            return {}
-        found = await self._beginning.message_at(principal, run.conversation_id, run.message_position)
-        if found is None or found.id != run.message_id:
-            return {"history": []}
-        name = str((run.options.get("wanted") or {}).get("message_id") or run.message_id)
-        parts = [
-            words.text(part["text"]) if part["type"] == "text" else words.data(part["file"]) for part in found.content
-        ]
-        return {"history": [words.message(name, str(run.id), context_of(run), parts, "user")]}
+    async def _contents(self, principal: Principal, runs: Sequence[Run]) -> Contents:
+        """Of the messages that began these tasks."""
+        places = [(run.conversation_id, run.message_position) for run in runs]
+        return await self._beginning.conversations.contents(principal, places)
 
     def frames(self, principal: Principal, run: Run, words: Words, request_id: Any) -> Follower:
         """Every update from the first on, then live."""
@@ -129,6 +122,17 @@ class Tasks:
             return encode(translator.take([decode(record.type, record.payload) for record in records]), request_id)
 
         return self._streams.translated(principal, run.id, translate)
+
+
+def _history(run: Run, words: Words, contents: Contents | None) -> dict[str, Any]:
+    """The message that began the task, where the client asked for history. The answer is an artifact."""
+    if contents is None:
+        return {}
+    if (content := contents.get(run.message_id)) is None:
+        return {"history": []}
+    name = str((run.options.get("wanted") or {}).get("message_id") or run.message_id)
+    parts = [words.text(part["text"]) if part["type"] == "text" else words.data(part["file"]) for part in content]
+    return {"history": [words.message(name, str(run.id), context_of(run), parts, "user")]}
 
 
 def context_of(run: Run) -> str:

@@ -36,6 +36,8 @@ class AguiTranslator(Translator):
         """The reply that the next call belongs to: its iteration, and its message."""
         self._open: dict[str, int] = {}
         """Calls whose arguments have not ended, with the event that began each."""
+        self._bare: set[str] = set()
+        """Those of them that have no arguments so far."""
         self._said: dict[str, int] = {}
 
     def _take(self, event: StoredEvent) -> None:
@@ -49,6 +51,7 @@ class AguiTranslator(Translator):
                 self._begin_call(event)
             case EventType.TOOL_CALL_INPUT_DELTA:
                 if data["delta"] and data["id"] in self._open:
+                    self._bare.discard(data["id"])
                     self._frame("TOOL_CALL_ARGS", toolCallId=data["id"], delta=data["delta"])
             case EventType.TOOL_CALL_COMPLETED | EventType.TOOL_CALL_FAILED:
                 self._result(event)
@@ -60,11 +63,11 @@ class AguiTranslator(Translator):
             case EventType.RUN_RECOVERED:
                 self._discard(int(data["discard_from"]))
             case EventType.RUN_COMPLETED | EventType.RUN_CANCELED:
-                self._close()
+                self._close(whole=event.type is EventType.RUN_COMPLETED)
                 result = {"status": data["status"], "usage": data.get("usage")}
                 self._frame("RUN_FINISHED", threadId=self._thread_id, runId=self._run_id, result=result)
             case EventType.RUN_FAILED:
-                self._close()
+                self._close(whole=False)
                 self._frame("RUN_ERROR", message=data["error"]["message"], code=data["error"]["code"])
             case _:
                 pass
@@ -106,15 +109,19 @@ class AguiTranslator(Translator):
             self._frame("REASONING_END", messageId=self._thought)
             self._thought = None
 
-    def _close_calls(self) -> None:
+    def _close_calls(self, *, whole: bool = True) -> None:
+        """`whole`: a call without arguments has all that it will have, those of an empty object."""
         for call in self._open:
+            if whole and call in self._bare:
+                self._frame("TOOL_CALL_ARGS", toolCallId=call, delta="{}")
             self._frame("TOOL_CALL_END", toolCallId=call)
         self._open.clear()
+        self._bare.clear()
 
-    def _close(self) -> None:
+    def _close(self, *, whole: bool = True) -> None:
         self._close_thought()
         self._close_text()
-        self._close_calls()
+        self._close_calls(whole=whole)
 
     # --- calls ------------------------------------------------------------------------------------------------------
     def _begin_call(self, event: StoredEvent) -> None:
@@ -125,6 +132,7 @@ class AguiTranslator(Translator):
         if self._parent[0] != iteration:
             self._parent = iteration, f"msg-{self._run_id}-{event.sequence}"
         self._open[data["id"]] = event.sequence
+        self._bare.add(data["id"])
         about = {"toolCallName": data["tool"]["name"], "parentMessageId": self._parent[1]}
         self._frame("TOOL_CALL_START", toolCallId=data["id"], **about)
 
@@ -136,7 +144,7 @@ class AguiTranslator(Translator):
         self._frame("TOOL_CALL_RESULT", **about)
 
     def _discard(self, first: int) -> None:
-        self._close()
+        self._close(whole=False)
         void = [message for message, sequence in self._said.items() if sequence >= first]
         if void:
             self._frame("CUSTOM", name=DISCARDED, value={"messageIds": void})

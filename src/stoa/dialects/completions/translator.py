@@ -26,6 +26,8 @@ class CompletionTranslator(Translator):
         self._head = {"id": completion, "object": "chat.completion.chunk", "created": created, "model": model}
         self._usage = usage
         self._calls: dict[str, int] = {}
+        self._bare: set[int] = set()
+        """Calls without arguments so far: one that stays so has those of an empty object, which its client parses."""
         self._said_at = 0
         """The sequence of the last event that became content."""
         self._ended = False
@@ -43,25 +45,36 @@ class CompletionTranslator(Translator):
                 self._say(event, {"reasoning_content": data["delta"]})
             case EventType.TOOL_CALL_STARTED:
                 index = self._calls[data["id"]] = len(self._calls)
+                self._bare.add(index)
                 function = {"name": data["tool"]["name"], "arguments": ""}
                 call = {"index": index, "id": f"call_{data['id'].replace('-', '')}", "type": "function"}
                 self._say(event, {"tool_calls": [{**call, "function": function}]})
             case EventType.TOOL_CALL_INPUT_DELTA if data["id"] in self._calls:
-                piece = {"index": self._calls[data["id"]], "function": {"arguments": data["delta"]}}
-                self._say(event, {"tool_calls": [piece]})
+                self._argue(event, self._calls[data["id"]], data["delta"])
             case EventType.RUN_RECOVERED if self._said_at >= data["discard_from"]:
                 self._fail("server_error", _CUT)
             case EventType.RUN_COMPLETED:
-                reason = str(data.get("finish_reason") or "stop")
-                self._chunk({}, _REASONS.get(reason, reason))
-                if self._usage:
-                    self._made.append({**self._head, "choices": [], "usage": _counts(data.get("usage") or {})})
+                self._complete(event)
             case EventType.RUN_FAILED:
                 self._fail(data["error"]["code"], data["error"]["message"])
             case EventType.RUN_CANCELED:
                 self._fail("canceled", "This answer was canceled.")
             case _:
                 pass
+
+    def _complete(self, event: StoredEvent) -> None:
+        data = event.data
+        for index in sorted(self._bare):
+            self._argue(event, index, "{}")
+        reason = str(data.get("finish_reason") or "stop")
+        self._chunk({}, _REASONS.get(reason, reason))
+        if self._usage:
+            self._made.append({**self._head, "choices": [], "usage": _counts(data.get("usage") or {})})
+
+    def _argue(self, event: StoredEvent, index: int, arguments: str) -> None:
+        if arguments:
+            self._bare.discard(index)
+        self._say(event, {"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
 
     def _say(self, event: StoredEvent, delta: Mapping[str, Any]) -> None:
         self._said_at = event.sequence

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from stoa.gateway.ocr.types import Llm
-from stoa.gateway.router.calls import Calls
+from stoa.gateway.router.calls import Attempt, Calls
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.sampling import extra_of
-from stoa.gateway.router.types import Spoken, Target
+from stoa.gateway.router.types import Target
 from stoa.gateway.types import Finish, ModelError, ModelRequest, Notice, TextDelta, Usage
 from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.principal import Principal
@@ -87,11 +86,10 @@ def _shape(message: Any) -> Mapping[str, Any]:
     return {"content": [getattr(part, "text", "data:") for part in message.parts]}
 
 
-async def _asked(
-    request: ModelRequest, llm: Llm, seconds_max: float, stack: AsyncExitStack, target: Target, spoken: Spoken
-) -> Answered:
+async def _asked(request: ModelRequest, llm: Llm, seconds_max: float, attempt: Attempt) -> Answered:
     settings = {name: value for name, value in llm.settings.items() if name != "user"}
-    request = replace(request, extra=extra_of(target.model, settings), once=True)
+    request = replace(request, extra=extra_of(attempt.target.model, settings), once=True)
+    spoken = attempt.spoken
     pieces: list[str] = []
     complete = True
 
@@ -112,21 +110,15 @@ async def _asked(
             case _:
                 pass
 
-    await _heard(request, seconds_max, stack, target, spoken, hear)
+    await _heard(request, seconds_max, attempt, hear)
     return Answered("".join(pieces), complete)
 
 
-async def _heard(
-    request: ModelRequest,
-    seconds_max: float,
-    stack: AsyncExitStack,
-    target: Target,
-    spoken: Spoken,
-    hear: Callable[[Any], None],
-) -> None:
+async def _heard(request: ModelRequest, seconds_max: float, attempt: Attempt, hear: Callable[[Any], None]) -> None:
+    spoken = attempt.spoken
     try:
         async with asyncio.timeout(seconds_max):
-            deltas = await stack.enter_async_context(target.model.stream(request))
+            deltas = await attempt.stack.enter_async_context(attempt.target.model.stream(request))
             spoken.began = True
             async for batch in deltas:
                 for delta in batch:

@@ -15,7 +15,7 @@ _OUTPUT_TOKENS_MIN: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Concessions:
-    """The first eight are of the wire, and hold for later requests too; the others are of one request."""
+    """The first nine are of the wire, and hold for later requests too; the others are of one request."""
 
     stream_options: bool = True
     limit_name: str | None = None
@@ -31,6 +31,8 @@ class Concessions:
     """Whether a reply that only called tools has an empty text instead of null."""
     named_results: bool = False
     """Whether a tool's result names its tool."""
+    developer_role: bool = True
+    """Whether a message may be the developer's, where it is passed on as it came."""
     output_tokens_max: int | None = None
     opaque: bool = True
     """Whether the provider is given back what it gave with earlier replies."""
@@ -51,6 +53,7 @@ class Concessions:
             self.tools,
             self.empty_content,
             self.named_results,
+            self.developer_role,
         )
 
 

@@ -28,6 +28,10 @@ def text_of(value: Any) -> str:
 
 def count_of(value: Any) -> int:
     """A count of tokens: 0 for what is none, and never more than COUNT_MAX."""
+    if type(value) is int:
+        return 0 if value <= 0 else min(value, COUNT_MAX)
+    if value is None:
+        return 0
     if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:  # NaN is not over 0 either.

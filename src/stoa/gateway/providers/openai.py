@@ -44,8 +44,17 @@ class OpenAIModel(StreamingModel):
 
     @property
     def counts_when_asked(self) -> bool:
-        """Whether the usage of a stream must be asked for, and may be."""
-        return self._demands.stream_options and self._granted.stream_options
+        """Whether the usage of a stream must be asked for."""
+        return self._demands.stream_options
+
+    @property
+    def granted(self) -> Concessions:
+        """What its provider has refused so far."""
+        return self._granted
+
+    def grant(self, granted: Concessions) -> None:
+        """For later requests too."""
+        self._granted = granted.lasting()
 
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}

@@ -148,17 +148,16 @@ class Accounts:
 
     def opened(self, call: Call) -> Place:
         """Where the call writes what comes of it, for the process after this one."""
-        about = {**self._key(call), "user_id": call.user, "prompt_characters": call.prompt_characters}
-        return self._calls.take(call.id, about)
+        return self._calls.take(call.id, {**self._about(call), "prompt_characters": call.prompt_characters})
 
     # --- after it ---------------------------------------------------------------------------------------------------
     def enter(
         self, call: Call, model: str, usage: Usage, cost_usd: float | None, kind: LineKind = "gateway"
     ) -> asyncio.Future[bool]:
         """Queues the line of a call that has ended; the future is done after its commit. Never waits, never fails."""
-        self._calls.of(call.id).entered(model, usage, cost_usd)
-        about = {**self._key(call), "user_id": call.user}
-        return self._queue(call.id, _line(about, model, usage, cost_usd, kind))
+        place = self._calls.of(call.id)
+        place.entered(model, usage, cost_usd)
+        return self._queue(call.id, _line(place.about or self._about(call), model, usage, cost_usd, kind))
 
     def release(self, call: Call) -> asyncio.Future[bool] | None:
         """Gives back what a call had set aside that no provider took; the future is done after the commit. None for a
@@ -166,14 +165,15 @@ class Accounts:
         if call.principal.spending_limit is None:
             self._calls.free(call.id)
             return None
-        return self._queue(call.id, {**self._key(call), "billed": False})
+        return self._queue(call.id, {**self._about(call), "billed": False})
 
     async def committed(self, entered: asyncio.Future[bool]) -> None:
         """Waits for the commit of a line, as long as an answer may be held back for it."""
         if not await entered:
             _log.warning("an answer ended before its line of the bill was committed", waiting=self._open)
 
-    def _key(self, call: Call) -> dict[str, Any]:
+    def _about(self, call: Call) -> dict[str, Any]:
+        """Whose the call is, as a line says it."""
         principal = call.principal
         return {
             "id": str(call.id),
@@ -181,6 +181,7 @@ class Accounts:
             "project_id": str(call.project_id),
             "key_id": str(principal.key_id),
             "part": call.id.int % SPENDING_PARTS,
+            "user_id": call.user,
         }
 
     def _queue(self, call_id: UUID, values: dict[str, Any]) -> asyncio.Future[bool]:
@@ -260,8 +261,9 @@ class Accounts:
             try:
                 await self.settle_left_behind()
                 await self.sweep()
-            except DatabaseUnavailable:
-                pass
+            except DatabaseUnavailable:  # After a crash of both it comes back later than this server.
+                await asyncio.sleep(spread(RETRY_SECONDS))
+                continue
             await asyncio.sleep(spread(SWEEP_SECONDS))
 
     async def settle_left_behind(self) -> int:

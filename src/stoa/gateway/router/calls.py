@@ -30,7 +30,18 @@ HOME_SECONDS: Final = 30.0
 """How long the home project of an organization-wide key is remembered."""
 _log = structlog.get_logger("stoa.gateway")
 T = TypeVar("T")
-Begin = Callable[[AsyncExitStack, Target, Spoken], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One asking of one target. `spoken` is what has come of it; `stack` closes what it opens."""
+
+    target: Target
+    spoken: Spoken
+    stack: AsyncExitStack
+
+
+Begin = Callable[[Attempt], Awaitable[T]]
 """Asks a target, up to the first byte of its answer. Raises ModelError."""
 
 
@@ -223,7 +234,7 @@ class Calls:
             stack = AsyncExitStack()
             spoken.place.asked(target.slug)
             try:
-                opened = await begin(stack, target, spoken)
+                opened = await begin(Attempt(target, spoken, stack))
             except ModelError as error:
                 await stack.aclose()
                 if not spoken.began:

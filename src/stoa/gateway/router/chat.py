@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -13,11 +13,12 @@ from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.router import passing, rules
 from stoa.gateway.router.asking import asked
-from stoa.gateway.router.calls import Begun, Bill, Calls
+from stoa.gateway.router.calls import Attempt, Begun, Bill, Calls
+from stoa.gateway.router.conceding import conceding
 from stoa.gateway.router.errors import refusal_of
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.translating import Translation, usage_object
-from stoa.gateway.router.types import Call, Spoken, Target
+from stoa.gateway.router.types import Call, Target
 from stoa.gateway.types import ModelError
 from stoa.kernel.errors import AppError, Unavailable
 from stoa.kernel.principal import Principal
@@ -99,50 +100,32 @@ class Chat:
         return await self._calls.new(principal, slug, fields), targets
 
     # --- one target -------------------------------------------------------------------------------------------------
-    async def _whole(self, call: Call, stack: AsyncExitStack, target: Target, spoken: Spoken) -> _Answer:
-        model = target.model
+    async def _whole(self, call: Call, attempt: Attempt) -> _Answer:
+        model, spoken = attempt.target.model, attempt.spoken
         if isinstance(model, OpenAIModel):
-            body, _ = passing.request_body(model, call.fields, streamed=False)
-            content, kind = await passing.read_whole(stack, model, model.path, body, spoken)
+
+            async def read(body: bytes, _: bool) -> tuple[bytes, str]:
+                return await passing.read_whole(attempt.stack, model, model.path, body, spoken)
+
+            content, kind = await conceding(model, call.fields, read, streamed=False)
             return _Answer(content, kind)
         told = asked(call.fields, model)
         translation = Translation(model, call.slug, spoken, self._created(), None)
-        await translation.open(stack, told.request)
+        await translation.open(attempt.stack, told.request)
         made = await translation.whole()
         return _Answer(None, "application/json", made, translation.notices, told.ignored)
 
-    async def _open(
-        self,
-        call: Call,
-        notices: list[str],
-        ignored: list[str],
-        stack: AsyncExitStack,
-        target: Target,
-        spoken: Spoken,
-    ) -> Opened:
-        model = target.model
+    async def _open(self, call: Call, notices: list[str], ignored: list[str], attempt: Attempt) -> Opened:
+        model, spoken = attempt.target.model, attempt.spoken
         if isinstance(model, OpenAIModel):
-            return await self._relay(call, stack, model, spoken)
+            return await _relayed(call, model, attempt)
         told = asked(call.fields, model)
         wanted = bool(object_of(call.fields.get("stream_options")).get("include_usage"))
         usage = (lambda: rules.usage_of_call(call.prompt_characters, spoken)) if wanted else None
         translation = Translation(model, call.slug, spoken, self._created(), usage)
-        await translation.open(stack, told.request)
+        await translation.open(attempt.stack, told.request)
         notices[:], ignored[:] = translation.notices, told.ignored
         return translation
-
-    async def _relay(self, call: Call, stack: AsyncExitStack, model: OpenAIModel, spoken: Spoken) -> Opened:
-        body, ours = passing.request_body(model, call.fields, streamed=True)
-        relay = passing.Relay(model, spoken, strip=ours)
-        try:
-            await relay.open(stack, body)
-        except ModelError as error:
-            if not (ours and error.code == "model_refused_request" and "stream_options" in error.words):
-                raise
-            # A server that does not know the option, which the caller did not send.
-            relay = passing.Relay(model, spoken, strip=False)
-            await relay.open(stack, orjson.dumps({**call.fields, "model": model.wire_name}))
-        return relay
 
     def _created(self) -> int:
         return int(self._calls.clock.now().timestamp())
@@ -161,6 +144,15 @@ class Chat:
             stream.hang_up()
 
 
+async def _relayed(call: Call, model: OpenAIModel, attempt: Attempt) -> passing.Relay:
+    async def opened(body: bytes, ours: bool) -> passing.Relay:
+        relay = passing.Relay(model, attempt.spoken, strip=ours, answers=rules.answers(call.fields))
+        await relay.open(attempt.stack, body)
+        return relay
+
+    return await conceding(model, call.fields, opened, streamed=True)
+
+
 def headers(begun: Begun[Any], bill: Bill | None, notices: Sequence[str], ignored: Sequence[str]) -> dict[str, str]:
     """What the head of an answer says: who answers, and where it is known what it cost and what is left."""
     told = {"X-Stoa-Model": begun.target.slug, "X-Stoa-Call-Id": str(begun.call.id)}
@@ -175,7 +167,13 @@ def headers(begun: Begun[Any], bill: Bill | None, notices: Sequence[str], ignore
         told["X-Stoa-Notice"] = " ".join(notices)[:1_000]
     if ignored:
         told["X-Stoa-Ignored"] = ", ".join(ignored)[:1_000]
-    return {name: value.encode("ascii", "replace").decode().replace("\n", " ") for name, value in told.items()}
+    return {
+        name: value if value.isascii() and value.isprintable() else _in_a_head(value) for name, value in told.items()
+    }
+
+
+def _in_a_head(value: str) -> str:
+    return value.encode("ascii", "replace").decode().replace("\n", " ")
 
 
 class ChatFrames:

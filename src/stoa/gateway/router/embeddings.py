@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import orjson
@@ -11,7 +10,7 @@ from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.prices import estimated_tokens
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.router import passing, rules
-from stoa.gateway.router.calls import Calls
+from stoa.gateway.router.calls import Attempt, Calls
 from stoa.gateway.router.chat import Whole, headers
 from stoa.gateway.router.routing import Routing, in_order
 from stoa.gateway.router.types import Spoken, Target
@@ -68,12 +67,13 @@ class Embeddings:
         targets = await self._targets(principal, slug)
         call = await self._calls.new(principal, slug, fields)
 
-        async def begin(stack: AsyncExitStack, target: Target, spoken: Spoken) -> tuple[bytes, str]:
-            if isinstance(target.model, OpenAIModel):
-                body = orjson.dumps({**fields, "model": target.model.wire_name})
-                return await passing.read_whole(stack, target.model, "/embeddings", body, spoken)
-            ours = cast("_Ours", target.model)
-            return await _embedded(ours.embedder, slug, fields, spoken), "application/json"
+        async def begin(attempt: Attempt) -> tuple[bytes, str]:
+            model = attempt.target.model
+            if isinstance(model, OpenAIModel):
+                body = orjson.dumps({**fields, "model": model.wire_name})
+                return await passing.read_whole(attempt.stack, model, "/embeddings", body, attempt.spoken)
+            ours = cast("_Ours", model)
+            return await _embedded(ours.embedder, slug, fields, attempt.spoken), "application/json"
 
         begun = await self._calls.begin(call, targets, begin, completion_tokens=0)
         bill = self._calls.settle(begun, "completed")
@@ -93,13 +93,13 @@ class Embeddings:
     async def _target(self, principal: Principal, slug: str) -> Target | None:
         price = self._routing.price(slug)
         if (embedder := self._embedders.get(slug)) is not None:
-            return Target(slug, "stoa", slug, cast("Any", _Ours(embedder)), price)
+            return Target(slug, slug, cast("Any", _Ours(embedder)), price)
         provider, _, wire_name = slug.partition("/")
         model = await self._catalogue.built(principal, provider, wire_name) if wire_name else None
         if not isinstance(model, OpenAIModel):
             return None
         circuit = provider if self._catalogue.configured(provider) else f"{principal.org_id}/{provider}"
-        return Target(slug, provider, circuit, model, price)
+        return Target(slug, circuit, model, price)
 
 
 async def _embedded(embedder: Embedder, slug: str, fields: Mapping[str, Any], spoken: Spoken) -> bytes:

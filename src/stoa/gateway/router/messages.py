@@ -7,8 +7,7 @@ Anthropic's.
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -21,7 +20,7 @@ from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.reading import broken_off
 from stoa.gateway.router import messages_asking, passing, rules
 from stoa.gateway.router.asking import asked
-from stoa.gateway.router.calls import Begun, Calls
+from stoa.gateway.router.calls import Attempt, Begun, Calls
 from stoa.gateway.router.chat import ChatFrames, Opened, Whole, headers
 from stoa.gateway.router.errors import FromProvider, refusal_of
 from stoa.gateway.router.messages_telling import MessageTranslation, event, usage_object
@@ -74,8 +73,8 @@ class Messages:
         """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate. `betas`
         is what the caller's `anthropic-beta` says to a provider of that wire."""
         call, targets = await self._resolved(principal, fields)
-        notices: list[str] = []
-        begun = await self._calls.begin(call, targets, partial(self._whole, call, notices, _sent(betas)))
+        asking = _Asking(call, _sent(betas))
+        begun = await self._calls.begin(call, targets, asking.whole)
         bill = self._calls.settle(begun, "completed")
         await begun.stack.aclose()
         await self._calls.accounts.committed(bill.entered)
@@ -83,16 +82,16 @@ class Messages:
         if isinstance(content, dict):
             usage = rules.usage_of_call(call.prompt_characters, begun.spoken)
             content = orjson.dumps({**content, "usage": usage_object(usage)})
-        return Whole(content, "application/json", headers(begun, bill, notices, _ignored(begun)))
+        return Whole(content, "application/json", headers(begun, bill, asking.notices, _ignored(begun)))
 
     async def streamed(
         self, principal: Principal, fields: dict[str, Any], betas: str | None = None
     ) -> tuple[ChatFrames, Mapping[str, str]]:
         """A stream that has begun, and the headers of its head. Raises AppError."""
         call, targets = await self._resolved(principal, fields)
-        notices: list[str] = []
-        begun = await self._calls.begin(call, targets, partial(self._open, call, notices, _sent(betas)))
-        told = headers(begun, None, notices, _ignored(begun))
+        asking = _Asking(call, _sent(betas))
+        begun = await self._calls.begin(call, targets, asking.open)
+        told = headers(begun, None, asking.notices, _ignored(begun))
         return MessageFrames(self._calls, begun, error_body, self._streams), told
 
     async def count(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> bytes:
@@ -111,7 +110,7 @@ class Messages:
         except ModelError as error:
             raise refusal_of(error) from error
 
-    async def _resolved(self, principal: Principal, fields: dict[str, Any]) -> Any:
+    async def _resolved(self, principal: Principal, fields: dict[str, Any]) -> tuple[Call, Sequence[Target]]:
         messages_asking.check(fields)
         slug = rules.slug_of(fields)
         targets = await self._routing.targets(principal, slug)
@@ -119,48 +118,44 @@ class Messages:
             messages_asking.chat_fields(fields)  # What could not be said to one of them is refused at once.
         return await self._calls.new(principal, slug, fields), targets
 
-    # --- one target -------------------------------------------------------------------------------------------------
-    async def _whole(
-        self,
-        call: Call,
-        notices: list[str],
-        sent: Mapping[str, str],
-        stack: AsyncExitStack,
-        target: Target,
-        spoken: Spoken,
-    ) -> dict[str, Any] | bytes:
-        if isinstance(target.model, AnthropicModel):
-            body = orjson.dumps({**call.fields, "model": target.model.wire_name})
-            return await _read_message(stack, target.model, body, sent, spoken)
-        translation = await self._translation(call, stack, target, spoken)
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A call as its targets are asked. `betas` is the header for a provider of this wire; `notices` are what the
+    provider that answers was not sent."""
+
+    call: Call
+    betas: Mapping[str, str]
+    notices: list[str] = field(default_factory=list[str])
+
+    async def whole(self, attempt: Attempt) -> dict[str, Any] | bytes:
+        model = attempt.target.model
+        if isinstance(model, AnthropicModel):
+            return await _read_message(attempt, model, self._body(model), self.betas)
+        translation = await self._translation(attempt)
         made = await translation.whole()
-        notices[:] = translation.notices
+        self.notices[:] = translation.notices
         return made
 
-    async def _open(
-        self,
-        call: Call,
-        notices: list[str],
-        sent: Mapping[str, str],
-        stack: AsyncExitStack,
-        target: Target,
-        spoken: Spoken,
-    ) -> Opened:
-        if isinstance(target.model, AnthropicModel):
-            relay = MessageRelay(target.model, spoken)
-            await relay.open(stack, orjson.dumps({**call.fields, "model": target.model.wire_name}), sent)
+    async def open(self, attempt: Attempt) -> Opened:
+        model = attempt.target.model
+        if isinstance(model, AnthropicModel):
+            relay = MessageRelay(model, attempt.spoken)
+            await relay.open(attempt.stack, self._body(model), self.betas)
             return relay
-        translation = await self._translation(call, stack, target, spoken)
-        notices[:] = translation.notices
+        translation = await self._translation(attempt)
+        self.notices[:] = translation.notices
         return translation
 
-    async def _translation(
-        self, call: Call, stack: AsyncExitStack, target: Target, spoken: Spoken
-    ) -> MessageTranslation:
+    def _body(self, model: AnthropicModel) -> bytes:
+        return orjson.dumps({**self.call.fields, "model": model.wire_name})
+
+    async def _translation(self, attempt: Attempt) -> MessageTranslation:
+        call, spoken = self.call, attempt.spoken
         translation = MessageTranslation(
-            target.model, call.slug, spoken, lambda: rules.usage_of_call(call.prompt_characters, spoken)
+            attempt.target.model, call.slug, spoken, lambda: rules.usage_of_call(call.prompt_characters, spoken)
         )
-        await translation.open(stack, _request(call, target))
+        await translation.open(attempt.stack, _request(call, attempt.target))
         return translation
 
 
@@ -179,11 +174,10 @@ def _request(call: Call, target: Target) -> ModelRequest:
     return replace(made, extra=extra_of(target.model, messages_asking.sampling_of(chat)))
 
 
-async def _read_message(
-    stack: AsyncExitStack, model: AnthropicModel, body: bytes, sent: Mapping[str, str], spoken: Spoken
-) -> bytes:
+async def _read_message(attempt: Attempt, model: AnthropicModel, body: bytes, betas: Mapping[str, str]) -> bytes:
     """An answer that is not streamed, as its provider gives it. Raises ModelError."""
-    reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS, headers=sent)
+    stack, spoken = attempt.stack, attempt.spoken
+    reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS, headers=betas)
     content = await passing.content_of(reply, spoken)
     held = passing.parsed(b"data: " + content.replace(b"\n", b" "))
     if not held.get("content") and (failure := found(held)) is not None:
@@ -231,6 +225,9 @@ class MessageRelay(passing.Relay):
                     self._spoken.report_prompt(usage)
             kept.append(one)
         return b"".join(kept)
+
+    def _begins(self, events: bytes) -> bool:
+        return any(parsed_.get("type", "ping") != "ping" for parsed_ in map(passing.parsed, passing.split(events)))
 
     def _closes(self, events: bytes) -> bool:
         self._finished = self._finished or _DELTA in events

@@ -61,13 +61,16 @@ class _State(IntEnum):
 class Place:
     """Where one call writes what came of it. Never fails."""
 
-    __slots__ = ("_at", "_memory")
+    __slots__ = ("_at", "_memory", "about")
 
     def __init__(self, memory: mmap.mmap | bytearray, at: int) -> None:
         self._memory = memory
         self._at = at
+        self.about: Mapping[str, Any] = {}
+        """Whose call it is, while it is one."""
 
     def take(self, about: Mapping[str, Any]) -> None:
+        self.about = about
         content = orjson.dumps(about)
         if len(content) > _MODEL_AT - _JSON_AT:
             content = orjson.dumps({**about, "user_id": None})
@@ -120,6 +123,7 @@ class Place:
         _BATCH.pack_into(self._memory, self._at + _BATCH_AT, batch)
 
     def free(self) -> None:
+        self.about = {}
         self._memory[self._at] = _State.FREE
         self.sent(0)
 

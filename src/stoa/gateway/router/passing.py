@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from stoa.gateway.providers.failures import found
+from stoa.gateway.providers.failures import Failure, found
 from stoa.gateway.providers.fields import list_of, object_of
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.openai_reading import REASONING, usage_of
@@ -29,23 +29,17 @@ UNCOUNTED_BYTES_MAX: Final = 64 * 1024
 """Of events whose text has not been counted; it is counted when it must be, or when so much has gathered."""
 _END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
-_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
+"""Ollama's chunks have an empty reason before the last."""
 _TEXT: Final = re.compile(
     rb'"(?:content|refusal|reasoning|reasoning_content|arguments|text|thinking)"\s*:\s*"((?:[^"\\]|\\.)*)'
 )
 DONE: Final = b"[DONE]"
+REPEATED_BYTES_MIN: Final = 32
+"""Of a text that stands twice in one answer: shorter ones may be said twice."""
+_ONLY_AN_ERROR: Final = "it says only that there was an error"
 SAMPLES: Final = 4
 """Events with text whose text is counted at once: they say what the others weigh beside theirs."""
-
-
-def request_body(model: OpenAIModel, fields: Mapping[str, Any], *, streamed: bool) -> tuple[bytes, bool]:
-    """The bytes for the provider, and whether the usage chunk is ours to take out."""
-    body = {**fields, "model": model.wire_name}
-    asked = bool(object_of(fields.get("stream_options")).get("include_usage"))
-    ours = streamed and not asked and model.counts_when_asked
-    if ours:
-        body["stream_options"] = {**object_of(fields.get("stream_options")), "include_usage": True}
-    return orjson.dumps(body), ours
 
 
 async def read_whole(
@@ -59,13 +53,13 @@ async def read_whole(
     except orjson.JSONDecodeError as error:
         raise ModelError("model_protocol_error", "The provider's answer is no JSON.", retryable=True) from error
     held = object_of(answer)
-    if not held.get("choices") and not held.get("data") and (failure := found(held)) is not None:
+    if not held.get("data") and (failure := failure_in(held)) is not None and not _text(held, "message"):
         raise broken_off(failure, model.clean(failure.message))
     spoken.began = True
     if (usage := usage_of(object_of(held.get("usage")))) is not None:
         spoken.report(usage)
     else:
-        spoken.characters = sum(_said(object_of(choice).get("message")) for choice in list_of(held.get("choices")))
+        spoken.characters = _text(held, "message")
     return content, reply.headers.get("content-type", "application/json")
 
 
@@ -73,12 +67,14 @@ async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
     """The whole body. Raises ModelError; where it breaks off, `spoken` then says how much had come."""
     content = bytearray()
     count_at = 1
+    length = reply.headers.get("content-length", "")
+    announced = int(length) if length.isdecimal() and len(length) < 10 else 0
     try:
         async for chunk in reply.chunks():
             content += chunk
             if len(content) > WHOLE_BYTES_MAX:
                 raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
-            if spoken is not None and len(content) >= count_at:
+            if spoken is not None and len(content) >= count_at and len(content) != announced:
                 spoken.place.counted(text_so_far(content))
                 count_at = len(content) + (len(content) // 20 if len(content) < UNCOUNTED_BYTES_MAX else len(content))
     except TransportError as error:
@@ -89,8 +85,27 @@ async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
 
 
 def text_so_far(content: bytes | bytearray) -> int:
-    """Characters of what the beginning of a whole answer says, estimated without parsing it."""
-    return sum(end - start for start, end in (found_.span(1) for found_ in _TEXT.finditer(content)))
+    """Characters of what the beginning of a whole answer says, estimated without parsing it. A thought that stands
+    there under two names counts once."""
+    counted, long = 0, set[bytes]()
+    for piece in (found_[1] for found_ in _TEXT.finditer(content)):
+        if len(piece) >= REPEATED_BYTES_MIN:
+            if piece in long:
+                continue
+            long.add(piece)
+        counted += len(piece)
+    return counted
+
+
+def failure_in(held: Mapping[str, Any]) -> Failure | None:
+    """The error that stands in an answer or an event, beside its choices or in one of them; None where there is none.
+    OpenRouter and others end a stream by a choice whose reason is `error`."""
+    choices = [object_of(choice) for choice in list_of(held.get("choices"))]
+    if not choices or held.get("error"):
+        return found(held)
+    if any(choice.get("finish_reason") == "error" for choice in choices):
+        return next((one for choice in choices if (one := found(choice)) is not None), Failure(_ONLY_AN_ERROR))
+    return None
 
 
 class Relay:
@@ -100,7 +115,9 @@ class Relay:
     end: ClassVar[bytes] = b"data: [DONE]\n\n"
     """The end mark of the wire, for a provider that sends none."""
 
-    def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool) -> None:
+    def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool, answers: int = 1) -> None:
+        """`answers` is how many there are to the one question (`n`): the stream is whole with the end of the last."""
+        self._answers = answers
         self._model = model
         self._spoken = spoken
         self._strip = strip
@@ -113,6 +130,7 @@ class Relay:
         self._reply: Reply | None = None
         self.done = False
         """The stream's own end mark has come."""
+        self._ends = 0
         self._finished = False
         """The answer has said why it ends: its connection may close now."""
         self._failure: ModelError | None = None
@@ -130,14 +148,20 @@ class Relay:
         try:
             async for chunk in self._chunks:
                 if (events := self._whole_events(chunk)) and (relayed := self._relayed(events, check=True)):
-                    self._first.append(relayed)
-                    self._spoken.began = True
-                    return
+                    if b"data:" in relayed:  # Comments alone keep a connection open.
+                        self._first.append(relayed)
+                    if self._begins(relayed):
+                        self._spoken.began = True
+                        return
                 if self.done:
                     break
         except TransportError as error:
             raise broken(error, began=False) from error
         raise ModelError("model_stream_truncated", "The provider ended its answer before it began.", retryable=True)
+
+    def _begins(self, events: bytes) -> bool:
+        """Whether the answer begins here. Azure's first event judges the prompt, and has no choice."""
+        return any(parsed(event).get("choices") for event in split(events))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Raises ModelError where the provider breaks off; what came before was given."""
@@ -214,8 +238,10 @@ class Relay:
         kept: list[bytes] = []
         for event in split(events):
             held = parsed(event)
-            if held.get("error") and not held.get("choices") and (failure := found(held)) is not None:
+            if (failure := failure_in(held)) is not None:
                 self._failure = broken_off(failure, self._model.clean(failure.message))
+                if _text(held, "delta"):  # Its last words.
+                    kept.append(_without_error(held))
                 break
             kept.append(event)
         return b"".join(kept)
@@ -251,7 +277,8 @@ class Relay:
         """Whether they are of another weight than those with text; notes where the answer says why it ends."""
         if _FINISH.search(events) is None:
             return False
-        self._finished = True
+        self._ends += sum(1 for _ in _FINISH.finditer(events))
+        self._finished = self._finished or self._ends >= self._answers
         return True
 
     def _count_now(self) -> None:
@@ -280,7 +307,7 @@ class Relay:
 
     def _characters(self, held: Mapping[str, Any]) -> int:
         """Of the text in one event."""
-        return sum(_said(object_of(choice).get("delta")) for choice in list_of(held.get("choices")))
+        return _text(held, "delta")
 
     def _refused(self, content: bytes) -> ModelError:
         """A whole JSON answer where a stream was asked for: mostly an error with the status of a success."""
@@ -320,10 +347,23 @@ def parsed(event: bytes) -> Mapping[str, Any]:
         return {}
 
 
+def _text(held: Mapping[str, Any], part: str) -> int:
+    """Characters of all choices; `part` is where a choice has its text: `message` or `delta`."""
+    return sum(_said(object_of(choice).get(part)) for choice in list_of(held.get("choices")))
+
+
+def _without_error(held: Mapping[str, Any]) -> bytes:
+    """An event without the error at its end, which is told in our words."""
+    choices = [{**object_of(choice), "finish_reason": None} for choice in list_of(held.get("choices"))]
+    told = {name: value for name, value in held.items() if name != "error"}
+    return b"data: " + orjson.dumps({**told, "choices": choices}) + b"\n\n"
+
+
 def _said(message: Any) -> int:
     """Characters of what a message or a piece of one says: text, thoughts, calls of tools."""
     held = object_of(message)
-    texts: Sequence[Any] = [held.get(name) for name in ("content", "refusal", *REASONING)]
+    thought = next((text for name in REASONING if (text := held.get(name))), None)  # Some say it under two names.
+    texts: Sequence[Any] = [held.get("content"), held.get("refusal"), thought]
     calls = [object_of(object_of(call).get("function")) for call in list_of(held.get("tool_calls"))]
     texts = [*texts, *(value for call in calls for value in (call.get("name"), call.get("arguments")))]
     return sum(len(text) for text in texts if isinstance(text, str))

@@ -56,14 +56,14 @@ class Routing:
         route = self._routes.get(slug)
         if route is None:
             entry, model = await self._catalogue.named(principal, slug)
-            return [self._target(entry, model, principal)]
+            return [self.target(entry.slug, model, principal.org_id)]
         found: list[Target] = []
         for target in in_order(route.targets, self.chance):
             try:
                 entry, model = await self._catalogue.named(principal, target.model)
             except NotFound:
                 continue
-            found.append(self._target(entry, model, principal))
+            found.append(self.target(entry.slug, model, principal.org_id))
         if not found:
             raise Unavailable(f"None of the models behind {slug} is available on this server just now.")
         return found
@@ -78,13 +78,14 @@ class Routing:
                 continue
         return found
 
-    def _target(self, entry: ModelEntry, model: Model, principal: Principal) -> Target:
-        return Target(entry.slug, entry.provider, self.circuit(entry, principal), model, self.price(entry.slug))
+    def target(self, slug: str, model: Model, org_id: UUID) -> Target:
+        return Target(slug, self.circuit(slug, org_id), model, self.price(slug))
 
-    def circuit(self, entry: ModelEntry, principal: Principal) -> str:
+    def circuit(self, slug: str, org_id: UUID) -> str:
         """The operator's providers are everybody's; a connection's failures are its organization's own."""
-        operators = self._catalogue.find(entry.slug) is not None
-        return entry.provider if operators else f"{principal.org_id}/{entry.provider}"
+        provider = slug.partition("/")[0]
+        operators = self._catalogue.find(slug)
+        return operators.provider if operators is not None else f"{org_id}/{provider}"
 
 
 def route_id(slug: str) -> UUID:

@@ -14,6 +14,8 @@ PROMPT: Final = ("system", "messages", "tools", "functions", "input", "response_
 """The fields of a request that a model reads."""
 PICTURE_CHARACTERS: Final = 6_000
 """A picture counts as 1,500 tokens, whatever its bytes."""
+AUDIO_BYTES_PER_CHARACTER: Final = 40
+"""Of sound in Base64: a second of 32 kbit/s counts as 33 tokens."""
 COMPLETION_TOKENS_DEFAULT: Final = 4_096
 """Reserved for an answer whose length the caller did not limit."""
 TOKEN_CHARACTERS: Final = 4
@@ -63,22 +65,25 @@ def check_chat(fields: Mapping[str, Any]) -> None:
 
 def characters(value: Any, depth: int = 0) -> int:
     """Of all text in a prompt."""
-    if isinstance(value, str):
+    if type(value) is str:
         return PICTURE_CHARACTERS if value.startswith("data:") else len(value)
     if depth >= DEPTH_MAX:
         return 0
-    if isinstance(value, dict):
+    if type(value) is dict:
         kind = value.get("type")
-        if isinstance(kind, str) and kind in _PICTURES:
+        if type(kind) is str and kind in _PICTURES:
             return PICTURE_CHARACTERS
-        return sum(characters(one, depth + 1) for one in value.values())
-    if isinstance(value, list):
-        return sum(TOKEN_CHARACTERS if type(one) is int else characters(one, depth + 1) for one in value)
+        if kind == "input_audio":
+            sound = value.get("input_audio")
+            return len(str(sound.get("data") if isinstance(sound, dict) else "")) // AUDIO_BYTES_PER_CHARACTER
+        return sum([characters(one, depth + 1) for one in value.values()])
+    if type(value) is list:
+        return sum([TOKEN_CHARACTERS if type(one) is int else characters(one, depth + 1) for one in value])
     return 0
 
 
 def prompt_characters(fields: Mapping[str, Any]) -> int:
-    return sum(characters(fields.get(name)) for name in PROMPT)
+    return sum([characters(fields[name]) for name in PROMPT if name in fields])
 
 
 def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
@@ -97,8 +102,13 @@ def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> i
         if isinstance(value := fields.get(name), int) and not isinstance(value, bool) and value > 0
     ]
     tokens = min(limits) if limits else min(model_max or COMPLETION_TOKENS_DEFAULT, COMPLETION_TOKENS_DEFAULT)
+    return tokens * answers(fields)
+
+
+def answers(fields: Mapping[str, Any]) -> int:
+    """How many are asked for to the one question."""
     count = fields.get("n")
-    return tokens * (count if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= 128 else 1)
+    return count if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= 128 else 1
 
 
 def dearest_usd(prompt_characters_: int, completion_tokens: int, prices: Sequence[PriceOf]) -> float | None:

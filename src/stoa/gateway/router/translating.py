@@ -10,6 +10,7 @@ import orjson
 from stoa.gateway.providers.fields import list_of
 from stoa.gateway.router.types import Spoken
 from stoa.gateway.types import (
+    Answering,
     Delta,
     Finish,
     FinishReason,
@@ -45,6 +46,8 @@ class Translation:
         self._deltas: AsyncIterator[Sequence[Delta]] | None = None
         self._first: Sequence[Delta] = ()
         self._ids: dict[int, str] = {}
+        self._bare: set[int] = set()
+        """Calls without arguments so far: one that stays so has those of an empty object, which its client parses."""
         self._thinking: Sequence[Any] = ()
         self.notices: list[str] = []
         self.trailer = DONE_EVENT
@@ -95,12 +98,17 @@ class Translation:
             case ProviderData() if thinking := list_of(delta.data.get("thinking")):
                 return self._chunk({"thinking_blocks": thinking})
             case Finish():
-                return self._chunk({}, REASONS[delta.reason])
+                bare = [self._chunk({"tool_calls": [_empty(index)]}) for index in sorted(self._bare)]
+                return b"".join([*bare, self._chunk({}, REASONS[delta.reason])])
             case _:
                 pass
         return None
 
     def _call(self, delta: ToolCallDelta) -> dict[str, Any]:
+        if delta.arguments:
+            self._bare.discard(delta.index)
+        elif delta.index not in self._ids:
+            self._bare.add(delta.index)
         if delta.index in self._ids:
             return {"index": delta.index, "function": {"arguments": delta.arguments}}
         self._ids[delta.index] = delta.id or f"call_{uuid4().hex[:24]}"
@@ -133,7 +141,7 @@ class Translation:
                         self._thinking = list_of(delta.data.get("thinking"))
                     case Finish():
                         reason = REASONS[delta.reason]
-                    case Notice():
+                    case Notice() | Answering():
                         pass
         if reason is None:
             raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
@@ -143,6 +151,8 @@ class Translation:
             message["reasoning_content"] = thoughts
         if self._thinking:
             message["thinking_blocks"] = self._thinking
+        for index in self._bare:
+            calls[index]["function"]["arguments"] = "{}"
         if calls:
             message["tool_calls"] = [calls[index] for index in sorted(calls)]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
@@ -154,6 +164,10 @@ class Translation:
             calls[delta.index] = {name: made[name] for name in ("id", "type", "function")}
         else:
             calls[delta.index]["function"]["arguments"] += delta.arguments
+
+
+def _empty(index: int) -> dict[str, Any]:
+    return {"index": index, "function": {"arguments": "{}"}}
 
 
 def _characters(delta: Delta) -> int:

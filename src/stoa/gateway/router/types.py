@@ -35,7 +35,6 @@ class Target:
     """A model that can answer a call. `circuit` names the provider, whose failures are counted together."""
 
     slug: str
-    provider: str
     circuit: str
     model: Model
     price: PriceOf

@@ -14,6 +14,7 @@ from typing import Final
 from stoa import events, gateway
 from stoa.events import Event, EventType
 from stoa.gateway import (
+    Answering,
     Finish,
     ModelError,
     Notice,
@@ -73,6 +74,8 @@ class Reply:
     reported: Usage | None = None
     finish: Finish | None = None
     provider: ProviderData | None = None
+    answering: Answering | None = None
+    """Who gives it, where several models stand behind one name."""
     root: bool = True
 
     @property
@@ -257,6 +260,8 @@ class Loop:
                 said.append(scope.event(EventType.CONTEXT_COMPACTED, about))
             elif isinstance(delta, ProviderData):
                 reply.provider = delta
+            elif isinstance(delta, Answering):
+                reply.answering = delta
             else:
                 assert isinstance(delta, Finish)
                 reply.finish = delta
@@ -298,6 +303,8 @@ class Loop:
 
     # --- the bill ---------------------------------------------------------------------------------------------------
     def _use(self, reply: Reply) -> ModelUse:
+        if (answering := reply.answering) is not None:
+            return ModelUse(answering.model, reply.used, answering.price(reply.used))
         return ModelUse(self.ports.model_name, reply.used, self.ports.price(reply.used))
 
     def _settle(self, reply: Reply) -> None:

@@ -1,0 +1,85 @@
+"""What a request that is passed on as it is gives up once its provider has refused it: the name of a field or of a
+role, never what it means."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from stoa.gateway.providers.concessions import Concessions
+from stoa.gateway.providers.fields import list_of, object_of
+from stoa.gateway.providers.openai import OpenAIModel
+from stoa.gateway.types import ModelError
+
+T = TypeVar("T")
+LIMITS: Final[Mapping[str, str]] = {
+    "max_tokens": "max_completion_tokens",
+    "max_completion_tokens": "max_tokens",
+}
+"""The two names of the longest answer: models that think take one, most look-alikes of the wire the other."""
+_UNKNOWN: Final = re.compile(
+    r"unsupported|not supported|unrecognized|unexpected|not permitted|unknown|instead|not allowed|invalid role",
+    re.IGNORECASE,
+)
+
+
+async def conceding(
+    model: OpenAIModel, fields: Mapping[str, Any], ask: Callable[[bytes, bool], Awaitable[T]], *, streamed: bool
+) -> T:
+    """What `ask` gives for the request's bytes, and whether the usage of its stream is asked for by us alone. A request
+    that is refused for a name is sent once more with the other one, and so are later ones to this model. Raises
+    ModelError."""
+    granted = model.granted
+    while True:
+        body, ours = request_body(model, fields, granted, streamed=streamed)
+        try:
+            return await ask(body, ours)
+        except ModelError as error:
+            granted_next = conceded(granted, fields, error, ours=ours)
+            if granted_next is None:
+                raise
+            granted = granted_next
+            model.grant(granted)
+
+
+def request_body(
+    model: OpenAIModel, fields: Mapping[str, Any], granted: Concessions, *, streamed: bool
+) -> tuple[bytes, bool]:
+    """The bytes for the provider, and whether the usage chunk is ours to take out."""
+    body = {**fields, "model": model.wire_name}
+    wanted = object_of(fields.get("stream_options"))
+    ours = streamed and not wanted.get("include_usage") and model.counts_when_asked and granted.stream_options
+    if ours:
+        body["stream_options"] = {**wanted, "include_usage": True}
+    if granted.limit_name is not None and (limit := body.pop(LIMITS[granted.limit_name], None)) is not None:
+        body[granted.limit_name] = body.get(granted.limit_name) or limit
+    if not granted.developer_role:
+        body["messages"] = [_by_system(message) for message in list_of(fields.get("messages"))]
+    return orjson.dumps(body), ours
+
+
+def conceded(granted: Concessions, fields: Mapping[str, Any], error: ModelError, *, ours: bool) -> Concessions | None:
+    """What to try next; None where the refusal is about something else, or nothing is left to try. Pure."""
+    if error.code != "model_refused_request":
+        return None
+    if ours and re.search(r"stream_options|include_usage", error.words):
+        return replace(granted, stream_options=False)
+    if not _UNKNOWN.search(error.words):
+        return None
+    for name, other in LIMITS.items():
+        refused = fields.get(name) is not None and re.search(rf"\b{name}\b", error.words)
+        if refused and granted.limit_name is None:
+            return replace(granted, limit_name=other)
+    if granted.developer_role and re.search(r"developer", error.words) and _has_developer(fields):
+        return replace(granted, developer_role=False)
+    return None
+
+
+def _has_developer(fields: Mapping[str, Any]) -> bool:
+    return any(object_of(message).get("role") == "developer" for message in list_of(fields.get("messages")))
+
+
+def _by_system(message: Any) -> Any:
+    return {**message, "role": "system"} if object_of(message).get("role") == "developer" else message
