@@ -175,10 +175,13 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
 
     @router.post("/v1/files", status_code=201, responses=refusals(413, 415))
     async def upload_app_file(
-        caller: Annotated[AppCaller, running], file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")]
+        caller: Annotated[AppCaller, running],
+        file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[app_wire.AppFileWire]:
         """A file for runs of this app, to be named in `file_ids`."""
-        added = await uploads.add(caller.principal, caller.app_id, file.file, file.filename, file.content_type)
+        sent = (file.file, file.filename, file.content_type)
+        added = await uploads.add(caller.principal, caller.app_id, *sent, idempotency_key)
         return Data(data=app_wire.AppFileWire(id=added.id, name=added.name, size=added.size, mime_type=added.mime_type))
 
     @router.post(
