@@ -2,14 +2,17 @@
 the one that matches, a third of a millisecond.
 
 The index names every route that can match, in their order, and each of those still decides for itself. Whatever none of
-them takes (405, a redirect to the path with or without a slash at its end, 404) goes to the framework unchanged.
+them takes (a redirect to the path with or without a slash at its end, 404) goes to the framework unchanged. A refusal
+of the method (405) names every method of the path in `Allow`; the framework names those of the first route.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from fastapi import APIRouter
 from starlette._utils import get_route_path
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -63,8 +66,8 @@ class RouteIndex:
         for method in route.methods or (ANY_METHOD,):
             kept.setdefault(method, []).append((place, route))
 
-    def candidates(self, method: str, path: str) -> Sequence[BaseRoute]:
-        """Every route that may take this request, in their order."""
+    def candidates(self, method: str | None, path: str) -> Sequence[BaseRoute]:
+        """Every route that may take this request, in their order; without a method, for any."""
         found: list[Candidate] = []
         branches = [self._root]
         for segment in path.split("/")[1:]:
@@ -73,7 +76,9 @@ class RouteIndex:
             if not branches:
                 break
         found += _of(method, (kept for branch in branches for kept in (branch.rest, branch.ending)))
-        return [route for _, route in sorted(found, key=_place)] if len(found) > 1 else [route for _, route in found]
+        if len(found) > 1:
+            found = sorted(dict(found).items(), key=_place)
+        return [route for _, route in found]
 
 
 def _next(branches: Iterable[_Branch], segment: str) -> Iterator[_Branch]:
@@ -84,9 +89,11 @@ def _next(branches: Iterable[_Branch], segment: str) -> Iterator[_Branch]:
             yield branch.below
 
 
-def _of(method: str, kept: Iterable[dict[str, list[Candidate]]]) -> Iterator[Candidate]:
+def _of(method: str | None, kept: Iterable[dict[str, list[Candidate]]]) -> Iterator[Candidate]:
     for by_method in kept:
-        if by_method:
+        if by_method and method is None:
+            yield from chain.from_iterable(by_method.values())
+        elif by_method:
             yield from by_method.get(method, ())
             yield from by_method.get(ANY_METHOD, ())
 
@@ -111,7 +118,21 @@ class Indexed:
                     scope.update(found)
                     await route.handle(scope, receive, send)
                     return
+            self._refuse_method(scope)
         await self._router.app(scope, receive, send)
+
+    def _refuse_method(self, scope: Scope) -> None:
+        """Raises HTTPException where the path has routes, of other methods."""
+        refusing = [
+            (route, found)
+            for route in self._index.candidates(None, get_route_path(scope))
+            for match, found in (route.matches(scope),)
+            if match is Match.PARTIAL
+        ]
+        if refusing:
+            scope.update(refusing[0][1])
+            allowed = {method for route, _ in refusing if isinstance(route, Route) for method in route.methods or ()}
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
 
 
 def install(router: APIRouter) -> None:

@@ -1,8 +1,10 @@
 """The Runs API of an app on its own host (contract section 5)."""
 
+import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, BinaryIO, Final, Literal, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, UploadFile
@@ -27,7 +29,7 @@ from stoa.http import (
 )
 from stoa.http.openapi import described, documents
 from stoa.http.sse import STREAM_CONTENT, Frames
-from stoa.kernel.errors import Forbidden, NotFound, Unavailable
+from stoa.kernel.errors import BadRequest, Forbidden, NotFound, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import app_wire, forms, wire
@@ -130,6 +132,7 @@ class AppRuns:
         sent = {
             **body.model_dump(mode="json"),
             **({"callbacks": [asdict(one) for one in callbacks]} if callbacks else {}),
+            **({"files": await _described(files)} if key and files else {}),
         }
         once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
         if body.stream:
@@ -146,7 +149,10 @@ class AppRuns:
             on_busy="queue" if body.session_id else "reject",
             app=AppStart(session, body.input, callbacks),
         )
-        return (await self.runs.start(caller.principal, None, send, once)).run
+        try:
+            return (await self.runs.start(caller.principal, None, send, once)).run
+        except BadRequest as refusal:
+            raise app_wire.in_file_ids(refusal) from refusal
 
     async def upload(self, caller: AppCaller, file: UploadFile) -> UUID:
         return (
@@ -159,6 +165,17 @@ class AppRuns:
     async def shown(self, caller: AppCaller, run: Run) -> Data[app_wire.AppRunWire]:
         asked = await self.runs.requests(caller.principal, [run.id]) if run.status in ACTIVE else {}
         return Data(data=app_wire.app_run(run, asked.get(run.id, ())))
+
+
+async def _described(files: Sequence[UploadFile]) -> Sequence[Sequence[str | None]]:
+    """What an Idempotency-Key is bound to of each upload: its name and the hash of its content."""
+    return [(one.filename, await asyncio.to_thread(_sha256, one.file)) for one in files]
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
 
 
 def begun(run: Run) -> Run:
