@@ -19,10 +19,13 @@ import httpx
 
 from stoa.access.lookups import KeyLookups
 from stoa.access.rules import digest, new_secret
+from stoa.db.embedded import start_embedded
+from stoa.db.migrate import migrate
 from stoa.kernel.audit_chain import verify
 from stoa.kernel.origin import ORIGIN
 from tests.support.apps import SHORT
 from tests.support.crashes.dying import DIED
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 from tests.support.running import NO_AUTHORITIES, Running, serving
 from tests.support.transfers import made_up
@@ -334,8 +337,6 @@ class Deaths:
     undone: int = 0
     done: int = 0
     """Committed, and nobody heard of it."""
-    statements: int = 0
-    """Of the longest change."""
 
 
 async def deaths(dsn: str, room: Path, home: Path, ticks: Iterable[int]) -> Deaths:
@@ -463,3 +464,19 @@ async def _contents(database: asyncpg.Connection) -> Contents:
         for name in kept
     )
     return {(row["org_id"], row["name"]): (row["rows"], row["said"]) for row in await database.fetch(query)}
+
+
+async def every_moment(home: Path) -> dict[str, int]:
+    """At every statement of the longest change. Gives how often what happened."""
+    home.mkdir(parents=True, exist_ok=True)
+    embedded = await start_embedded(home / "database")
+    databases = Databases(embedded.dsn)
+    try:
+        await databases.execute("CREATE DATABASE management")
+        dsn = databases("management")
+        await migrate(dsn)
+        found = await deaths(dsn, home / "doomed", home / "server", range(1, TICKS_MAX))
+    finally:
+        await databases.close()
+        await embedded.stop()
+    return {"kinds": len(KINDS), "moments": found.died, "undone": found.undone, "done_and_unheard": found.done}
