@@ -61,6 +61,16 @@ async def test_a_body_that_does_not_say_what_it_is_is_json(shared_server: Runnin
         assert details(answer) == {"body": "is required"}
 
 
+async def test_a_post_whose_fields_may_all_be_left_out_needs_no_body(shared_server: Running) -> None:
+    conversation = await shared_server.conversation()
+    assert (await shared_server.client.post(f"/v1/conversations/{conversation}/fork")).status_code == 201
+    report = {"file_name": "a.md", "name": "A", "kind": "markdown", "content": "one"}
+    made = (await shared_server.call("POST", "/v1/artifacts", 201, json=report))["data"]
+    assert (await shared_server.client.post(f"/v1/artifacts/{made['id']}/share")).status_code == 200
+    assert details(await shared_server.client.patch(f"/v1/conversations/{conversation}")) == {"body": "is required"}
+    assert details(await shared_server.client.post("/v1/conversations/x/fork")) == {"conversation_id": "must be a UUID"}
+
+
 async def test_every_field_is_named_by_its_name(shared_server: Running, app: dict[str, Any]) -> None:
     client, runs = shared_server.client, f"{app['url']}/v1/runs"
     sent = {"input": {"input": "Hi"}}

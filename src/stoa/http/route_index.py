@@ -91,7 +91,7 @@ def _next(branches: Iterable[_Branch], segment: str) -> Iterator[_Branch]:
 
 def _of(method: str | None, kept: Iterable[dict[str, list[Candidate]]]) -> Iterator[Candidate]:
     for by_method in kept:
-        if by_method and method is None:
+        if method is None:
             yield from chain.from_iterable(by_method.values())
         elif by_method:
             yield from by_method.get(method, ())

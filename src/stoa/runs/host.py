@@ -40,6 +40,7 @@ from stoa.runs.service import Runs
 from stoa.runs.types import AppStart, Run, RunFilter, RunStatus, SendMessage
 
 SEQUENCE_MAX: Final = 2**31 - 1
+_PIECE_BYTES: Final = 1024 * 1024
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Data[app_wire.AppRunWire],
@@ -173,9 +174,11 @@ async def _described(files: Sequence[UploadFile]) -> Sequence[Sequence[str | Non
 
 
 def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
     file.seek(0)
-    return digest
+    return digest.hexdigest()
 
 
 def begun(run: Run) -> Run:
