@@ -20,7 +20,7 @@ from stoa.db.backup.notes import check_whole
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, absent, errors, metrics, openapi, operations, welcome
+from stoa.http import Gate, absent, errors, metrics, openapi, operations, route_index, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.cors import Cors
 from stoa.http.edge import Edge
