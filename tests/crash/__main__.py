@@ -1,6 +1,7 @@
 """The campaign of faults, reported as JSON.
 
-python -m tests.crash [--long] [--failover | --pooled | --full-disk | --gateway | --workers N | --workflows]
+python -m tests.crash [--long]
+                      [--failover | --pooled | --full-disk | --gateway | --workers N | --workflows | --management]
                       [--seed N] [--minutes M]
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from tests.support.crashes.campaign import FATES, Field, campaign
 from tests.support.crashes.disks import FULL, small_disks
 from tests.support.crashes.dying_graph import every_death
+from tests.support.crashes.dying_management import every_moment
 from tests.support.crashes.failover import FAILOVERS, FailoverField, SlowClient
 from tests.support.crashes.gateway import gateway_campaign
 from tests.support.crashes.pooled import POOLED, PooledField
@@ -30,6 +32,7 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
     parser.add_argument("--minutes", type=float, default=44, help="at most")
     parser.add_argument("--home", type=Path, help="where data and logs are kept; without it they go away")
     parser.add_argument("--workflows", action="store_true", help="a graph's server dies at every statement, instead")
+    parser.add_argument("--management", action="store_true", help="changes of 26 kinds, at every statement, instead")
     parser.add_argument("--gateway", action="store_true", help="calls of the AI gateway, instead")
     parser.add_argument("--failover", action="store_true", help="the database fails over to its standby, instead")
     parser.add_argument("--workers", type=int, help="one server of so many workers, with a bucket, instead")
@@ -43,6 +46,9 @@ if __name__ == "__main__":  # Nodes are forked from a server that imports the ma
         Path(home).chmod(0o755)
         if options.workflows:
             print(json.dumps(asyncio.run(every_death(options.home or Path(home) / "data"))))
+            raise SystemExit(0)
+        if options.management:
+            print(json.dumps(asyncio.run(every_moment(options.home or Path(home) / "data"))))
             raise SystemExit(0)
         if options.gateway:
             every = options.every or (1 if options.long else 23)

@@ -399,7 +399,7 @@ async def test_message_contents(shared: Running, content: object, field: str) ->
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"stream": True, "background": True}, "body"),
+        ({"stream": True, "background": True}, "stream"),
         ({"on_busy": "shout"}, "on_busy"),
         ({"model_id": NOWHERE}, "model_id"),
         ({"model_id": "x"}, "model_id"),

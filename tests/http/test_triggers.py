@@ -277,7 +277,7 @@ async def test_a_signed_webhook_takes_its_senders_deliveries_alone(server: Runni
         ({"config": {"timezone": "local", "schedule": "0 9 * * *"}}, "config.timezone"),
         ({"config": {"timezone": "UTC"}}, "config"),
         ({"config": {"timezone": "UTC", "schedule": "0 9 * * *", "run_at": LATER}}, "config"),
-        ({"config": {"timezone": "UTC", "run_at": LATER, "expires_at": LATER}}, "config"),
+        ({"config": {"timezone": "UTC", "run_at": LATER, "expires_at": LATER}}, "config.expires_at"),
         ({"config": {"timezone": "UTC", "run_at": PAST}}, "config.run_at"),
         ({"config": {"timezone": "UTC", "schedule": "0 9 * * *", "expires_at": PAST}}, "config.expires_at"),
         ({"config": {"timezone": "UTC", "schedule": "0 0 9 * * *"}}, "config.schedule"),

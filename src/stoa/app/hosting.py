@@ -5,7 +5,8 @@ from typing import BinaryIO
 from uuid import UUID
 
 from stoa import callbacks, conversations, runs
-from stoa.kernel.errors import AppError
+from stoa.db.idempotency import IdempotencyKey
+from stoa.kernel.errors import AppError, Conflict
 from stoa.kernel.principal import Principal
 
 
@@ -26,9 +27,15 @@ class AppUploads:
         return self.links.issue(file_id, principal.key_id)
 
     async def add(
-        self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
+        self,
+        principal: Principal,
+        app_id: UUID,
+        source: BinaryIO,
+        name: str | None,
+        mime_type: str | None,
+        idempotency_key: str | None = None,
     ) -> conversations.File:
-        held = self.conversations
+        key, held = idempotency_key, self.conversations
         assert held is not None, "requests are taken after everything is built"
         made = await held.create(
             principal,
@@ -39,12 +46,15 @@ class AppUploads:
             user_id=None,
             metadata=None,
             agent=None,
-            once=None,
+            once=IdempotencyKey(key, f"app-files/{app_id}", b"") if key else None,
         )
+        # The conversation has the client's key, and the file one that no client can send.
+        once = IdempotencyKey(f"file of {key}", f"app-files/{made.id}", b"") if key else None
         try:
-            return await held.add_file(principal, made.id, source, name=name, mime_type=mime_type, once=None)
-        except AppError:
-            await held.delete(principal, made.id)
+            return await held.add_file(principal, made.id, source, name=name, mime_type=mime_type, once=once)
+        except AppError as refusal:
+            if not isinstance(refusal, Conflict):  # Of the key: the conversation holds the first one's file.
+                await held.delete(principal, made.id)
             raise
 
 

@@ -20,7 +20,7 @@ from stoa.db.backup.notes import check_whole
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
-from stoa.http import Gate, absent, errors, metrics, openapi, operations, welcome
+from stoa.http import Gate, absent, errors, metrics, openapi, operations, route_index, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.cors import Cors
 from stoa.http.edge import Edge
@@ -274,4 +274,5 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
     openapi.install(app, routers)
     for router in (welcome.docs_routes(title), *routers):
         app.router.routes.extend(router.routes)  # Not by `include_router`, which builds each route a second time.
+    route_index.install(app.router)
     return app

@@ -30,6 +30,8 @@ class Apps:
 
     async def create(self, principal: Principal, new: NewApp, once: IdempotencyKey | None) -> App:
         """An app with its first deployment. Raises BadRequest naming what cannot be deployed."""
+        if once and (first := await self._first(principal, once)):
+            return await self.get(principal, UUID(first["id"]))
         home = await self._projects.chosen(principal, new.project_id)
         released = await self._released(principal, new.workflow_id, new.workflow_version_id)
         if released.project_id != home:
@@ -67,12 +69,28 @@ class Apps:
         once: IdempotencyKey | None,
     ) -> App:
         """A new deployment of an app that keeps its id and hostname. Runs under way keep what they began with."""
-        await self.get(principal, app_id)
+        app = await self.get(principal, app_id)
+        if once and await self._first(principal, once):
+            return app
         released = await self._released(principal, workflow_id, version_id)
         models = await self._models(principal, released)
+        await self._deploy(principal, app_id, released, models, once)
+        return await self.get(principal, app_id)
+
+    async def _deploy(
+        self,
+        principal: Principal,
+        app_id: UUID,
+        released: Version,
+        models: Models,
+        once: IdempotencyKey | None,
+        **remembered: str,
+    ) -> UUID:
+        """The id of the new deployment, or of the one that the same Idempotency-Key has made; `remembered` is kept
+        beside it for repetitions."""
         async with self._database.tenant(principal) as tx:
-            if once and await idempotency.claim(tx, principal, once):
-                return await store.app(tx, principal.org_id, app_id)
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return UUID(first["id"])
             row = await tx.fetchrow(SQL.lock_app, principal.org_id, app_id)
             if row is None:
                 raise store.no_app(app_id)
@@ -85,8 +103,15 @@ class Apps:
             await tx.execute(SQL.deploy, principal.org_id, app_id, deployment_id, principal.key_id)
             await audit.record(tx, principal, "app.deploy", app_id)
             if once:
-                await idempotency.record(tx, principal, once, {"id": str(deployment_id)}, app_id)
-            return await store.app(tx, principal.org_id, app_id)
+                answer = {"id": str(deployment_id), **remembered}
+                await idempotency.record(tx, principal, once, answer, app_id)
+            return deployment_id
+
+    async def _first(self, principal: Principal, once: IdempotencyKey) -> Any | None:
+        """What the same Idempotency-Key got. Asked before anything is checked: what the first request named may be gone
+        since then."""
+        async with self._database.tenant(principal) as tx:
+            return await idempotency.peek(tx, principal, once)
 
     async def rollback(
         self,
@@ -103,27 +128,34 @@ class Apps:
         """
         async with self._database.tenant(principal) as tx:
             app = await store.app(tx, principal.org_id, app_id)
-            now = await store.deployment_before(tx, principal.org_id, app_id, app.latest_deployment_id)
-            then = await store.deployment_before(tx, principal.org_id, app_id, deployment_id)
-            if then is None and deployment_id is not None:
+            first = await idempotency.peek(tx, principal, once) if once else None
+            from_id = UUID(first["from"]) if first else app.latest_deployment_id
+            to_id = UUID(first["to"]) if first else deployment_id
+            now = await store.deployment_before(tx, principal.org_id, app_id, from_id)
+            then = await store.deployment_before(tx, principal.org_id, app_id, to_id)
+            if then is None and to_id is not None:
                 raise BadRequest.field("deployment_id", "is no deployment of this app")
             if then is None or now is None:
                 raise BadRequest("There is nothing to go back to: this app has run one version only.")
-            versions = [
+            before, after = [
                 await store.version(tx, principal.org_id, one.deployed.workflow_id, one.deployed.version_id)
                 for one in (now, then)
             ]
-        flows_of = [orjson.loads(one.drawing.flow) if one and one.drawing else {} for one in versions]
+        assert after is not None, "a deployment keeps its version"
+        flows_of = [orjson.loads(one.drawing.flow) if one and one.drawing else {} for one in (before, after)]
         plan = Rollback(now, then, changes(*flows_of))
+        if first:
+            return replace(plan, deployment_id=UUID(first["id"]))
+        try:
+            models = await self._models(principal, after)
+        except BadRequest as error:
+            if not dry_run:
+                raise
+            return replace(plan, problem=error.message)
         if dry_run:
-            assert versions[1] is not None, "a deployment keeps its version"
-            try:
-                await self._models(principal, versions[1])
-            except BadRequest as error:
-                return replace(plan, problem=error.message)
             return plan
-        deployed = await self.deploy(principal, app_id, then.deployed.workflow_id, then.deployed.version_id, once)
-        return replace(plan, deployment_id=deployed.latest_deployment_id)
+        ids = {"from": str(now.id), "to": str(then.id)}
+        return replace(plan, deployment_id=await self._deploy(principal, app_id, after, models, once, **ids))
 
     async def _released(self, principal: Principal, workflow_id: UUID, version_id: UUID | None) -> Version:
         """The version to deploy, the latest unless one is named. Raises BadRequest."""

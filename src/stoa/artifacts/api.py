@@ -148,11 +148,14 @@ def _versions(router: Routes, artifacts: Artifacts, gate: Gate) -> None:
         body: wire.CreateArtifactVersion,
         principal: Annotated[Principal, writing],
         if_match: IfMatch = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ArtifactVersionWire]:
         """The newest version from now on. What is equal to the newest is no new version."""
         source = io.BytesIO(body.content.encode())
         new, follows = wire.new_version(body), _version_id(if_match)
-        return Data(data=wire.version(await artifacts.add_version(principal, artifact_id, new, source, follows)))
+        once = repeated(idempotency_key, f"artifacts/{artifact_id}/versions", body)
+        made = await artifacts.add_version(principal, artifact_id, new, source, follows, once=once)
+        return Data(data=wire.version(made))
 
     @router.post("/v1/artifacts/{artifact_id}/versions/upload", status_code=201, responses=refusals(404, 412, 413, 415))
     @limited(UPLOAD)
@@ -162,9 +165,13 @@ def _versions(router: Routes, artifacts: Artifacts, gate: Gate) -> None:
         file: Upload,
         data: Fields = "{}",
         if_match: IfMatch = None,
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.ArtifactVersionWire]:
         new, follows = wire.new_version(_fields(wire.VersionFields, data)), _version_id(if_match)
-        return Data(data=wire.version(await artifacts.add_version(principal, artifact_id, new, file.file, follows)))
+        route = f"artifacts/{artifact_id}/versions/upload"
+        once = IdempotencyKey(idempotency_key, route, fingerprint(data)) if idempotency_key else None
+        made = await artifacts.add_version(principal, artifact_id, new, file.file, follows, once=once)
+        return Data(data=wire.version(made))
 
     @router.get("/v1/artifacts/{artifact_id}/versions/{version}", responses=refusals(404))
     async def get_artifact_version(

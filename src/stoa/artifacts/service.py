@@ -55,6 +55,7 @@ class Artifacts:
         await asyncio.to_thread(contents.check, new.kind, source, entry)
         home = await self._projects.chosen(principal, new.project_id)
         blob = await self._blobs.put(principal.org_id, home, source)
+        once = once.bound(blob.sha256) if once else None
         try:
             async with self._database.tenant(principal) as tx:
                 if once and (first := await idempotency.claim(tx, principal, once)):
@@ -84,6 +85,7 @@ class Artifacts:
         source: BinaryIO,
         if_match: UUID | None,
         origin: Origin | None = None,
+        once: IdempotencyKey | None = None,
     ) -> Version:
         """The newest from now on. The same content as the newest has is no new version. Raises PreconditionFailed where
         `if_match` is not the newest version."""
@@ -93,8 +95,11 @@ class Artifacts:
         await asyncio.to_thread(contents.check, before.kind, source, entry)
         blob = await self._blobs.put(before.org_id, before.project_id, source)
         stale = [blob.sha256]
+        once = once.bound(blob.sha256) if once else None
         try:
             async with self._database.tenant(principal) as tx:
+                if once and (first := await idempotency.claim(tx, principal, once)):
+                    return await store.version(tx, principal.org_id, artifact_id, UUID(first["id"]))
                 if origin and (done := await effects.found(tx, origin.call)):
                     return await store.version(tx, principal.org_id, artifact_id, UUID(done["version_id"]))
                 held = await store.artifact(tx, principal.org_id, artifact_id, lock=True)
@@ -106,6 +111,7 @@ class Artifacts:
                 name = new.name or held.name
                 same = (held.latest.sha256, held.latest.mime_type, held.latest.entry_path, held.name)
                 if same == (blob.sha256, mime_type, entry, name):
+                    await _remember(tx, principal, once, artifact_id, held.latest)
                     return held.latest
                 described = (name, new.description, mime_type)
                 run_id = origin.run_id if origin else None
@@ -116,6 +122,7 @@ class Artifacts:
                 gone = await tx.fetch(SQL.delete_old_versions, principal.org_id, artifact_id, rules.VERSIONS_MAX)
                 stale += [row["sha256"] for row in gone]
                 await audit.record(tx, principal, "artifact.version", artifact_id)
+                await _remember(tx, principal, once, artifact_id, made)
                 if origin:
                     await effects.record(tx, origin.call, {"version_id": str(made.id)})
                 return made
@@ -232,3 +239,10 @@ class Artifacts:
             receipt = await self.receipts.write(tx, principal, removed)
         await self.receipts.finish(principal.org_id, receipt)
         return receipt
+
+
+async def _remember(
+    tx: Tx, principal: Principal, once: IdempotencyKey | None, artifact_id: UUID, version: Version
+) -> None:
+    if once:
+        await idempotency.record(tx, principal, once, {"id": str(version.id)}, artifact_id)

@@ -4,6 +4,7 @@
 then finds its answer. So a hundred identical requests at once make one thing, on however many nodes.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +24,10 @@ class IdempotencyKey:
     key: str
     route: str
     body_sha256: bytes
+
+    def bound(self, content_sha256: bytes) -> "IdempotencyKey":
+        """Bound to an upload too, whose hash is known once it was stored."""
+        return IdempotencyKey(self.key, self.route, hashlib.sha256(self.body_sha256 + content_sha256).digest())
 
 
 async def claim(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | None:

@@ -79,6 +79,8 @@ def allow(scope: MutableMapping[str, Any], limit: BodyLimit) -> None:
 
 async def read_json(body: bytes, limit: BodyLimit) -> Any:
     """The checked value; yields to the event loop. Raises BadRequest naming the field."""
+    if not body:
+        raise BadRequest.field("body", "is required")
     if _pieces(body) > limit.values_max and not await _few(body, limit.values_max):
         raise BadRequest.field("body", f"holds more than {limit.values_max} values")
     value = json_values.load(body, "body")

@@ -158,6 +158,8 @@ def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tupl
     for name, value in CONSTANT_HEADERS:
         if name not in present:
             yield name, value
+    if status == 401 and b"www-authenticate" not in present:  # RFC 9110, 15.5.2
+        yield b"www-authenticate", b"Bearer"
     if status in (429, 503) and b"retry-after" not in present:
         yield b"retry-after", str(errors.RETRY_AFTER_SECONDS).encode()
     if b"content-security-policy" not in present and any(

@@ -142,8 +142,18 @@ def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> di
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
             tag = error["ctx"]["discriminator"].strip("'")
             path = f"{path}.{tag}" if path else tag
+        if isinstance(misfit := error.get("ctx", {}).get("error"), Misfit):
+            path = f"{path}.{misfit.field}" if path else misfit.field
         details.setdefault(path or "body", _reason(error, at.known))
     return details
+
+
+class Misfit(ValueError):
+    """Raised by a validator of a whole object: `field` is what does not fit the others."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
@@ -161,6 +171,19 @@ def _located(location: Sequence[str | int], annotation: object) -> Location:
     if names and names[0] in ("query", "path", "header", "cookie"):
         names = names[1:]
     return locate(names, Any)
+
+
+_REASONS: Final = {
+    "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
+    "string_type": "must be a string",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "timezone_aware": "must have a time zone, such as 2030-01-31T09:00:00Z",
+}
+"""What pydantic finds, by its name of it, where nothing else counts."""
 
 
 def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
@@ -183,13 +206,7 @@ def _reason(error: Mapping[str, Any], known: Collection[str]) -> str:
             return (
                 "must be a part of the form with a file name" if message.startswith("Expected UploadFile") else message
             )
-        case "uuid_parsing" | "uuid_type":
-            return "must be a UUID"
-        case "string_type":
-            return "must be a string"
-        case "list_type":
-            return "must be a list"
-        case "dict_type" | "model_attributes_type" | "model_type":
-            return "must be an object"
+        case _ if kind in _REASONS:
+            return _REASONS[kind]
         case _:
-            return str(error["msg"]).replace("Input should be", "must be").replace("String should", "should")
+            return str(error["msg"]).replace("Input should", "must").replace("String should", "should")

@@ -16,11 +16,13 @@ class HealthWire(Wire):
 def routes(version: str, draining: Callable[[], bool], check_ready: Callable[[], Awaitable[None]]) -> Routes:
     router = Routes(tags=["operations"])
 
+    @router.head("/health", include_in_schema=False)  # What many that watch whether a server lives ask with.
     @router.get("/health")
     async def health() -> HealthWire:
         """The process lives. No credential needed."""
         return HealthWire(status="ok", version=version)
 
+    @router.head("/ready", include_in_schema=False)
     @router.get(
         "/ready",
         responses={

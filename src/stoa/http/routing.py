@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastapi import APIRouter, params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
@@ -95,7 +95,14 @@ class Routes(APIRouter):
     """An APIRouter of guarded routes, whose responses omit unset fields (contract section 2)."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(route_class=GuardedRoute, generate_unique_id_function=operation_id, **options)
+        # A body that does not say what it is is taken for JSON, as on the routes that read their body themselves.
+        # Nothing here goes by a cookie alone, so a page of another site gains nothing by leaving the type out.
+        super().__init__(
+            route_class=GuardedRoute,
+            generate_unique_id_function=operation_id,
+            strict_content_type=False,
+            **options,
+        )
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["response_model_exclude_none"] = True
@@ -135,6 +142,8 @@ class _Guard:
         """Pages and probes that anybody may ask for take whatever a link or a balancer appends."""
         self._body = route.body_field is not None
         self._type: Any = route.body_field.field_info.annotation if route.body_field is not None else None
+        self._may_be_empty = "POST" in (route.methods or ()) and _all_optional(self._type)
+        """A POST with neither a body nor a type of one says what `{}` says."""
         self._adapter: TypeAdapter[Any] | None = None
         """Of the body's type, once one was large."""
         self._form = route.body_field is not None and isinstance(route.body_field.field_info, params.Form)
@@ -201,8 +210,9 @@ class _Guard:
                 raise
             return request
         body = await request.body()
-        if not body or not request.headers.get("content-type"):
-            return request
+        if not body:
+            said_nothing = self._may_be_empty and "content-type" not in request.headers
+            return _Checked(request, b"{}", {}) if said_nothing else request
         value = await read_json(body, self._limit)
         if len(body) > EXPLAINED_BYTES_MAX:
             self._adapter = self._adapter or TypeAdapter(self._type)
@@ -230,6 +240,14 @@ class _Guard:
         except ValidationError:
             return beginning
         raise BadRequest(f"The body has {faults} faults, all of them behind the first {NAMED_MAX} values of a list.")
+
+
+def _all_optional(kind: Any) -> bool:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, BaseModel)
+        and not any(one.is_required() for one in kind.model_fields.values())
+    )
 
 
 def _beginning(value: Any) -> Any:

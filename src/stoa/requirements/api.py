@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from stoa.http import Acknowledgement, Data, DataList, Gate, Paging, Routes, page_of, refusals
 from stoa.http.authentication import PERMISSIONS, bearer_token
+from stoa.http.idempotency import IdempotencyKeyHeader, repeated
 from stoa.kernel.errors import AppError, BadRequest, Unauthorized
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -36,10 +37,14 @@ def owner_routes(requirements: Requirements, gate: Gate) -> Routes:
 
     @router.post("/v1/workflows/{workflow_id}/requirements", status_code=201, responses=refusals(404, 409))
     async def create_requirement(
-        workflow_id: UUID, body: wire.CreateRequirement, principal: Annotated[Principal, writing]
+        workflow_id: UUID,
+        body: wire.CreateRequirement,
+        principal: Annotated[Principal, writing],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.RequirementWire]:
         """Something that each end user of the workflow's apps connects for himself."""
-        made = await requirements.create(principal, workflow_id, wire.new_requirement(body))
+        once = repeated(idempotency_key, f"requirements/{workflow_id}", body)
+        made = await requirements.create(principal, workflow_id, wire.new_requirement(body), once)
         return Data(data=wire.requirement(made))
 
     @router.get("/v1/workflows/{workflow_id}/requirements/{requirement_id}", responses=refusals(404))

@@ -9,7 +9,8 @@ from uuid import UUID
 import orjson
 import structlog
 
-from stoa.db import Database, Tx, audit
+from stoa.db import Database, Tx, audit, idempotency
+from stoa.db.idempotency import IdempotencyKey
 from stoa.db.internal import internal
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import BadRequest, Conflict, NotFound, Unauthorized
@@ -36,13 +37,17 @@ class Requirements:
         self._allow_private = allow_private
 
     # --- owners -----------------------------------------------------------------------------------------------------
-    async def create(self, principal: Principal, workflow_id: UUID, new: NewRequirement) -> Requirement:
+    async def create(
+        self, principal: Principal, workflow_id: UUID, new: NewRequirement, once: IdempotencyKey | None = None
+    ) -> Requirement:
         rules.check_new(new)
         self._check_urls(new.spec)
         requirement_id = self._ids.new()
         sealed = self._vault.seal(requirement_id, new.client_secret) if new.client_secret is not None else None
         async with self._database.tenant(principal) as tx:
             await _check_workflow(tx, principal.org_id, workflow_id)
+            if once and (first := await idempotency.claim(tx, principal, once)):
+                return await store.requirement(tx, principal.org_id, workflow_id, UUID(first["id"]))
             row = await tx.fetchrow(
                 SQL.insert_requirement,
                 principal.org_id,
@@ -60,6 +65,8 @@ class Requirements:
             if row is None:
                 raise Conflict(f"This workflow has a requirement named {new.name}.", details={"name": "is taken"})
             await audit.record(tx, principal, "requirement.create", requirement_id)
+            if once:
+                await idempotency.record(tx, principal, once, {"id": str(requirement_id)}, requirement_id)
             return store.value(row)
 
     def _check_urls(self, spec: Mapping[str, Any]) -> None:

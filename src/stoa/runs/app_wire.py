@@ -1,8 +1,9 @@
 """The JSON shapes of an app's runs on its own host (contract section 5)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from uuid import UUID
 
 import orjson
@@ -11,11 +12,14 @@ from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validat
 from stoa.callbacks import CALLBACKS_MAX, CallbackBody, Report
 from stoa.conversations import File, Session
 from stoa.http import Body, Timestamp, Wire
+from stoa.http.errors import Misfit
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.runs.rules import ACTIVE, FIGURE_RUNS_MAX
 from stoa.runs.types import AppStart, Figure, InputRequest, Publication, Run, SendMessage
 from stoa.runs.wire import InputRequestWire, RunErrorWire, input_request
+
+_NO_FILE: Final = "is not a file of this app; POST it to /v1/files of the app's host first"
 
 
 class StartRun(Body):
@@ -34,7 +38,7 @@ class StartRun(Body):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.stream and self.background:
-            raise ValueError("cannot be true together with background: send one of them")
+            raise Misfit("stream", "cannot be true together with background: send one of them")
         return self
 
 
@@ -169,6 +173,18 @@ def content_of(fields: Mapping[str, Any], file_ids: Sequence[UUID]) -> Sequence[
         said = texts[0] if len(fields) == len(texts) == 1 else orjson.dumps(fields).decode()
     files = [{"type": "file", "file": {"id": str(one)}} for one in file_ids]
     return [{"type": "text", "text": said}, *files]
+
+
+def in_file_ids(refusal: BadRequest) -> BadRequest:
+    """A refusal of the message's content, in the words of who has sent `file_ids`."""
+    named = {
+        re.sub(r"^content\[(\d+)\]\.file\.id$", lambda found: f"file_ids[{int(found[1]) - 1}]", name): reason
+        for name, reason in (refusal.details or {}).items()
+    }
+    if named == (refusal.details or {}):
+        return refusal
+    said = {name: _NO_FILE if name.startswith("file_ids[") else reason for name, reason in named.items()}
+    return BadRequest("; ".join(f"{name} {reason}" for name, reason in said.items()), details=said)
 
 
 def app_message(session: Session, fields: Mapping[str, Any], metadata: Mapping[str, Any]) -> SendMessage:

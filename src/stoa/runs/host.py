@@ -1,8 +1,10 @@
 """The Runs API of an app on its own host (contract section 5)."""
 
+import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, BinaryIO, Final, Literal, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, UploadFile
@@ -27,7 +29,7 @@ from stoa.http import (
 )
 from stoa.http.openapi import described, documents
 from stoa.http.sse import STREAM_CONTENT, Frames
-from stoa.kernel.errors import Forbidden, NotFound, Unavailable
+from stoa.kernel.errors import BadRequest, Forbidden, NotFound, Unavailable
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 from stoa.runs import app_wire, forms, wire
@@ -38,6 +40,7 @@ from stoa.runs.service import Runs
 from stoa.runs.types import AppStart, Run, RunFilter, RunStatus, SendMessage
 
 SEQUENCE_MAX: Final = 2**31 - 1
+_PIECE_BYTES: Final = 1024 * 1024
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "model": Data[app_wire.AppRunWire],
@@ -131,6 +134,7 @@ class AppRuns:
         sent = {
             **body.model_dump(mode="json"),
             **({"callbacks": [asdict(one) for one in callbacks]} if callbacks else {}),
+            **({"files": await _described(files)} if key and files else {}),
         }
         once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
         if body.stream:
@@ -147,7 +151,10 @@ class AppRuns:
             on_busy="queue" if body.session_id else "reject",
             app=AppStart(session, body.input, callbacks),
         )
-        return (await self.runs.start(caller.principal, None, send, once)).run
+        try:
+            return (await self.runs.start(caller.principal, None, send, once)).run
+        except BadRequest as refusal:
+            raise app_wire.in_file_ids(refusal) from refusal
 
     async def upload(self, caller: AppCaller, file: UploadFile) -> UUID:
         return (
@@ -160,6 +167,19 @@ class AppRuns:
     async def shown(self, caller: AppCaller, run: Run) -> Data[app_wire.AppRunWire]:
         asked = await self.runs.requests(caller.principal, [run.id]) if run.status in ACTIVE else {}
         return Data(data=app_wire.app_run(run, asked.get(run.id, ())))
+
+
+async def _described(files: Sequence[UploadFile]) -> Sequence[Sequence[str | None]]:
+    """What an Idempotency-Key is bound to of each upload: its name and the hash of its content."""
+    return [(one.filename, await asyncio.to_thread(_sha256, one.file)) for one in files]
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 def begun(run: Run) -> Run:
@@ -176,10 +196,13 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
 
     @router.post("/v1/files", status_code=201, responses=refusals(413, 415))
     async def upload_app_file(
-        caller: Annotated[AppCaller, running], file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")]
+        caller: Annotated[AppCaller, running],
+        file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")],
+        idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[app_wire.AppFileWire]:
         """A file for runs of this app, to be named in `file_ids`."""
-        added = await uploads.add(caller.principal, caller.app_id, file.file, file.filename, file.content_type)
+        sent = (file.file, file.filename, file.content_type)
+        added = await uploads.add(caller.principal, caller.app_id, *sent, idempotency_key)
         return Data(data=app_wire.AppFileWire(id=added.id, name=added.name, size=added.size, mime_type=added.mime_type))
 
     @router.post(

@@ -114,7 +114,13 @@ class Uploads(Protocol):
         ...
 
     async def add(
-        self, principal: Principal, app_id: UUID, source: BinaryIO, name: str | None, mime_type: str | None
+        self,
+        principal: Principal,
+        app_id: UUID,
+        source: BinaryIO,
+        name: str | None,
+        mime_type: str | None,
+        idempotency_key: str | None = None,
     ) -> File: ...
 
 
