@@ -102,6 +102,7 @@ async def open_component(
         routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
         router = router_api.routes(routed, kit.gate)
         shown = routes(catalogue, connections, routing, breakers, cache, kit.gate)
+        messages = messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate)
         ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
@@ -111,10 +112,7 @@ async def open_component(
             exported=EXPORTED,
             routers={
                 HostKind.API: [shown, ocr_routes(ocr, kit.gate)],
-                HostKind.ROUTER: [
-                    router,
-                    messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate),
-                ],
+                HostKind.ROUTER: [router, messages],
             },
             around={HostKind.ROUTER: lambda app: DirectChat(app, chat, kit.gate, route_of(router, PATH))},
             render={HostKind.ROUTER: router_wire.refused},
