@@ -108,6 +108,13 @@ def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: 
         f" {'was' if taken.bytes_stored else 'were'} new, in {taken.seconds:.1f} s.",
         markup=False,
     )
+    if taken.damaged:
+        errors.print(
+            f"{len(taken.damaged)} pieces in {repository.root} were damaged ({taken.damaged[0]} …), and were stored"
+            " again where the server still has their content. Older backups may lack more: stoa restore --check. Look"
+            " at the disk.",
+            markup=False,
+        )
     if gone:
         out.print(f"Removed {len(gone)} old backups: {_size(freed)} are free again.")
     if settings.blobs is not None and not wanted.with_bucket:
@@ -162,6 +169,7 @@ def _shown(taken: Taken) -> dict[str, Any]:
         "rows": manifest.rows,
         "files": manifest.contents.count,
         "missing": list(manifest.contents.missing),
+        "damaged": list(taken.damaged),
         "bytes_stored": taken.bytes_stored,
         "seconds": round(taken.seconds, 3),
     }

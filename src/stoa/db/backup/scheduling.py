@@ -147,4 +147,6 @@ def _summary(line: str) -> Mapping[str, object]:
         found = json.loads(line)
     except ValueError:
         return {}
-    return {name: found[name] for name in ("id", "rows", "files", "bytes_stored", "seconds") if name in found}
+    return {
+        name: found[name] for name in ("id", "rows", "files", "bytes_stored", "seconds", "damaged") if name in found
+    }
