@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,7 +96,7 @@ def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: 
     with repository.held(alone=True):
         taken = asyncio.run(_take(settings, wanted, repository, quiet=scheduled or as_json))
         try:
-            gone, freed = repository.prune(wanted.keep)
+            gone, freed = repository.prune(wanted.keep, taken.manifest.id)
         except BackupError as error:
             raise BackupError(f"The backup {taken.manifest.id} is whole, but old ones stay: {error}") from error
     if as_json or scheduled:
@@ -224,7 +225,7 @@ def manifest_of(repository: Repository, identity: str | None) -> Manifest:
         found = repository.backups()
         if not found:
             raise BackupError(f"There is no whole backup in {repository.root} yet.")
-        identity = found[-1]
+        identity = rules.newest(found, datetime.now(UTC)) or found[-1]
     return repository.manifest(rules.check_identity(identity))
 
 

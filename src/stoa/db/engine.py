@@ -281,7 +281,8 @@ class Database:
         except asyncpg.DataError as error:
             raise Unstorable(str(error)) from error
         except asyncpg.InsufficientPrivilegeError as error:
-            if error.server_source_function not in _RIGHTS:
+            said: Any = error  # Its fields are the server's message's.
+            if said.server_source_function not in _RIGHTS:
                 raise  # A row that row-level security refuses is a bug.
             self._unavailable.add()
             _log.error("the database refuses a right", error=str(error))

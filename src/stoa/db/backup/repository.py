@@ -131,14 +131,14 @@ class Repository:
         content = json.dumps(manifest.to_json()).encode()
         write_whole(self.root / BACKUPS / manifest.id, self._sealer.seal(manifest.id, content))
 
-    def prune(self, keep: Keep) -> tuple[Sequence[str], int]:
+    def prune(self, keep: Keep, just: str | None = None) -> tuple[Sequence[str], int]:
         """Removes backups that are not to be kept, then all pieces that no backup names; gives the ids and the number
-        of bytes that are free again. Call with the lock held alone.
+        of bytes that are free again. The one that was `just` taken stays. Call with the lock held alone.
 
         A manifest that cannot be read removes nothing: its pieces are not known.
         """
         every = self.backups()
-        stay = set(rules.kept(every, keep))
+        stay = set(rules.kept(every, keep, just))
         gone = [one for one in every if one not in stay]
         if not gone:
             return (), 0
