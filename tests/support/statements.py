@@ -13,6 +13,8 @@ FILLINGS: Final = {
     "{apps_order}": "p.name, p.id",
     "{listed_order}": "a.name, a.id",
     "{sums_order}": "day, id",
+    "{grouped}": "(at AT TIME ZONE 'UTC')::date AS day, user_id",
+    "{by}": "1, 2",
     "{items_order}": "uploaded_at, id",
     "{vectors}": "knowledge_vectors",
     "{dimensions}": "384",

@@ -20,6 +20,7 @@ from stoa.db.backup.notes import check_whole
 from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
+from stoa.db.readiness import check_storable
 from stoa.http import Gate, absent, errors, metrics, openapi, operations, route_index, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.cors import Cors
@@ -215,7 +216,7 @@ def _operations(
             raise Unavailable("This node cannot reach the database just now.")
         try:
             async with asyncio.timeout(READY_SECONDS_MAX):
-                await kit.database.check_room()
+                await check_storable(kit.database)
         except TimeoutError:
             raise Unavailable("The database does not answer just now.") from None
         heartbeats.check_vital()

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,7 +96,7 @@ def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: 
     with repository.held(alone=True):
         taken = asyncio.run(_take(settings, wanted, repository, quiet=scheduled or as_json))
         try:
-            gone, freed = repository.prune(wanted.keep)
+            gone, freed = repository.prune(wanted.keep, taken.manifest.id)
         except BackupError as error:
             raise BackupError(f"The backup {taken.manifest.id} is whole, but old ones stay: {error}") from error
     if as_json or scheduled:
@@ -108,6 +109,13 @@ def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: 
         f" {'was' if taken.bytes_stored else 'were'} new, in {taken.seconds:.1f} s.",
         markup=False,
     )
+    if taken.damaged:
+        errors.print(
+            f"{len(taken.damaged)} pieces in {repository.root} were damaged ({taken.damaged[0]} …), and were stored"
+            " again where the server still has their content. Older backups may lack more: stoa restore --check. Look"
+            " at the disk.",
+            markup=False,
+        )
     if gone:
         out.print(f"Removed {len(gone)} old backups: {_size(freed)} are free again.")
     if settings.blobs is not None and not wanted.with_bucket:
@@ -162,6 +170,7 @@ def _shown(taken: Taken) -> dict[str, Any]:
         "rows": manifest.rows,
         "files": manifest.contents.count,
         "missing": list(manifest.contents.missing),
+        "damaged": list(taken.damaged),
         "bytes_stored": taken.bytes_stored,
         "seconds": round(taken.seconds, 3),
     }
@@ -216,7 +225,7 @@ def manifest_of(repository: Repository, identity: str | None) -> Manifest:
         found = repository.backups()
         if not found:
             raise BackupError(f"There is no whole backup in {repository.root} yet.")
-        identity = found[-1]
+        identity = rules.newest(found, datetime.now(UTC)) or found[-1]
     return repository.manifest(rules.check_identity(identity))
 
 

@@ -34,12 +34,11 @@ _log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
 """A database that is up answers at once. After this time the attempt is aborted and repeated."""
-ANSWER_SECONDS_MAX: Final = 2.0
-"""How long readiness waits for the database."""
 STATEMENTS_CACHED_MAX: Final = 100
-SESSION: Final = "SET statement_timeout = 0"
-"""Managed services limit statements, to seconds at times: building an index takes longer. Our own limit stands beside
-each statement."""
+SESSION: Final = "SET statement_timeout = 0; SET lock_timeout = 0"
+"""Managed services and careful operators limit statements, to seconds at times: building an index takes longer, and a
+message that waits for another one is no failure. Our own limits stand beside each statement."""
+_UNLIMITED: Final = "; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
 
 Row: TypeAlias = asyncpg.Record
 
@@ -68,6 +67,8 @@ a server that takes no writes any more: it became a standby, and the primary is 
 _NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
 """The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
 codes."""
+_RIGHTS: Final = ("aclcheck_error", "aclcheck_error_col")
+"""The functions of PostgreSQL that say that a right is missing."""
 
 
 class Raised(Exception):
@@ -137,7 +138,7 @@ class Database:
         self.notifier = Notifier(lambda: connect(self.session_dsn))
         self._waiting = 0
         self.out_of_room = False
-        """Whether a statement failed because the server lacks disk space or memory, and `check_room` has not succeeded
+        """Whether a statement failed because the server lacks disk space or memory, and `readiness` has found no room
         since."""
         self._unavailable = Counter(
             "stoa_database_unavailable", "Times that a connection could not be had, or was lost in use."
@@ -164,8 +165,8 @@ class Database:
             return connection
 
         async def prepare(connection: asyncpg.Connection) -> None:
-            if session_dsn is None and not local(dsn):
-                await connection.execute(KEEPALIVE)
+            if session_dsn is None:
+                await connection.execute(SESSION if local(dsn) else f"{SESSION}; {KEEPALIVE}")
             await _set_codecs(connection)
 
         pool = await asyncpg.create_pool(
@@ -238,26 +239,13 @@ class Database:
         async with self.transaction(opening) as tx:
             yield tx
 
-    async def check_room(self) -> None:
-        """Raises DatabaseUnavailable when the database does not answer, or lacked room and still does."""
-        async with self.connection() as connection:
-            if not self.out_of_room:
-                await connection.execute("SELECT 1", timeout=ANSWER_SECONDS_MAX)
-                return
-            # Reading still works on a full disk. A temporary table takes new blocks, as a message would. Where this
-            # user may make none, the next message finds out.
-            with suppress(asyncpg.InsufficientPrivilegeError):
-                async with connection.transaction():
-                    await connection.execute(
-                        "CREATE TEMPORARY TABLE room ON COMMIT DROP AS"
-                        " SELECT repeat(md5(n::text), 8) FROM generate_series(1, 4000) AS n"
-                    )
-            self.out_of_room = False
-
     @asynccontextmanager
     async def transaction(self, opening: str) -> AsyncGenerator[Tx]:
-        """For `tenant` and `stoa.db.internal` alone: `opening` is the statement that begins the transaction."""
+        """For `tenant`, `stoa.db.internal` and `stoa.db.readiness` alone: `opening` is the statement that begins the
+        transaction."""
         loop = asyncio.get_running_loop()
+        if self._pooled:
+            opening += _UNLIMITED  # A pooler's sessions are not ours.
         async with self.connection() as connection:
             healthy = False
             try:
@@ -301,6 +289,13 @@ class Database:
             raise Raised(str(error.args[0])) from error
         except asyncpg.DataError as error:
             raise Unstorable(str(error)) from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            said: Any = error  # Its fields are the server's message's.
+            if said.server_source_function not in _RIGHTS:
+                raise  # A row that row-level security refuses is a bug.
+            self._unavailable.add()
+            _log.error("the database refuses a right", error=str(error))
+            raise _away("The database refuses what this needs: rights of its user were revoked.") from error
         except _NO_ROOM as error:
             self._unavailable.add()
             self.out_of_room = True

@@ -563,7 +563,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT ids uuid[], OUT complete boolean) RETURNS record
+CREATE FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone, p_until timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT ids uuid[], OUT complete boolean) RETURNS record
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -583,7 +583,8 @@ BEGIN
         words := words && format('''%s%s''', chr(1), org)::tsquery;
     ELSE
         words := words && (SELECT string_agg(format('''%s''', public.word_of_day(org, day)), '|')::tsquery
-            FROM generate_series(date_trunc('day', p_since, 'UTC'), now() + interval '1 day', interval '1 day') AS day);
+            FROM generate_series(date_trunc('day', p_since, 'UTC'),
+                coalesce(p_until - interval '1 microsecond', now() + interval '1 day'), interval '1 day') AS day);
         forks := format(' UNION SELECT id FROM forks WHERE EXISTS ('
             'SELECT FROM conversation_segments s JOIN messages m ON m.org_id = s.org_id AND m.conversation_id = s.source_id'
             ' AND m.position BETWEEN s.first_position AND s.last_position'
@@ -599,7 +600,8 @@ BEGIN
             SELECT id FROM conversations
             WHERE dated_words(search, org_id, created_at) @@ $1 AND %2$s LIMIT $3
         ), forks AS MATERIALIZED (
-            SELECT id FROM conversations WHERE %2$s AND created_at >= $4 AND forked_from IS NOT NULL LIMIT $3
+            SELECT id FROM conversations WHERE %2$s AND created_at >= $4 AND created_at < $5 AND forked_from IS NOT NULL
+                LIMIT $3
         )
         SELECT coalesce(array_agg(id), '{}'), (SELECT count(*) FROM hits) < $3 AND (SELECT count(*) FROM titles) < $3
             AND (SELECT count(*) FROM forks) < $3
@@ -611,7 +613,8 @@ BEGIN
             UNION SELECT id FROM titles
             %3$s
         ) found
-    $query$, seen, seen || public.owner_of_lists(), forks) INTO ids, complete USING words, org, p_hits_max, p_since;
+    $query$, seen, seen || public.owner_of_lists(), forks) INTO ids, complete USING words, org, p_hits_max, p_since,
+        coalesce(p_until, 'infinity');
 END $_$;
 
 CREATE FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) RETURNS record
@@ -645,15 +648,26 @@ END $_$;
 CREATE FUNCTION public.newest_with_words(p_query text, p_scope text, p_wanted bigint, p_all bigint, OUT ids uuid[], OUT total bigint, OUT shown boolean, OUT complete boolean) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
-    AS $$
+    AS $_$
 DECLARE
     SAMPLE   CONSTANT int := 20;
     READ_MAX CONSTANT int := 500;
     HITS_MAX CONSTANT int := 5000;
+    NEWEST   CONSTANT int := 2000;
+    STEPS_MAX CONSTANT int := 24;
     DAYS_MAX CONSTANT interval := interval '60 days';
+    WALK_MAX CONSTANT interval := interval '100 ms';  -- as long as reading 20,000 hits
+    begun    timestamptz := clock_timestamp();
     found    record;
+    read     record;
     within   bigint;
     since    timestamptz;
+    until    timestamptz;
+    oldest   timestamptz;
+    days     int := 1;
+    part     text;
+    seen     uuid[];
+    more     uuid[];
 BEGIN
     shown := false;
     complete := false;
@@ -668,42 +682,204 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    FOREACH within IN ARRAY ARRAY[2000, p_all, 20000] LOOP
-        IF within = p_all THEN
-            SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX);
-            IF found.complete THEN
-                ids := found.ids;
-                complete := true;
+    until := date_trunc('day', now(), 'UTC') + interval '2 days';
+    ids := '{}';
+    seen := '{}';
+    EXECUTE format('SELECT created_at FROM conversations WHERE %s ORDER BY created_at DESC OFFSET %s LIMIT 1',
+        p_scope, NEWEST - 1) INTO since;
+    IF since >= now() - DAYS_MAX THEN
+        SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX, since);
+        IF found.complete THEN
+            seen := found.ids;
+            EXECUTE format('SELECT ARRAY(SELECT id FROM conversations WHERE %s AND created_at >= %L AND id = ANY ($1)'
+                ' ORDER BY created_at DESC, id)', p_scope, since) INTO ids USING seen;
+            IF cardinality(ids) >= p_wanted THEN
+                total := cardinality(ids) * p_all / NEWEST;
+                ids := ids[:p_wanted];
+                shown := true;
                 RETURN;
             END IF;
+            until := since;
+        END IF;
+    END IF;
+    SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX);
+    IF found.complete THEN
+        ids := found.ids;
+        complete := true;
+        RETURN;
+    END IF;
+    -- Back through the days, each step twice as long as the one before, until a page is full: every conversation that was
+    -- made since a day has all its messages since that day, so it is in `seen` if it holds the words. A step of too many
+    -- hits is taken again in quarters; in a single day of too many its newest conversations are read, then all of that day.
+    total := cardinality(found.ids);
+    EXECUTE format('SELECT created_at FROM conversations WHERE %s ORDER BY created_at LIMIT 1', p_scope) INTO oldest;
+    FOR step IN 1 .. STEPS_MAX LOOP
+        EXIT WHEN clock_timestamp() > begun + WALK_MAX;
+        IF until <= oldest THEN
+            ids := seen;
+            complete := true;
+            RETURN;
+        END IF;
+        since := until - make_interval(days => days);
+        SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX, since, until);
+        IF NOT found.complete AND days > 1 THEN
+            days := greatest(days / 4, 1);
             CONTINUE;
         END IF;
-        EXECUTE format('SELECT created_at FROM conversations WHERE %s ORDER BY created_at DESC OFFSET %s LIMIT 1',
-            p_scope, within - 1) INTO since;
-        CONTINUE WHEN since IS NULL OR since < now() - DAYS_MAX;
-        SELECT * INTO found FROM public.matching_conversations(p_query, HITS_MAX, since);
-        CONTINUE WHEN NOT found.complete;
-        EXECUTE format('SELECT ARRAY(SELECT id FROM conversations WHERE %s AND created_at >= %L AND id = ANY (%L)'
-            ' ORDER BY created_at DESC, id)', p_scope, since, found.ids) INTO ids;
+        part := format('%s AND created_at >= %L AND created_at < %L', p_scope, since, until);
+        IF NOT found.complete THEN
+            SELECT * INTO read FROM public.newest_matching_conversations(p_query, part, p_wanted - cardinality(ids), p_all,
+                READ_MAX);
+            IF cardinality(ids || read.ids) >= p_wanted THEN
+                ids := ids || read.ids;
+                shown := true;
+                RETURN;
+            END IF;
+            SELECT * INTO found FROM public.matching_conversations(p_query, 2147483647, since, until);
+        END IF;
+        seen := seen || found.ids;
+        EXECUTE format('SELECT ARRAY(SELECT id FROM conversations WHERE %s AND id = ANY ($1)'
+            ' ORDER BY created_at DESC, id)', part) INTO more USING seen;
+        ids := ids || more;
         IF cardinality(ids) >= p_wanted THEN
-            total := cardinality(ids) * p_all / within;
             ids := ids[:p_wanted];
             shown := true;
             RETURN;
         END IF;
+        until := since;
+        days := days * 2;
     END LOOP;
-    SELECT * INTO found FROM public.newest_matching_conversations(p_query, p_scope, p_wanted, p_all, READ_MAX);
-    IF cardinality(found.ids) = p_wanted THEN
-        ids := found.ids;
-        total := found.total;
-        shown := true;
-    END IF;
+END $_$;
+
+CREATE FUNCTION public.oldest_of_list(p_list text, p_scope text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_indexscan TO 'on'
+    AS $$
+DECLARE
+    oldest timestamptz;
+BEGIN
+    EXECUTE format('SELECT created_at FROM %I WHERE %s ORDER BY created_at LIMIT 1', p_list, p_scope) INTO oldest;
+    RETURN oldest;
 END $$;
 
 CREATE FUNCTION public.owner_of_lists() RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     RETURN CASE WHEN (public.stoa_user() IS NULL) THEN ' AND owner_id IS NULL'::text ELSE format(' AND owner_id = %L'::text, public.stoa_user()) END;
+
+CREATE FUNCTION public.page_by_moment(p_list text, p_scope text, p_tail text, p_column text, p_descending boolean, p_sorting text, p_after timestamp with time zone, p_skipped bigint, p_wanted integer) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_indexscan TO 'off'
+    SET enable_indexonlyscan TO 'off'
+    AS $$
+DECLARE
+    WINDOWS CONSTANT interval[] := ARRAY[interval '1 hour', interval '4 hours', interval '16 hours', interval '64 hours',
+        interval '256 hours', interval '1024 hours'];
+    columns text := CASE p_list WHEN 'runs' THEN 'id, created_at, started_at, ended_at, status'
+                                ELSE 'id, created_at, updated_at, title, message_count' END;
+    start   timestamptz := p_after;
+    width   interval;
+    near    text;
+    found   record;
+BEGIN
+    IF start IS NULL AND p_descending THEN
+        start := now();
+    ELSIF start IS NULL THEN
+        start := public.oldest_of_list(p_list, p_scope);
+    END IF;
+    FOREACH width IN ARRAY WINDOWS LOOP
+        near := CASE WHEN p_descending THEN format('%I >= %L', p_column, start - width)
+                     ELSE format('%I <= %L', p_column, start + width) END;
+        EXECUTE format('WITH near AS MATERIALIZED (SELECT %s FROM %I WHERE %s%s AND %s)'
+            ' SELECT (SELECT count(*) FROM near) AS items,'
+            ' ARRAY(SELECT id FROM near ORDER BY %s OFFSET %s LIMIT %s) AS ids',
+            columns, p_list, p_scope, p_tail, near, p_sorting, p_skipped, p_wanted) INTO found;
+        IF found.items >= p_skipped + p_wanted THEN
+            RETURN found.ids;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION public.page_by_status(p_scope text, p_descending boolean, p_skipped bigint, p_wanted integer) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    status  text;
+    chosen  text;
+    skipped bigint := p_skipped;
+    passed  bigint;
+    part    uuid[];
+    found   uuid[] := '{}';
+BEGIN
+    FOR status IN SELECT name FROM unnest(ARRAY['canceled', 'completed', 'created', 'failed', 'paused', 'started']) AS name
+        ORDER BY CASE WHEN p_descending THEN NULL ELSE name END, name DESC LOOP
+        chosen := p_scope || format(' AND status = %L', status);
+        IF status IN ('created', 'started', 'paused') THEN  -- as in page_of_list: for the indexes that hold these alone
+            chosen := chosen || format(' AND (queued_at IS NULL AND status IN (''created'', ''started'', ''paused'')'
+                ' OR queued_at IS NOT NULL)');
+        END IF;
+        EXECUTE format('SELECT ARRAY(SELECT id FROM runs WHERE %s ORDER BY id OFFSET %s LIMIT %s)', chosen, skipped,
+            p_wanted - cardinality(found)) INTO part;
+        found := found || part;
+        EXIT WHEN cardinality(found) = p_wanted;
+        IF cardinality(part) > 0 THEN
+            skipped := 0;
+        ELSIF skipped > 0 THEN
+            EXECUTE format('SELECT count(*) FROM (SELECT FROM runs WHERE %s LIMIT %s) passed', chosen, skipped)
+                INTO passed;
+            skipped := skipped - passed;
+        END IF;
+    END LOOP;
+    RETURN found;
+END $$;
+
+CREATE FUNCTION public.page_by_title(p_scope text, p_descending boolean, p_skipped bigint, p_wanted integer) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    way    text := CASE WHEN p_descending THEN 'DESC' ELSE 'ASC' END;
+    titled bigint;
+    found  uuid[];
+    others uuid[];
+BEGIN
+    EXECUTE format('SELECT ARRAY(SELECT id FROM conversations WHERE %s AND title IS NOT NULL'
+        ' ORDER BY org_id %s, title %s, id %s OFFSET %s LIMIT %s)', p_scope, way, way, way, p_skipped, p_wanted)
+        INTO found;
+    IF cardinality(found) = p_wanted THEN
+        RETURN found;
+    END IF;
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM conversations WHERE %s AND title IS NOT NULL LIMIT %s) titled',
+        p_scope, p_skipped + p_wanted) INTO titled;
+    EXECUTE format('SELECT ARRAY(SELECT id FROM conversations WHERE %s AND title IS NULL'
+        ' ORDER BY org_id %s, id %s OFFSET %s LIMIT %s)', p_scope, way, way, greatest(p_skipped - titled, 0), p_wanted - cardinality(found)) INTO others;
+    RETURN found || others;
+END $$;
+
+CREATE FUNCTION public.page_in_order(p_list text, p_scope text, p_tail text, p_order jsonb, p_sorting text, p_after text, p_skipped bigint, p_wanted integer) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    first      text := p_order #>> '{0,0}';
+    descending boolean := p_order #>> '{0,1}';
+    single     boolean := jsonb_array_length(p_order) = 1;
+BEGIN
+    IF first IN ('updated_at', 'started_at', 'ended_at') THEN
+        RETURN public.page_by_moment(p_list, p_scope, p_tail, first, descending, p_sorting, p_after::timestamptz,
+            p_skipped, p_wanted);
+    ELSIF first = 'title' AND single THEN
+        RETURN public.page_by_title(p_scope, descending, p_skipped, p_wanted);
+    ELSIF first = 'status' AND single THEN
+        RETURN public.page_by_status(p_scope, descending, p_skipped, p_wanted);
+    END IF;
+    RETURN NULL;
+END $$;
 
 CREATE FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
@@ -750,9 +926,11 @@ BEGIN
         IF term.name <> ALL (sortable) THEN
             RAISE EXCEPTION 'no order';
         END IF;
-        sorting := sorting || format('%I %s, ', term.name, CASE WHEN term.descending THEN 'DESC' ELSE 'ASC' END);
+        -- What has not happened, and what has no title, stands at the end.
+        sorting := sorting || format('%I %s, ', term.name, CASE WHEN NOT term.descending THEN 'ASC'
+            WHEN term.name IN ('started_at', 'ended_at', 'title') THEN 'DESC NULLS LAST' ELSE 'DESC' END);
     END LOOP;
-    sorting := sorting || 'id';
+    sorting := sorting || CASE WHEN p_asked -> 'order' = '[["title", true]]' THEN 'id DESC' ELSE 'id' END;
     IF list = 'runs' AND p_asked #> '{filters,status}' <@ '["created", "started", "paused"]' THEN
         scope := scope || ' AND (queued_at IS NULL AND status IN (''created'', ''started'', ''paused'')'
             ' OR queued_at IS NOT NULL)';
@@ -792,8 +970,14 @@ BEGIN
         END IF;
     END IF;
 
-    EXECUTE format('SELECT ARRAY(SELECT id FROM %I WHERE %s%s ORDER BY %s OFFSET %s LIMIT %s)', list, scope, tail,
-        sorting, skipped, wanted) INTO ids;
+    IF NOT newest AND words IS NULL AND total > count_max AND skipped <= SKIP_MAX THEN
+        ids := public.page_in_order(list, scope, tail, p_asked -> 'order', sorting, after ->> 'value', skipped,
+            wanted);
+    END IF;
+    IF ids IS NULL THEN
+        EXECUTE format('SELECT ARRAY(SELECT id FROM %I WHERE %s%s ORDER BY %s OFFSET %s LIMIT %s)', list, scope, tail,
+            sorting, skipped, wanted) INTO ids;
+    END IF;
     IF place.total IS NOT NULL THEN
         total := place.total;
         estimated := false;
@@ -2740,6 +2924,10 @@ CREATE INDEX conversations_by_origin ON public.conversations USING btree (org_id
 
 CREATE INDEX conversations_by_time ON public.conversations USING btree (org_id, created_at DESC, id);
 
+CREATE INDEX conversations_by_title ON public.conversations USING btree (org_id, title, id) WHERE (title IS NOT NULL);
+
+CREATE INDEX conversations_by_update ON public.conversations USING brin (updated_at);
+
 CREATE INDEX conversations_by_user ON public.conversations USING btree (org_id, user_id, created_at DESC, id) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX conversations_dated_words ON public.conversations USING gin (public.dated_words(search, org_id, created_at));
@@ -2891,6 +3079,8 @@ CREATE UNIQUE INDEX requirements_by_name ON public.requirements USING btree (org
 CREATE INDEX revoked_keys_by_hash ON public.revoked_keys USING btree (hash);
 
 CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
+
+CREATE INDEX runs_by_moments ON public.runs USING brin (started_at, ended_at);
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
 
@@ -3648,13 +3838,23 @@ REVOKE ALL ON FUNCTION public.follow_deleted_items() FROM PUBLIC;
 REVOKE ALL ON FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ids_elsewhere(p_table regclass, p_org uuid, p_ids uuid[]) TO stoa_tenant;
 
-REVOKE ALL ON FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone, OUT ids uuid[], OUT complete boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.matching_conversations(p_query text, p_hits_max integer, p_since timestamp with time zone, p_until timestamp with time zone, OUT ids uuid[], OUT complete boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.newest_matching_conversations(p_query text, p_scope text, p_wanted bigint, p_all bigint, p_read_max integer, OUT ids uuid[], OUT total bigint, OUT complete boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.newest_with_words(p_query text, p_scope text, p_wanted bigint, p_all bigint, OUT ids uuid[], OUT total bigint, OUT shown boolean, OUT complete boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.oldest_of_list(p_list text, p_scope text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.owner_of_lists() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.page_by_moment(p_list text, p_scope text, p_tail text, p_column text, p_descending boolean, p_sorting text, p_after timestamp with time zone, p_skipped bigint, p_wanted integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.page_by_status(p_scope text, p_descending boolean, p_skipped bigint, p_wanted integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.page_by_title(p_scope text, p_descending boolean, p_skipped bigint, p_wanted integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.page_in_order(p_list text, p_scope text, p_tail text, p_order jsonb, p_sorting text, p_after text, p_skipped bigint, p_wanted integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.page_of_list(p_asked jsonb, OUT ids uuid[], OUT total bigint, OUT estimated boolean) TO stoa_tenant;

@@ -102,18 +102,15 @@ async def open_component(
         routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
         router = router_api.routes(routed, kit.gate)
         shown = routes(catalogue, connections, routing, breakers, cache, kit.gate)
+        ocr = ocr_routes(Ocr(Asking(calls, routing, connections), reader, kit.schemas), kit.gate)
         messages = messages_api.message_routes(Messages(calls, routing, chat.streams), kit.gate)
-        ocr = Ocr(Asking(calls, routing, connections), reader, kit.schemas)
         yield GatewayComponent(
             catalogue=catalogue,
             vault=vault,
             routing=routing,
             breakers=breakers,
             exported=EXPORTED,
-            routers={
-                HostKind.API: [shown, ocr_routes(ocr, kit.gate)],
-                HostKind.ROUTER: [router, messages],
-            },
+            routers={HostKind.API: [shown, ocr], HostKind.ROUTER: [router, messages]},
             around={HostKind.ROUTER: lambda app: DirectChat(app, chat, kit.gate, route_of(router, PATH))},
             render={HostKind.ROUTER: router_wire.refused},
             metrics=[*accounts.metrics(), *calls.metrics()],

@@ -43,24 +43,15 @@ SELECT *, count(*) OVER () AS total FROM (
 ORDER BY {sums_order} LIMIT $11 OFFSET $12;
 
 -- name: report_of_lines
--- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines, $12 by what.
--- {only} is a filter of them that an index serves, said plainly: a plan for any request would read all lines.
+-- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines. {grouped} are the
+-- fields, NULL for those that are not grouped by, and {by} the numbers of the other columns. {only} is a filter of them
+-- that an index serves, said plainly: a plan for any request would read all lines.
 SELECT *, count(*) OVER () AS total FROM (
-    SELECT
-        CASE WHEN 'day' = ANY ($12::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
-        CASE WHEN 'model' = ANY ($12::text[]) THEN model END AS model,
-        CASE WHEN 'key_id' = ANY ($12::text[]) THEN key_id END AS key_id,
-        CASE WHEN 'project_id' = ANY ($12::text[]) THEN project_id END AS project_id,
-        CASE WHEN 'kind' = ANY ($12::text[]) THEN kind END AS kind,
-        CASE WHEN 'user_id' = ANY ($12::text[]) THEN user_id END AS user_id,
-        CASE WHEN 'conversation_id' = ANY ($12::text[]) THEN conversation_id END AS conversation_id,
-        CASE WHEN 'run_id' = ANY ($12::text[]) THEN run_id END AS run_id,
-        CASE WHEN 'knowledgebase_id' = ANY ($12::text[]) THEN knowledgebase_id END AS knowledgebase_id,
+    SELECT {grouped},
         count(*) AS calls, sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens,
-            sum(completion_tokens) AS completion_tokens,
-        sum(reasoning_tokens) AS reasoning_tokens, coalesce(sum(cost_usd), 0)::float8 AS cost_usd,
-        count(*) FILTER (WHERE estimated) AS estimated_calls,
-            count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls, min(id) AS id
+        sum(completion_tokens) AS completion_tokens, sum(reasoning_tokens) AS reasoning_tokens,
+        coalesce(sum(cost_usd), 0)::float8 AS cost_usd, count(*) FILTER (WHERE estimated) AS estimated_calls,
+        count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_calls, min(id) AS id
     FROM model_calls
     WHERE org_id = $1 AND at >= $2 AND at < $3{only}
       AND ($4::uuid IS NULL OR project_id = $4) AND ($5::uuid IS NULL OR key_id = $5) AND ($6::text IS NULL
@@ -68,9 +59,9 @@ SELECT *, count(*) OVER () AS total FROM (
       AND ($7::text IS NULL OR kind = $7) AND ($8::uuid IS NULL OR conversation_id = $8) AND ($9::uuid IS NULL
           OR run_id = $9)
       AND ($10::text IS NULL OR user_id = $10) AND ($11::uuid IS NULL OR knowledgebase_id = $11)
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    GROUP BY {by} HAVING count(*) > 0
 ) sums
-ORDER BY {sums_order} LIMIT $13 OFFSET $14;
+ORDER BY {sums_order} LIMIT $12 OFFSET $13;
 
 -- name: summed_until
 -- Everything on the bill before `until` is in the sums of projects, and before `totals_until` in those of all projects.

@@ -25,6 +25,20 @@ _ONLY: Final = (
 """Filters that an index serves, by the others that a report takes."""
 
 
+_FIELDS: Final = {
+    "day": ("(at AT TIME ZONE 'UTC')::date", "date"),
+    "model": ("model", "text"),
+    "key_id": ("key_id", "uuid"),
+    "project_id": ("project_id", "uuid"),
+    "kind": ("kind", "text"),
+    "user_id": ("user_id", "text"),
+    "conversation_id": ("conversation_id", "uuid"),
+    "run_id": ("run_id", "uuid"),
+    "knowledgebase_id": ("knowledgebase_id", "uuid"),
+}
+"""What lines are grouped by: the expression, and its type."""
+
+
 async def report(
     tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], page: PageRequest, *, whole: bool
 ) -> tuple[Sequence[UsageRow], int]:
@@ -41,9 +55,17 @@ async def report(
     else:
         others = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
         only = next((text for text, value in zip(_ONLY, others, strict=True) if value is not None), "")
-        statement = SQL.report_of_lines.replace("{only}", only)
-        asked = (org_id, which.start, which.end, *always, *others, list(groups))
+        statement = _grouped(SQL.report_of_lines, groups).replace("{only}", only)
+        asked = (org_id, which.start, which.end, *always, *others)
     return await _page(tx, statement, asked, groups, page)
+
+
+def _grouped(statement: str, groups: Sequence[str]) -> str:
+    columns = [
+        f"{expression if name in groups else f'NULL::{kind}'} AS {name}" for name, (expression, kind) in _FIELDS.items()
+    ]
+    by = [str(place) for place, name in enumerate(_FIELDS, 1) if name in groups]
+    return statement.replace("{grouped}", ", ".join(columns)).replace("{by}", ", ".join(by) or "()")
 
 
 async def sum_more(tx: Tx) -> bool:

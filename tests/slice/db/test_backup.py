@@ -274,6 +274,24 @@ async def test_a_damaged_piece_is_stored_again_once_it_is_gone(lived: Lived, tmp
     assert (await check(repository, second.manifest)).damages == []
 
 
+async def test_a_backup_does_not_rely_on_damaged_pieces(
+    lived: Lived, cluster: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each day another share of what is there already is read again; here all of it."""
+    root = tmp_path / "backups"
+    first = await backup(lived.server, root)
+    for path in (root / "pieces").glob("??/*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    repository = open_repository(root, None)
+    with pytest.raises(BackupError, match=r"is damaged .* same command again"):
+        await restored(cluster, repository, first.manifest, tmp_path / "broken")
+    monkeypatch.setattr("stoa.db.backup.repository.READ_AGAIN_DAYS", 1)
+    second = await backup(lived.server, root)
+    assert len(second.damaged) > 3
+    assert (await check(repository, second.manifest)).damages == []
+    assert not (await backup(lived.server, root)).damaged
+
+
 async def test_encrypted(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
     root = tmp_path / "backups"
     await asyncio.to_thread((lived.server.data_dir / "secret.key").touch)

@@ -31,6 +31,8 @@ class Client:
     patience: ClassVar[tuple[int, int]] = (1, 9)
     """After so many events a client hangs up and comes back: a number between these."""
     run_seconds_max: ClassVar[float] = 240.0
+    answer_seconds_max: ClassVar[float] = 6.0
+    """How long it waits for the next byte before it asks again, of any node."""
 
     def __init__(self, number: int, field: "Field", model_id: str, dice: random.Random) -> None:
         self._number, self._field, self._model_id, self._dice = number, field, model_id, dice
@@ -110,7 +112,7 @@ class Client:
                     answer.result()
             patience = self._dice.randint(*self.patience) if not self._field.enough.is_set() else 1 << 30
             try:
-                async with self._field.node().client(6) as http:
+                async with self._field.node().client(self.answer_seconds_max) as http:
                     if run_id and self._dice.random() < 0.8:
                         query = {"after_sequence": len(seen)} if seen else {}
                         request, skip = http.build_request("GET", f"/v1/runs/{run_id}/stream", params=query), 0
@@ -221,7 +223,7 @@ class Client:
         async with asyncio.timeout(self.run_seconds_max):
             while True:
                 try:
-                    async with self._field.node().client(12) as http:
+                    async with self._field.node().client(2 * self.answer_seconds_max) as http:
                         response = await http.request(method, path, json=body, headers=headers, **options)
                     if response.status_code != 503:
                         assert response.status_code in good, (method, path, response.status_code, response.text)

@@ -3,7 +3,7 @@ over as planned, in the middle of streams; and what readiness says meanwhile."""
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,12 +18,27 @@ FAILOVERS: Final = {"primary_killed": 1, "primary_cut_off": 1, "switchover": 1}
 NODES: Final = 2
 READY_SECONDS_MAX: Final = 90.0
 STREAMS_SECONDS_MAX: Final = 180.0
+START_SECONDS_MAX: Final = 600.0
+"""Until so many clients have had their first event, on any machine."""
+STARTING_MAX: Final = 10
+"""Clients that have not had their first event: more at once, and what they ask is answered after they have given up."""
+QUIET: Final = "without a fault"
+PACE_SECONDS: Final = 1.0
+"""In which a client has its next event on a machine that carries the campaign."""
+BUDGET_SECONDS: Final = 5.0
+"""What a failover may add to the wait for the next event, at the 99th percentile."""
 
 
 class SlowClient(Client):
     """Its answers take seconds, so that a failover meets most of them."""
 
     delays = (0.1, 0.2)
+
+    async def live(self) -> None:
+        """One after another: so many that begin at once would all be late."""
+        assert isinstance(self._field, FailoverField)
+        await self._field.turn(self._number)
+        await super().live()
 
 
 class FailoverField(Field):
@@ -39,6 +54,10 @@ class FailoverField(Field):
         self._awaited: set[int] = set()
         """Clients whose next event is the first since the failover."""
         self._following: set[int] = set()
+        self._begun: set[int] = set()
+        """Clients that have had an event at all."""
+        self._more = asyncio.Condition()
+        self._slowness = 1.0
         self._kind, self._writes_since, self._again = "", 0.0, asyncio.Event()
         return [self.pair.dsn()] * NODES
 
@@ -47,32 +66,58 @@ class FailoverField(Field):
         return self.pair.primary.dsn("stoa")
 
     # --- what is measured -------------------------------------------------------------------------------------------
+    async def turn(self, client: int) -> None:
+        """Until few clients before this one wait for their first event."""
+        async with self._more:
+            await self._more.wait_for(lambda: client < len(self._begun) + STARTING_MAX)
+
     def progress(self, client: int) -> None:
         self._following.add(client)
+        if client not in self._begun:
+            self._begun.add(client)
+            self._telling = asyncio.create_task(self._tell())
         if client in self._awaited:
             self._awaited.discard(client)
-            self.report.resumed_seconds.setdefault(self._kind, []).append(time.monotonic() - self._writes_since)
+            self._wait(self._kind, self._writes_since)
             if not self._awaited:
                 self._again.set()
 
+    async def _tell(self) -> None:
+        async with self._more:
+            self._more.notify_all()
+
     async def _streaming(self) -> None:
-        """Until streams are under way."""
+        """Until streams are under way; and measures how long they wait for the next event when nothing happens. What
+        the machine does beside the campaign makes that longer, and the bounds of this campaign with it."""
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while len(self._begun) < self.streams_min:
+                await asyncio.sleep(0.02)
         self._following.clear()
-        async with asyncio.timeout(STREAMS_SECONDS_MAX):
+        async with asyncio.timeout(STREAMS_SECONDS_MAX * self._slowness):
             while len(self._following) < self.streams_min:
                 await asyncio.sleep(0.02)
+        await self._next_events(QUIET, time.monotonic(), STREAMS_SECONDS_MAX * self._slowness)
+        waited = sorted(self.report.resumed_seconds[QUIET])
+        self._slowness = max(1.0, waited[len(waited) // 2] / PACE_SECONDS)
+
+    async def _next_events(self, kind: str, since: float, seconds_max: float) -> None:
+        """Until every client that has a stream has had an event since that moment."""
+        self._kind, self._writes_since = kind, since
+        self._awaited = set(self._following)
+        self._again.clear()
+        async with asyncio.timeout(seconds_max):
+            await self._again.wait()
 
     async def _through(self, kind: str, failover: Coroutine[Any, Any, None]) -> None:
         """Waits for the end of the failover, then until every stream goes on and every node says that it is ready."""
         await failover
-        self._kind, self._writes_since = kind, time.monotonic()
-        self._awaited = set(self._following)
-        self._again.clear()
-        await asyncio.gather(*(ready(node, 200) for node in self.nodes))
-        self.report.resumed_seconds.setdefault(f"{kind}: ready", []).append(time.monotonic() - self._writes_since)
-        async with asyncio.timeout(STREAMS_SECONDS_MAX):
-            await self._again.wait()
-        self._awaited = set()
+        since = time.monotonic()
+        nodes = asyncio.gather(*(ready(node, 200, READY_SECONDS_MAX * self._slowness) for node in self.nodes))
+        nodes.add_done_callback(lambda _: self._wait(f"{kind}: ready", since))
+        await asyncio.gather(nodes, self._next_events(kind, since, STREAMS_SECONDS_MAX * self._slowness))
+
+    def _wait(self, kind: str, since: float) -> None:
+        self.report.resumed_seconds.setdefault(kind, []).append(time.monotonic() - since)
 
     # --- faults -----------------------------------------------------------------------------------------------------
     async def _primary_killed(self) -> None:
@@ -86,7 +131,7 @@ class FailoverField(Field):
         stopped."""
         await self._streaming()
         self.pair.primary.way.block()
-        await asyncio.gather(*(ready(node, 503) for node in self.nodes))
+        await asyncio.gather(*(ready(node, 503, READY_SECONDS_MAX * self._slowness) for node in self.nodes))
         await self._through("primary_cut_off", self.pair.promote())
         self.pair.standby.way.open()
         await asyncio.sleep(self.dice.uniform(0, 1))  # Two servers take writes, and only one of them commits.
@@ -98,8 +143,20 @@ class FailoverField(Field):
         await self._through("switchover", self.pair.switch_over())
 
 
-async def ready(node: Node, status: int) -> None:
-    async with asyncio.timeout(READY_SECONDS_MAX):
+def late(resumed_seconds: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
+    """By kind of failover, the seconds by which the budget is not kept: what the 99th percentile of waits for the next
+    event is more than without a fault, and more than `BUDGET_SECONDS`."""
+
+    def worst(kind: str) -> float:
+        waited = sorted(resumed_seconds[kind])
+        return waited[min(len(waited) - 1, int(len(waited) * 0.99))]
+
+    over = {kind: worst(kind) - worst(QUIET) - BUDGET_SECONDS for kind in FAILOVERS if kind in resumed_seconds}
+    return {kind: round(seconds, 2) for kind, seconds in over.items() if seconds > 0}
+
+
+async def ready(node: Node, status: int, seconds_max: float) -> None:
+    async with asyncio.timeout(seconds_max):
         while True:
             with suppress(httpx.TransportError):
                 async with node.client(10) as http:

@@ -34,6 +34,14 @@ def test_what_is_kept() -> None:
     assert rules.kept([], Keep(last=1)) == []
 
 
+def test_a_clock_that_was_ahead_stops_nothing() -> None:
+    now = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+    ahead, before, just = at(now + timedelta(days=400)), at(now - timedelta(days=1)), at(now)
+    assert rules.newest([before, just, ahead], now) == just, "so the next one is due tomorrow"
+    assert rules.newest([ahead], now) is None
+    assert just in rules.kept([before, just, ahead], Keep(last=1), just), "what was just taken is not removed at once"
+
+
 def test_when_a_backup_is_due_and_overdue() -> None:
     now = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
     assert rules.due_at("0 3 * * *", None, now) == now

@@ -169,4 +169,4 @@ class _Earlier:
         if found is None or found.name != name or found.size is None:
             return None
         # A piece that was lost, or removed because it was damaged, is stored again from its file.
-        return found if all(self._repository.has(piece) for piece in found.pieces) else None
+        return found if all(self._repository.keeps(piece) for piece in found.pieces) else None

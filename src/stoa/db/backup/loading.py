@@ -70,7 +70,17 @@ async def load(dsn: str, repository: Repository, manifest: Manifest, tell: Calla
                 raise BackupError("This database holds a Stoa already. Restore into an empty one.")
             await build(connection, wanted)
             await _fill(connection, repository, manifest, tell)
-    except (SchemaError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except (
+        asyncpg.PostgresConnectionError,
+        asyncpg.InterfaceError,
+        asyncpg.InsufficientResourcesError,
+        OSError,
+    ) as error:
+        raise BackupError(
+            f"The database went away, or has no room: {error}. Look at its log and at the room on its disk, then run"
+            " the same command again."
+        ) from error
+    except (SchemaError, asyncpg.PostgresError) as error:
         raise BackupError(f"The database refused: {error}") from error
     finally:
         await connection.close()

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ PIECES: Final = "pieces"
 BACKUPS: Final = "backups"
 LOCK: Final = "lock"
 UNFINISHED: Final = ".new"
+READ_AGAIN_DAYS: Final = 14
+"""In so many days of daily backups, each piece that they use is read once."""
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,13 +56,16 @@ class Repository:
     def __init__(self, root: Path, sealer: Sealer, *, encrypted: bool) -> None:
         self.root = root
         self.encrypted = encrypted
+        self.damaged: set[str] = set()
+        """Paths of pieces that `keeps` has found damaged."""
         self._sealer = sealer
+        self._share = int(time.time() // 86_400) % READ_AGAIN_DAYS
 
     def put(self, content: bytes) -> tuple[Piece, int]:
         """Stores a piece, durably; gives it with the number of bytes that were written: none where it is there."""
         name = self._sealer.name(content)
         piece = Piece(name, len(content))
-        if self.has(name):
+        if self.keeps(name):
             return piece, 0
         sealed = self._sealer.seal(name, content)
         path = self._path(name)
@@ -72,6 +78,20 @@ class Repository:
             return self._path(name).stat().st_size > 0
         except FileNotFoundError:
             return False
+
+    def keeps(self, name: str) -> bool:
+        """Whether the next backup may rely on a piece. Each day another share of them is read again, because a disk
+        damages files that nobody reads. A damaged one is stored again from what the server has."""
+        if not self.has(name):
+            return False
+        if int(name[:8], 16) % READ_AGAIN_DAYS != self._share:
+            return True
+        try:
+            self.get(name, "a piece")
+        except Damaged as error:
+            self.damaged.add(error.damage.path)
+            return False
+        return True
 
     def get(self, name: str, of: str) -> bytes:
         """The content of a piece; `of` says what depends on it. Raises Damaged."""
@@ -111,14 +131,14 @@ class Repository:
         content = json.dumps(manifest.to_json()).encode()
         write_whole(self.root / BACKUPS / manifest.id, self._sealer.seal(manifest.id, content))
 
-    def prune(self, keep: Keep) -> tuple[Sequence[str], int]:
+    def prune(self, keep: Keep, just: str | None = None) -> tuple[Sequence[str], int]:
         """Removes backups that are not to be kept, then all pieces that no backup names; gives the ids and the number
-        of bytes that are free again. Call with the lock held alone.
+        of bytes that are free again. The one that was `just` taken stays. Call with the lock held alone.
 
         A manifest that cannot be read removes nothing: its pieces are not known.
         """
         every = self.backups()
-        stay = set(rules.kept(every, keep))
+        stay = set(rules.kept(every, keep, just))
         gone = [one for one in every if one not in stay]
         if not gone:
             return (), 0

@@ -25,7 +25,7 @@ from uuid import UUID
 from stoa.db.backup.contents import DIRECTORIES, Files, path_of
 from stoa.db.backup.loading import is_empty, load, migrations_of
 from stoa.db.backup.notes import NOTE, noted
-from stoa.db.backup.repository import UNFINISHED, Repository, write_whole
+from stoa.db.backup.repository import UNFINISHED, Damaged, Repository, write_whole
 from stoa.db.backup.taking import SECRET_KEY
 from stoa.db.backup.types import BackupError, Content, Manifest
 from stoa.db.blobs import BlobsUnavailable
@@ -86,6 +86,11 @@ async def restore(
         migrated = await migrate(dsn)
         has_key = await asyncio.to_thread(_secret_key, repository, manifest, data_dir)
         await asyncio.to_thread(_end, data_dir)
+    except Damaged as error:
+        raise BackupError(
+            f"{error} No server starts in {data_dir} as it is. Put the file back from a copy of the backups and run the"
+            f" same command again; or choose an older backup (--list, --backup) and another directory."
+        ) from error
     except SchemaError as error:
         raise BackupError(str(error)) from error
     except BlobsUnavailable as error:

@@ -19,12 +19,21 @@ def taken_at(identity: str) -> datetime:
     return datetime.strptime(identity.partition("-")[0], STAMP).replace(tzinfo=UTC)
 
 
-def kept(identities: Sequence[str], keep: Keep) -> Sequence[str]:
-    """Those that stay: the last ones, and the newest of each of the last days, weeks and months (UTC) that have one."""
+def newest(identities: Sequence[str], now: datetime) -> str | None:
+    """The last one that is not of the future: a clock that was ahead when one was taken must not make it the newest
+    until that day comes."""
+    return max(
+        (one for one in identities if taken_at(one) <= now + LATE), key=lambda one: (taken_at(one), one), default=None
+    )
+
+
+def kept(identities: Sequence[str], keep: Keep, just: str | None = None) -> Sequence[str]:
+    """Those that stay: the last ones, and the newest of each of the last days, weeks and months (UTC) that have one;
+    and the one that was `just` taken, whatever the clocks say."""
     newest_first = sorted(identities, key=lambda one: (taken_at(one), one), reverse=True)
     if keep.everything:
         return newest_first
-    chosen = set(newest_first[: max(1, keep.last)])
+    chosen = {*newest_first[: max(1, keep.last)], just}
     for period, pattern in _PERIODS:
         firsts: dict[str, str] = {}
         for one in newest_first:

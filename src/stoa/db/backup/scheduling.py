@@ -84,8 +84,8 @@ class Backups:
         schedule = self._schedule
         if schedule is None:
             return
-        self._newest = await asyncio.to_thread(newest, schedule.directory)
         now = self._clock.now()
+        self._newest = await asyncio.to_thread(newest, schedule.directory, now)
         if self._clock.monotonic() < self._not_before or now < rules.due_at(schedule.cron, self._newest, now):
             return
         status, output, problem = await self._take(schedule)
@@ -97,7 +97,7 @@ class Backups:
             _log.error("the backup failed", directory=str(schedule.directory), reason=problem, status=status)
             return
         self._taken.add("taken")
-        self._newest = await asyncio.to_thread(newest, schedule.directory)
+        self._newest = await asyncio.to_thread(newest, schedule.directory, self._clock.now())
         _log.info("backup taken", directory=str(schedule.directory), **_summary(output))
 
     async def _take(self, schedule: Schedule) -> tuple[int, str, str]:
@@ -117,14 +117,15 @@ class Backups:
         if self._schedule is None or scope.org_id is not None:  # A matter of whoever runs the server.
             return
         scope.looked_at(1)
-        found = await asyncio.to_thread(newest, self._schedule.directory)
-        if problem := rules.overdue(self._schedule.cron, found, self._clock.now()):
+        now = self._clock.now()
+        found = await asyncio.to_thread(newest, self._schedule.directory, now)
+        if problem := rules.overdue(self._schedule.cron, found, now):
             yield Finding(UUID(int=0), str(self._schedule.directory), problem)
 
 
-def newest(directory: Path) -> datetime | None:
-    found = identities(directory)
-    return rules.taken_at(found[-1]) if found else None
+def newest(directory: Path, now: datetime) -> datetime | None:
+    found = rules.newest(identities(directory), now)
+    return None if found is None else rules.taken_at(found)
 
 
 async def _end(process: Process) -> None:
@@ -147,4 +148,6 @@ def _summary(line: str) -> Mapping[str, object]:
         found = json.loads(line)
     except ValueError:
         return {}
-    return {name: found[name] for name in ("id", "rows", "files", "bytes_stored", "seconds") if name in found}
+    return {
+        name: found[name] for name in ("id", "rows", "files", "bytes_stored", "seconds", "damaged") if name in found
+    }

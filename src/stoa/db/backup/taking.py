@@ -55,7 +55,7 @@ async def take(origin: Origin, repository: Repository, tell: Tell = lambda _: No
         raise BackupError(f"{error.message} Try again: what was stored until now is used.") from error
     except OSError as error:
         raise BackupError(f"{error.filename or 'The disk'}: {error.strerror or error}.") from error
-    return Taken(manifest, store.bytes_stored, time.monotonic() - begun)
+    return Taken(manifest, store.bytes_stored, time.monotonic() - begun, sorted(repository.damaged))
 
 
 async def _take(origin: Origin, store: Storing, tell: Tell) -> Manifest:

@@ -132,6 +132,8 @@ class Taken:
     bytes_stored: int
     """What it added to the repository; everything else was there already."""
     seconds: float
+    damaged: Sequence[str] = ()
+    """Paths of pieces that were damaged in the repository; what the server still has of them was stored again."""
 
 
 @dataclass(frozen=True, slots=True)
