@@ -8,6 +8,7 @@ from uuid import UUID
 from stoa.bases.api import routes
 from stoa.bases.checks import checks
 from stoa.bases.deletions import Deletions
+from stoa.bases.direct import PATH, DirectSearch
 from stoa.bases.embedders import Embedders
 from stoa.bases.evaluating import Evaluations
 from stoa.bases.evaluations import evaluation_routes
@@ -26,6 +27,7 @@ from stoa.db.blobs import BlobStore
 from stoa.documents import Converter
 from stoa.http.component import Component, Kit, Started
 from stoa.http.hosts import HostKind
+from stoa.http.shortcut import route_of
 from stoa.index import Index, Upkeep
 
 
@@ -79,6 +81,7 @@ async def open_component(
         )
         mcp = Mcp(bases, search)
         stack.push_async_callback(mcp.close)
+        host = host_routes(bases, items, search, mcp, kit.gate)
         yield BasesComponent(
             items=items,
             deletions=deletions,
@@ -88,8 +91,9 @@ async def open_component(
                     routes(bases, items, search, kit.gate, domain),
                     evaluation_routes(Evaluations(kit.database, search), kit.gate),
                 ],
-                HostKind.KB: [host_routes(bases, items, search, mcp, kit.gate)],
+                HostKind.KB: [host],
             },
+            around={HostKind.KB: lambda app: DirectSearch(app, search, kit.gate, route_of(host, PATH))},
             checks=checks(kit.database, index, blobs),
             exported=exported(blobs),
             metrics=metrics.metrics(),

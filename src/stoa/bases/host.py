@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from stoa.bases import dialects, rules, wire, wire_in
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
+from stoa.bases.direct import PATH, refused
 from stoa.bases.items import Items
 from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
 from stoa.bases.searching import Asked, Search
@@ -21,7 +22,7 @@ from stoa.http.bodies import BodyLimit, allow
 from stoa.http.hosts import SUBJECT
 from stoa.http.wire import DeletedWire
 from stoa.index import Found
-from stoa.kernel.errors import Forbidden, NotFound
+from stoa.kernel.errors import NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
 
@@ -38,7 +39,7 @@ async def _admit(bases: KnowledgeBases, scope: Scope, principal: Principal) -> C
     """What the key may not see is 403 here, whether it exists or not (contract section 3)."""
     base_id = _named(scope[SUBJECT])
     if not await bases.has(principal, base_id):
-        raise _refused(base_id)
+        raise refused(base_id)
     return Caller(principal, base_id)
 
 
@@ -49,16 +50,12 @@ def _named(name: str) -> UUID:
         raise NotFound(f"There is no knowledge base {name}.") from error
 
 
-def _refused(base_id: UUID) -> Forbidden:
-    return Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
-
-
 async def _searched(search: Search, caller: Caller, asked: Asked) -> Found:
     """The search itself finds out whether the key may see the base: to ask before would take a transaction more."""
     try:
         return await search.search(caller.principal, caller.base_id, asked)
     except NotFound as error:
-        raise _refused(caller.base_id) from error
+        raise refused(caller.base_id) from error
 
 
 def _searching(bases: KnowledgeBases, search: Search, gate: Gate, permission: str) -> Any:
@@ -106,7 +103,7 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
         Route("/mcp", _McpRoute(bases, gate, mcp), methods=["GET", "POST", "DELETE"], include_in_schema=False)
     )
 
-    @router.post("/v1/documents/search", responses=refusals(404))
+    @router.post(PATH, responses=refusals(404))
     async def search_documents(body: wire_in.SearchIn, caller: Annotated[Caller, searching]) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
         return wire.found(await _searched(search, caller, wire_in.asked(body)), explain=body.explain)

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from stoa.index.searching import Openings
+
 RESCAN_RECORDS_MAX: Final = 4_000_000
 """Postings that a re-scan reads of one index: 32 MB, some 50,000 chunks."""
 
 
 class Index:
-    """Every method runs in the transaction that it is given. The only state is a cache of stems."""
+    """Every method runs in the transaction that it is given. The only state is what is remembered: stems, and the rows
+    of indexes that were searched."""
 
     def __init__(self) -> None:
         self._stemmer = Stemmer()
+        self._openings: Openings | None = None
 
     async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str:
         """The item's new chunks for its old ones, if any; gives its language. Searches see either all old or all
@@ -85,4 +89,6 @@ class Index:
         BadRequest for a filter that is none."""
         from stoa.index import searching  # noqa: PLC0415 — NumPy: the server starts without it
 
-        return await searching.search(tx, self._stemmer, key, query, query_vector)
+        if self._openings is None:
+            self._openings = searching.Openings()
+        return await searching.search(tx, self._stemmer, self._openings, key, query, query_vector)

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stoa.db import Row, Tx
 from stoa.index import nearest, scoring
 from stoa.index.fusion import Ranking
@@ -57,9 +54,7 @@ class _Item:
         return [at for at in (self.best - 1, self.best + 1) if self.first <= at <= self.last]
 
 
-async def best_of_items(
-    tx: Tx, index: Row, query: Query, vector: NDArray[np.float32] | None, scored: Scored
-) -> Ranking:
+async def best_of_items(tx: Tx, index: Row, query: Query, vector: str | None, scored: Scored) -> Ranking:
     """The best chunk of each item, best item first."""
     rows = await tx.fetch(SQL.items_at, index["org_id"], index["index_id"], [ordinal for ordinal, _ in scored.ranking])
     items = sorted(_items(scored.ranking, {row["ordinal"]: row for row in rows}), key=lambda one: -one.score - one.more)
@@ -99,7 +94,7 @@ async def _with_those_beside(
     tx: Tx,
     index: Row,
     query: Query,
-    vector: NDArray[np.float32] | None,
+    vector: str | None,
     near: Mapping[int, float] | None,
     items: Sequence[_Item],
 ) -> Mapping[int, float] | None:

@@ -32,7 +32,8 @@ scanned."""
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One statement, whose rows are (ordinal, score), best first. Without a statement there is nothing to find."""
+    """One statement, whose rows are (ordinal, score, listed): the nearest, best first, and those of chunks that words
+    have found (`listed`). Without a statement there is nothing to find."""
 
     method: str
     statement: str | None = None
@@ -42,14 +43,29 @@ class Way:
         return await tx.fetch(self.statement, *self.arguments) if self.statement is not None else ()
 
 
+def sent(vector: NDArray[np.float32]) -> str:
+    """A query's vector as statements take it. Five digits tell every half from its neighbours. asyncpg looks at each
+    number of a list five times, which took longer than the database's walk through the graph."""
+    halves = vector.astype(np.float16).tolist()
+    return f"[{','.join(['%.5g'] * len(halves))}]" % tuple(halves)
+
+
 async def way(
-    tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np.float32], allowed: scoring.Chosen | None
+    tx: Tx,
+    key: BaseKey,
+    index: Row,
+    query: Query,
+    vector: str,
+    allowed: scoring.Chosen | None,
+    by_words: Sequence[int],
 ) -> Way:
-    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere."""
-    table, sent = store.vectors_table(index), vector.tolist()
+    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere. `vector` is
+    `sent`; `by_words` are the chunks whose scores are wanted in any case."""
+    table = store.vectors_table(index)
     passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
     if not passing:
         return Way("none")
+    first = (key.org_id, index["index_id"], vector)
     hybrid, share = query.mode is Mode.HYBRID, min(1.0, passing / index["chunks"])
     if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid)):
         count = max(round(width * share * SURE_SHARE) if hybrid else 1, query.limit)
@@ -57,28 +73,20 @@ async def way(
             await tx.fetchval(SQL.widen, str(width))
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
         bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
-        return Way("hnsw", statement.format(vectors=table, dimensions=index["dimensions"]), (sent, count, *bits))
+        return Way(
+            "hnsw", statement.format(vectors=table, dimensions=index["dimensions"]), (*first, count, by_words, *bits)
+        )
     count = max(MEANING_MIN if hybrid else 1, query.limit)
     if allowed is not None:
-        return Way(
-            "listed",
-            SQL.nearest_listed.format(vectors=table),
-            (key.org_id, index["index_id"], sent, count, *scoring.runs_of(allowed)),
-        )
-    return Way("exact", SQL.nearest.format(vectors=table), (key.org_id, index["index_id"], sent, count))
+        ranges = scoring.runs_of(allowed)
+        return Way("listed", SQL.nearest_listed.format(vectors=table), (*first, count, by_words, *ranges))
+    return Way("exact", SQL.nearest.format(vectors=table), (*first, count, by_words))
 
 
-async def similarities(
-    tx: Tx, index: Row, query: Query, vector: NDArray[np.float32], ordinals: Sequence[int]
-) -> Mapping[int, float]:
-    """Those of some chunks, in 0..1."""
-    rows = await tx.fetch(
-        SQL.scores_of.format(vectors=store.vectors_table(index)),
-        index["org_id"],
-        index["index_id"],
-        vector.tolist(),
-        ordinals,
-    )
+async def similarities(tx: Tx, index: Row, query: Query, vector: str, ordinals: Sequence[int]) -> Mapping[int, float]:
+    """Those of some chunks, in 0..1. `vector` is `sent`."""
+    statement = SQL.scores_of.format(vectors=store.vectors_table(index))
+    rows = await tx.fetch(statement, index["org_id"], index["index_id"], vector, ordinals)
     return {row["ordinal"]: similarity(row["score"], query) for row in rows}
 
 

@@ -202,49 +202,88 @@ SELECT term, records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2
 SELECT records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term >= $3::text AND term < $4::text;
 
 -- name: word_blocks
--- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common. The
--- table is read once: joined with itself, it is read to its end as soon as the planner knows its size.
+-- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common. Each
+-- term is looked up by itself, whatever the planner knows of the table's size.
 WITH found AS MATERIALIZED (
-    SELECT term, count, records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[])),
-     sizes AS (SELECT term, sum(count) AS total FROM found GROUP BY term),
-     ranked AS (SELECT term, total, sum(total) OVER (ORDER BY total, term) AS running FROM sizes)
-SELECT r.term, r.total, f.records
-FROM ranked r LEFT JOIN found f ON f.term = r.term AND (r.running <= $4 OR r.running = r.total);
+    SELECT t.term, p.count, p.records FROM unnest($3::text[]) AS t (term),
+        LATERAL (SELECT count, records FROM knowledge_postings
+            WHERE org_id = $1 AND index_id = $2 AND term = t.term OFFSET 0) p),
+     sizes AS (SELECT term, sum(count)::bigint AS total FROM found GROUP BY term),
+     ranked AS (SELECT term, total, sum(total) OVER (ORDER BY total, term) AS running FROM sizes),
+     taken AS (SELECT f.term, string_agg(f.records, ''::bytea) AS records
+         FROM found f JOIN ranked r ON r.term = f.term AND (r.running <= $4 OR r.running = r.total) GROUP BY f.term)
+SELECT coalesce(array_agg(r.term), '{}') AS terms, coalesce(array_agg(r.total), '{}') AS totals,
+    coalesce(array_agg(t.records), '{}') AS records
+FROM ranked r LEFT JOIN taken t ON t.term = r.term;
+
+-- name: open_with_words
+-- `open_index` and `word_blocks` in one: for an index that was searched before, whose id ($6) and ways of reading texts
+-- are remembered. Where they have changed, both are asked again.
+WITH found AS MATERIALIZED (
+    SELECT t.term, p.count, p.records FROM unnest($7::text[]) AS t (term),
+        LATERAL (SELECT count, records FROM knowledge_postings
+            WHERE org_id = $1 AND index_id = $6 AND term = t.term OFFSET 0) p),
+     sizes AS (SELECT term, sum(count)::bigint AS total FROM found GROUP BY term),
+     ranked AS (SELECT term, total, sum(total) OVER (ORDER BY total, term) AS running FROM sizes),
+     taken AS (SELECT f.term, string_agg(f.records, ''::bytea) AS records
+         FROM found f JOIN ranked r ON r.term = f.term AND (r.running <= $8 OR r.running = r.total) GROUP BY f.term)
+SELECT i.org_id, i.index_id, i.dimensions, i.language, i.chunks, i.words, i.next_ordinal, i.own_table, i.hnsw, i.form,
+       i.languages, w.terms, w.totals, w.records,
+       set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true),
+           set_config('hnsw.max_scan_tuples', $5, true),
+       set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
+FROM knowledge_indexes i,
+     (SELECT coalesce(array_agg(r.term), '{}') AS terms, coalesce(array_agg(r.total), '{}') AS totals,
+          coalesce(array_agg(t.records), '{}') AS records FROM ranked r LEFT JOIN taken t ON t.term = r.term) w
+WHERE i.org_id = $1 AND i.knowledgebase_id = $2 AND i.generation = $3;
 
 -- name: nearest
--- The nearest vectors of all, exactly. Here and below the query's vector stands in a sub-select, which is evaluated
--- once: a parameter that has
--- to be cast is cast anew for every row, at several times the cost of the distance itself.
-SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors}
-WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> (SELECT $3::real[]::halfvec) LIMIT $4;
+-- The nearest vectors of all, exactly, and the cosines of the chunks $5, which words have found. This and the next three
+-- take the same first parameters. The query's vector comes as text, which costs a tenth of a list of numbers; it stands
+-- in a sub-select, which is evaluated once: a parameter that has to be cast is cast anew for every row, at several times
+-- the cost of the distance itself.
+(SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)) AS score, false AS listed FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> (SELECT $3::text::halfvec) LIMIT $4)
+UNION ALL
+SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
 
 -- name: nearest_listed
--- The nearest of some ranges of ordinals, exactly: from each of $5 to the one beside it in $6.
-SELECT v.ordinal, -(v.embedding <#> (SELECT $3::real[]::halfvec)) AS score
-FROM unnest($5::int[], $6::int[]) AS r (first, last),
+-- The nearest of some ranges of ordinals, exactly: from each of $6 to the one beside it in $7.
+(SELECT v.ordinal, -(v.embedding <#> (SELECT $3::text::halfvec)) AS score, false AS listed
+FROM unnest($6::int[], $7::int[]) AS r (first, last),
      LATERAL (SELECT ordinal, embedding FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN r.first
          AND r.last) v
-ORDER BY v.embedding <#> (SELECT $3::real[]::halfvec) LIMIT $4;
+ORDER BY v.embedding <#> (SELECT $3::text::halfvec) LIMIT $4)
+UNION ALL
+SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
+
+-- name: nearest_by_graph
+-- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
+(SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions}))) AS score,
+    false AS listed FROM {vectors}
+ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions})) LIMIT $4)
+UNION ALL
+SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
+
+-- name: nearest_by_graph_of
+-- The same among those whose bit is set: the graph is walked until enough of them are found.
+(SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions}))) AS score,
+    false AS listed FROM {vectors}
+WHERE CASE WHEN ordinal < $7 THEN get_bit($6::bytea, ordinal) = 1 ELSE false END
+ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions})) LIMIT $4)
+UNION ALL
+SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
+WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
 
 -- name: widen
 SELECT set_config('hnsw.ef_search', $1, true);
 
--- name: nearest_by_graph
--- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
-SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score
-    FROM {vectors}
-ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions})) LIMIT $2;
-
--- name: nearest_by_graph_of
--- The same among those whose bit is set: the graph is walked until enough of them are found.
-SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions}))) AS score
-    FROM {vectors}
-WHERE CASE WHEN ordinal < $4 THEN get_bit($3::bytea, ordinal) = 1 ELSE false END
-ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $1::real[]::halfvec({dimensions})) LIMIT $2;
-
 -- name: scores_of
 -- The cosines of some chunks.
-SELECT ordinal, -(embedding <#> (SELECT $3::real[]::halfvec)) AS score FROM {vectors} WHERE org_id = $1
+SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)) AS score FROM {vectors} WHERE org_id = $1
     AND index_id = $2 AND ordinal = ANY ($4::int[]);
 
 -- name: chunks_of

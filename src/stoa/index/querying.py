@@ -69,10 +69,15 @@ async def asked_words(tx: Tx, stemmer: Stemmer, index: Row, query: Query) -> Seq
     return await _with_compounds(tx, index, list(found.values())[:WORDS_MAX])
 
 
+def is_read_alone(index: Row) -> bool:
+    """Whether `asked_words` reads nothing of the index but its row: where it finds no compounds there."""
+    return COMPOUNDING.isdisjoint(index["languages"])
+
+
 async def _with_compounds(tx: Tx, index: Row, words: Sequence[Word]) -> Sequence[Word]:
     """The words, in languages that write compounds as one word also found within these: `Antrag` in `Urlaubsantrag`,
     and `Urlaub` there too."""
-    if COMPOUNDING.isdisjoint(index["languages"]):
+    if is_read_alone(index):
         return words
     asked = {
         place: compound_ranges(word.name[1:])

@@ -31,7 +31,7 @@ class Asked:
     """
 
     weight: float
-    terms: Sequence[tuple[float, Sequence[bytes]]]
+    terms: Sequence[tuple[float, bytes]]
 
 
 def bm25(asked: Sequence[Asked], average_length: float, size: int) -> Scores:
@@ -65,8 +65,7 @@ def bm25_of_items(
     for one in asked:
         best_parts = np.zeros(len(spans))
         for factor, records in one.terms:
-            joined = b"".join(records)
-            quarters, ordinals = np.frombuffer(joined, "<u2"), np.frombuffer(joined, "<u4")[1::2].astype(np.intp)
+            quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
             known = ordinals < size
             items = owners[ordinals[known]]
             inside = items >= 0
@@ -77,11 +76,10 @@ def bm25_of_items(
 
 
 def _parts(
-    weight: float, pieces: Sequence[bytes], average_length: float, size: int
+    weight: float, records: bytes, average_length: float, size: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """The ordinals of a term's records, and what the term gives to each."""
     slope = np.float32(K1 * B / max(average_length, 1.0))
-    records = b"".join(pieces)
     # Of a record: the chunk's length, the times, and the ordinal in its upper half.
     quarters, ordinals = np.frombuffer(records, "<u2"), np.frombuffer(records, "<u4")[1::2].astype(np.intp)
     norm, times = quarters[0::4].astype(np.float32), quarters[1::4].astype(np.float32)

@@ -4,11 +4,11 @@ All of it runs in one transaction. Filters hold inside each stage: they make a b
 scans are restricted, so that a selective filter costs no recall.
 """
 
-import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stoa.db import Row, Tx
 from stoa.index import filters, itemwise, nearest, scoring
 from stoa.index.fusion import Ranking, weighted
-from stoa.index.querying import Word, asked_words, weights_of
+from stoa.index.querying import Word, asked_words, is_read_alone, weights_of
 from stoa.index.snippets import sentences, snippet
 from stoa.index.stemming import Analysis, Stemmer
 from stoa.index.store import SQL
@@ -33,9 +33,10 @@ embedder of English has nDCG@10 .950 so, .939 with all of it, .949 by words alon
 POSTINGS_MAX: Final = 1_000_000
 """Of one query; beyond, its commonest words are left out."""
 
-_NONE: Final[Ranking] = ()
-_Rows = TypeVar("_Rows")
-_Computed = TypeVar("_Computed")
+REMEMBERED_MAX: Final = 2_000
+"""Indexes whose rows are remembered."""
+READS: Final = ("index_id", "form", "language", "languages")
+"""What of an index's row decides which postings a query asks for."""
 
 
 @dataclass(slots=True)
@@ -65,18 +66,35 @@ class _Words:
     asked: Sequence[scoring.Asked] = ()
 
 
+NO_WORDS: Final = _Words(np.zeros(0, np.float32), (), {})
+
+
+class Openings:
+    """The rows of indexes as the last search read them. A query's words are read as that row says, so that one
+    statement opens the index and brings their postings; where the row has changed since, both are done again."""
+
+    def __init__(self) -> None:
+        self._rows: OrderedDict[BaseKey, Row] = OrderedDict()
+
+    def row(self, key: BaseKey) -> Row | None:
+        return self._rows.get(key)
+
+    def remember(self, key: BaseKey, row: Row) -> None:
+        self._rows[key] = row
+        self._rows.move_to_end(key)
+        if len(self._rows) > REMEMBERED_MAX:
+            self._rows.popitem(last=False)
+
+
 async def search(
-    tx: Tx, stemmer: Stemmer, key: BaseKey, query: Query, query_vector: NDArray[np.float32] | None
+    tx: Tx, stemmer: Stemmer, openings: Openings, key: BaseKey, query: Query, query_vector: NDArray[np.float32] | None
 ) -> Found:
     """Best first. Raises BadRequest for a filter that is none."""
     wanted, asked = _wanted(query), query
     if query.one_per_item:
         query = replace(query, limit=query.limit * CANDIDATES_PER_ITEM)
     stages = _Stages()
-    width = nearest.width_min(query.mode, filtered=bool(wanted.parts))
-    index = await tx.fetchrow(
-        SQL.open_index, key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX)
-    )
+    index, terms, postings = await _opened(tx, stemmer, openings, key, query, filtered=bool(wanted.parts))
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
         return Found((), stages.shown if query.explain else {}, stages.seconds)
@@ -86,35 +104,57 @@ async def search(
     if wanted.parts:
         allowed = await _allowed(tx, key, index, wanted)
         stages.end("filter", allowed=scoring.count_of(allowed))
-    words, meaning = _Words(np.zeros(0, np.float32), (), {}), _NONE
-    terms = await asked_words(tx, stemmer, index, query)
-    postings = None if query.mode is Mode.SEMANTIC else await _postings(tx, key, index, terms)
-
-    def count_words() -> _Words:
-        return _by_words(postings, index, query, allowed, stages) if postings is not None else words
-
-    if query.mode is Mode.KEYWORD:
-        words = count_words()
-    else:
+    words = _by_words(postings, index, query, allowed, stages) if postings is not None else NO_WORDS
+    near: Mapping[int, float] = {}
+    vector = None
+    if query.mode is not Mode.KEYWORD:
         assert query_vector is not None, "a search by meaning has a vector"
-        way = await nearest.way(tx, key, index, query, query_vector, allowed)
-        # PostgreSQL walks the graph while this process counts words, where there are any.
-        rows, words = (
-            await _meanwhile(way.rows(tx), count_words) if postings is not None else (await way.rows(tx), words)
-        )
-        meaning = [(row["ordinal"], nearest.similarity(row["score"], query)) for row in rows]
-        stages.end("semantic", candidates=len(meaning), method=way.method)
-    ranking, parts = await _fused(tx, index, query, query_vector, words, meaning, stages)
+        vector = nearest.sent(query_vector)
+        listed = [ordinal for ordinal, _ in words.ranking]
+        way = await nearest.way(tx, key, index, query, vector, allowed, listed)
+        rows = await way.rows(tx)
+        near = {row["ordinal"]: nearest.similarity(row["score"], query) for row in rows}
+        stages.end("semantic", candidates=sum(not row["listed"] for row in rows), method=way.method)
+    ranking, parts = _fused(query, words, near, stages)
     if query.similarity_threshold is not None:
         ranking = [one for one in ranking if one[1] >= query.similarity_threshold]
     if asked.one_per_item:
         scored = itemwise.Scored(ranking, parts.get("semantic"), parts.get("keyword"), words.asked)
-        ranking = await itemwise.best_of_items(tx, index, asked, query_vector, scored)
+        ranking = await itemwise.best_of_items(tx, index, asked, vector, scored)
     shown = _Shown(query, ranking[: asked.limit], parts, terms, words.weights)
     hits = await _hits(tx, stemmer, key, index, shown)
     stages.end("load", hits=len(hits))
     stages.shown["total_ms"] = round((perf_counter() - stages.begun) * 1000, 2)
     return Found(hits, stages.shown if query.explain else {}, stages.seconds)
+
+
+async def _opened(
+    tx: Tx, stemmer: Stemmer, openings: Openings, key: BaseKey, query: Query, *, filtered: bool
+) -> tuple[Row | None, Sequence[Word], "_Postings | None"]:
+    """The index, the words of the query and their postings, which searches by meaning do not need."""
+    width = nearest.width_min(query.mode, filtered=filtered)
+    opening = (key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX))
+    known = openings.row(key) if query.mode is not Mode.SEMANTIC else None
+    if known is not None and is_read_alone(known):
+        terms = await asked_words(tx, stemmer, known, query)
+        looked_up = list(dict.fromkeys(term for word in terms for term in word.terms))
+        index = await tx.fetchrow(SQL.open_with_words, *opening, known["index_id"], looked_up, POSTINGS_MAX)
+        if index is not None:
+            openings.remember(key, index)
+            if all(index[name] == known[name] for name in READS):
+                return index, terms, _Postings.of(terms, index)
+    else:
+        index = await tx.fetchrow(SQL.open_index, *opening)
+    if index is None or not index["chunks"]:
+        return index, (), None
+    openings.remember(key, index)
+    terms = await asked_words(tx, stemmer, index, query)
+    if query.mode is Mode.SEMANTIC:
+        return index, terms, None
+    looked_up = list(dict.fromkeys(term for word in terms for term in word.terms))
+    row = await tx.fetchrow(SQL.word_blocks, key.org_id, index["index_id"], looked_up, POSTINGS_MAX)
+    assert row is not None, "an aggregate has a row"
+    return index, terms, _Postings.of(terms, row)
 
 
 def _wanted(query: Query) -> filters.All:
@@ -154,17 +194,15 @@ class _Postings:
 
     words: Sequence[Word]
     holders: Mapping[str, int]
-    blocks: Mapping[str, Sequence[bytes]]
+    records: Mapping[str, bytes]
 
-
-async def _postings(tx: Tx, key: BaseKey, index: Row, words: Sequence[Word]) -> _Postings:
-    holders = dict.fromkeys((term for word in words for term in word.terms), 0)
-    blocks: dict[str, list[bytes]] = {}
-    for row in await tx.fetch(SQL.word_blocks, key.org_id, index["index_id"], list(holders), POSTINGS_MAX):
-        holders[row["term"]] = int(row["total"])
-        if row["records"] is not None:
-            blocks.setdefault(row["term"], []).append(row["records"])
-    return _Postings(words, holders, blocks)
+    @classmethod
+    def of(cls, words: Sequence[Word], row: Row) -> "_Postings":
+        """`row` holds terms, and beside each its number of chunks and its records."""
+        found = list(zip(row["terms"], row["totals"], row["records"], strict=True))
+        holders = dict.fromkeys((term for word in words for term in word.terms), 0)
+        holders.update((term, total) for term, total, _ in found)
+        return cls(words, holders, {term: records for term, _, records in found if records is not None})
 
 
 def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Chosen | None, stages: _Stages) -> _Words:
@@ -178,10 +216,10 @@ def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Ch
         asked.append(
             scoring.Asked(
                 weight * word.times,
-                [(factor, postings.blocks.get(term, ())) for term, factor in word.terms.items()],
+                [(factor, postings.records.get(term, b"")) for term, factor in word.terms.items()],
             )
         )
-        used = any(term in postings.blocks for term in word.terms)
+        used = any(term in postings.records for term in word.terms)
         shown[word.name[1:]] = {"documents": holders, "weight": round(weight, 3), "used": used}
     scores = scoring.bm25(asked, index["words"] / chunks, index["next_ordinal"])
     most = sum(one.weight for one in asked) * (scoring.K1 + 1)
@@ -191,39 +229,14 @@ def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Ch
     return _Words(scores, ranking, weights, asked)
 
 
-async def _meanwhile(work: Coroutine[Any, Any, _Rows], compute: Callable[[], _Computed]) -> tuple[_Rows, _Computed]:
-    """What `work` brings, and what `compute` makes of the time in which it waits for the database."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.sleep(0)  # Its statement is written,
-        await asyncio.sleep(0)  # and sent.
-        computed = compute()
-        return await task, computed
-    finally:
-        if not task.done():  # Nobody uses the transaction any more when this returns.
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def _fused(
-    tx: Tx,
-    index: Row,
-    query: Query,
-    vector: NDArray[np.float32] | None,
-    words: _Words,
-    meaning: Ranking,
-    stages: _Stages,
+def _fused(
+    query: Query, words: _Words, near: Mapping[int, float], stages: _Stages
 ) -> tuple[Ranking, Mapping[str, Mapping[int, float]]]:
     """The ranking, and the scores of each half that took part."""
     if query.mode is Mode.KEYWORD:
         return words.ranking, {"keyword": dict(words.ranking)}
     if query.mode is Mode.SEMANTIC:
-        return meaning, {"semantic": dict(meaning)}
-    near = dict(meaning)
-    missing = [ordinal for ordinal, _ in words.ranking if ordinal not in near]
-    if missing:
-        assert vector is not None
-        near |= await nearest.similarities(tx, index, query, vector, missing)
+        return sorted(near.items(), key=lambda one: -one[1]), {"semantic": near}
     by_words = {ordinal: float(words.scores[ordinal]) if ordinal < len(words.scores) else 0.0 for ordinal in near}
     ranking = weighted(near, by_words, query.alpha)
     stages.end("fusion", candidates=len(ranking), alpha=query.alpha)

@@ -129,6 +129,38 @@ def opendocument(suffix: str, kind: str, body: str, **more: str) -> bytes:
     )
 
 
+async def test_an_open_document_without_its_mimetype_is_known_by_its_list_of_parts(
+    converter: Converter, tmp_path: Path
+) -> None:
+    made = CONTENT.format(kind="text", body="<text:p>Hello</text:p>")
+    entry = '<m:file-entry m:full-path="{}" m:media-type="{}"/>'
+    parts = entry.format("content.xml", "text/xml") + entry.format("/", "application/vnd.oasis.opendocument.text")
+    manifest = f'<m:manifest xmlns:m="{OFFICE}manifest:1.0">{parts}</m:manifest>'
+    data = zipped(**{"content.xml": made, "META-INF/manifest.xml": manifest})
+    assert text_of(await read(converter, tmp_path, "letter.odt", data)) == "Hello"
+    assert text_of(await read(converter, tmp_path, "letter", data)) == "Hello"
+
+
+async def test_comments_say_whose_they_are(converter: Converter, tmp_path: Path) -> None:
+    comment = (
+        '<office:annotation><dc:creator xmlns:dc="http://purl.org/dc/elements/1.1/">Ada Byron</dc:creator>'
+        "<text:p>check this</text:p></office:annotation>"
+    )
+    data = opendocument("text", "text", f"<text:p>Total{comment} 28</text:p>")
+    assert text_of(await read(converter, tmp_path, "a.odt", data)) == "Total (Comment (Ada Byron): check this) 28"
+
+
+async def test_a_mail_that_was_sent_in_pieces_is_read_as_far_as_it_goes(converter: Converter, tmp_path: Path) -> None:
+    """RFC 2046, 5.2.2: the first piece begins with the head of the whole mail, the others go on in its text."""
+    head = "From: a@example.com\nSubject: {0}\nMIME-Version: 1.0\nContent-Type: message/partial; id=x; number={1}; total=2\n\n"
+    first = head.format("Outside", 1) + "Subject: Minutes\nFrom: b@example.com\n\nWe met on Monday.\n"
+    second = head.format("Outside", 2) + "\nAnd parted on Tuesday.\n"
+    for raw, words, number in ((first, ("Minutes", "We met on Monday."), 1), (second, ("And parted on Tuesday.",), 2)):
+        found = await read(converter, tmp_path, "piece.eml", raw.encode())
+        assert all(word in text_of(found) for word in words)
+        assert f"is part {number} of 2 of a mail that was sent in pieces" in found.warnings[0]
+
+
 async def test_opendocument_files(converter: Converter, tmp_path: Path) -> None:
     body = (
         '<text:h text:outline-level="2">Leave</text:h><text:p>Pro<text:span>ject</text:span><text:s/>one'

@@ -129,6 +129,48 @@ def test_a_label_beside_a_table_stays() -> None:
     assert all(f"label{row}:" in text for row in range(3))
 
 
+@given(
+    st.lists(st.lists(WORDS, min_size=2, max_size=5), min_size=1, max_size=8),
+    st.tuples(st.integers(0, 500), st.integers(400, 760), st.integers(40, 500), st.integers(40, 300)),
+    st.tuples(st.integers(2, 6), st.integers(2, 6)),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_word_around_a_grid_is_lost(
+    rows: list[list[str]], box: tuple[int, int, int, int], cells: tuple[int, int], by_columns: bool
+) -> None:
+    """Rows of words far apart, each written by itself: left of the rules, between them, and right of them."""
+    placed = [
+        (40 + 110 * column, 760 - 16 * row, word) for row, each in enumerate(rows) for column, word in enumerate(each)
+    ]
+    if by_columns:
+        placed.sort(key=lambda one: one[0])
+    [text] = texts_of(made("".join(at(*one) for one in placed) + ruled(*box, *cells)))
+    assert {word for each in rows for word in each} <= set(text.replace("|", " ").replace("#", " ").split())
+
+
+def test_a_table_that_no_rule_closes_at_its_sides_is_whole() -> None:
+    """Rules stand between the columns and under the rows, and the outer columns have none at their outer side."""
+    cells = [
+        ["", "2000", "2002", "2004"],
+        ["Schools", "15 455", "13 951", "12 068"],
+        ["Colleges", "20 527", "20 922", "22 083"],
+    ]
+    body = "".join(
+        at(50 + 110 * column, 705 - 20 * row, cell)
+        for row, each in enumerate(cells)
+        for column, cell in enumerate(each)
+        if cell
+    )
+    [text] = texts_of(made(at(50, 760, "How many took part") + body + ruled(150, 660, 220, 60, 3, 2)))
+    assert [line for line in text.splitlines() if line.startswith("|")] == [
+        "|  | 2000 | 2002 | 2004 |",
+        "| --- | --- | --- | --- |",
+        "| Schools | 15 455 | 13 951 | 12 068 |",
+        "| Colleges | 20 527 | 20 922 | 22 083 |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "whole"),
     [

@@ -1,6 +1,5 @@
 """The pure parts of a search against their plainest form."""
 
-import asyncio
 import random
 import re
 from collections.abc import Iterable
@@ -11,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stoa.index import scoring
-from stoa.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, _width
-from stoa.index.searching import _meanwhile
+from stoa.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, _width, sent
 from stoa.index.snippets import sentences
 from stoa.index.store import SQL
 from stoa.index.words import raw_terms, tokens
@@ -58,9 +56,9 @@ def test_the_words_of_an_item_count_as_if_it_were_one_chunk() -> None:
         times = {ordinal: draw.randint(1, 5) for ordinal in range(10) if draw.random() < 0.7}
         sums = [sum(times.get(at, 0) for at in range(first, last + 1)) for first, last in spans]
         weight = draw.random()
-        asked.append(scoring.Asked(weight, [(0.8, [_records((at, n, 10) for at, n in times.items())])]))
+        asked.append(scoring.Asked(weight, [(0.8, _records((at, n, 10) for at, n in times.items()))]))
         joined = ((at, n, lengths[at]) for at, n in enumerate(sums) if n)
-        whole.append(scoring.Asked(weight, [(0.8, [_records(joined)])]))
+        whole.append(scoring.Asked(weight, [(0.8, _records(joined))]))
     best = sum(one.weight for one in asked) * (scoring.K1 + 1)
     expected = scoring.bm25(whole, sum(lengths) / 3, 3) / best
     found = scoring.bm25_of_items(asked, spans, lengths, 9)  # The last ordinal came in after the index was read.
@@ -77,7 +75,7 @@ def _records(chunks: Iterable[tuple[int, int, int]]) -> bytes:
 def test_the_table_of_postings_is_read_once_for_a_query() -> None:
     """Joined with itself, it was read to its end as soon as PostgreSQL had counted its rows: 340 ms instead of 1, at
     10,000 chunks."""
-    assert SQL.word_blocks.count("knowledge_postings") == 1
+    assert SQL.word_blocks.count("knowledge_postings") == SQL.open_with_words.count("knowledge_postings") == 1
 
 
 def test_stretches_are_what_is_chosen() -> None:
@@ -123,21 +121,10 @@ def test_the_graph_is_walked_where_that_is_shorter() -> None:
     assert _width(30_000, 0.3, 1_000, hybrid=False) == 0
 
 
-async def test_what_fails_meanwhile_leaves_nothing_running() -> None:
-    ended: list[str] = []
-
-    async def statement() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("statement")
-
-    with pytest.raises(ZeroDivisionError):
-        await _meanwhile(statement(), lambda: 1 / 0)
-    assert ended == ["statement"]
-
-    async def refused() -> None:
-        raise ConnectionResetError("gone")
-
-    with pytest.raises(ConnectionResetError):  # As it is, in no group: the engine tells errors apart by their kind.
-        await _meanwhile(refused(), lambda: 1)
+@given(some.lists(some.floats(-1, 1, width=32), min_size=1, max_size=50))
+def test_a_vector_is_sent_as_the_halves_that_it_is_stored_as(values: list[float]) -> None:
+    vector = np.array(values, np.float32)
+    text = sent(vector)
+    assert text[0] + text[-1] == "[]"
+    read = np.array([float(one) for one in text[1:-1].split(",")], np.float32).astype(np.float16)
+    assert read.tolist() == vector.astype(np.float16).tolist()

@@ -31,6 +31,9 @@ BROKEN: Final = (
     EOFError,
     RuntimeError,
 )
+_FILE_ENTRY: Final = re.compile(r"<[\w-]*:?file-entry\b[^>]*>")
+_WHOLE_PACKAGE: Final = re.compile(r"full-path\s*=\s*[\"']/[\"']")
+_MEDIA_TYPE: Final = re.compile(r"media-type\s*=\s*[\"']([^\"']+)[\"']")
 _CONTENT_TYPES: Final = "[content_types].xml"
 _CONTENT_TYPES_BYTES_MAX: Final = 2**20
 _MAIN_PARTS: Final = (
@@ -81,9 +84,10 @@ def part_name(entry: zipfile.ZipInfo) -> str:
 
 
 def _kind(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name: str) -> str | None:
-    declared = _small(archive, entries.get("mimetype")).strip()
+    manifest = _small(archive, entries.get("meta-inf/manifest.xml"))
+    declared = _small(archive, entries.get("mimetype")).strip() or _declared(manifest)
     if declared in MIME_TYPES and FORMATS[MIME_TYPES[declared]].package:
-        if "encryption-data" in _small(archive, entries.get("meta-inf/manifest.xml")):
+        if "encryption-data" in manifest:
             raise ConversionError("encrypted_file", f"{name} is protected by a password; upload it without one.")
         return MIME_TYPES[declared]
     if declared.startswith("application/"):
@@ -98,6 +102,14 @@ def _kind(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name
         if marker in entries:
             raise _unsupported(name, what)
     return None
+
+
+def _declared(manifest: str) -> str:
+    """What a list of the parts says that the whole package is: some programs leave its mimetype out."""
+    entries = (found[0] for found in _FILE_ENTRY.finditer(manifest))
+    whole = next((entry for entry in entries if _WHOLE_PACKAGE.search(entry)), "")
+    found = _MEDIA_TYPE.search(whole)
+    return found[1] if found else ""
 
 
 def _office_kind(types: str, name: str) -> str | None:

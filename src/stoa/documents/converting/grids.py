@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top, in points from the page's lower left corner."""
@@ -50,6 +50,39 @@ def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
             continue
         found.append(((xs[0], ys[0], xs[-1], ys[-1]), _cells(xs, ys, group)))
     return found
+
+
+class Beside(Protocol):
+    """A line of text left or right of a table, in a row of it."""
+
+    @property
+    def left(self) -> float: ...
+    @property
+    def right(self) -> float: ...
+    @property
+    def baseline(self) -> float: ...
+
+
+def widened(
+    box: Box, rows: list[list[Box | None]], left: Sequence[Beside], right: Sequence[Beside]
+) -> tuple[Box, list[list[Box | None]]]:
+    """The table with its first and last column where no rule closes them: lines of text that go on left or right of it
+    in most of its rows."""
+    tops = [max(cell[3] for cell in row if cell is not None) for row in rows]
+    bands = list(zip([*tops[1:], box[1]], tops, strict=True))
+
+    def is_column(lines: Sequence[Beside]) -> bool:
+        held = [any(bottom <= one.baseline <= top for one in lines) for bottom, top in bands]
+        return sum(held) >= max(2, len(bands) / 2)
+
+    start = min(one.left for one in left) - 1 if is_column(left) else box[0]
+    end = max(one.right for one in right) + 1 if is_column(right) else box[2]
+    wide: list[list[Box | None]] = []
+    for row, (bottom, top) in zip(rows, bands, strict=True):
+        first: list[Box | None] = [(start, bottom, box[0], top)] if start < box[0] else []
+        last: list[Box | None] = [(box[2], bottom, end, top)] if end > box[2] else []
+        wide.append([*first, *row, *last])
+    return (start, box[1], end, box[3]), wide
 
 
 def _merged(rules: Sequence[Rule]) -> list[Rule]:

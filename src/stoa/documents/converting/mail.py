@@ -21,7 +21,8 @@ from stoa.documents.types import ConversionError
 PARTS_MAX: Final = 1_000
 DEPTH_MAX: Final = 8
 """Mails forwarded within mails."""
-_MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news"})
+_PARTIAL: Final = "message/partial"
+_MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news", _PARTIAL})
 _HEADERS: Final = ("From", "To", "Cc", "Date")
 _RAW_BYTES: Final = re.compile("[\udc80-\udcff]")
 """How Python's parser keeps bytes that are no ASCII."""
@@ -227,7 +228,14 @@ def _forwarded(part: _Part, read: ReadPart, depth: int) -> tuple[list[Page], lis
     if depth >= DEPTH_MAX:
         raise ConversionError("too_large", f"{part.name} is a mail within {DEPTH_MAX} others; it was left out.")
     inner = _inner(part.message)
-    return _pages(inner, part.name, read, depth + 1) if inner is not None else ([], [])
+    if inner is None:
+        return [], []
+    pages, warnings = _pages(inner, part.name, read, depth + 1)
+    if part.message.get_content_type() == _PARTIAL:
+        number, total = (part.message.get_param(one) for one in ("number", "total"))
+        of = f" of {total}" if total else ""
+        warnings = [f"{part.name} is part {number}{of} of a mail that was sent in pieces.", *warnings]
+    return pages, warnings
 
 
 def _inner(message: EmailMessage) -> EmailMessage | None:

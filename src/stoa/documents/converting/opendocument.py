@@ -117,7 +117,7 @@ def _blocks(element: Element) -> Iterator[str]:
         elif one.tag == "table":
             yield from _table(one)
         elif one.tag == "annotation":
-            yield f"Comment: {' '.join(_blocks(one))}"
+            yield _comment(one)
         elif one.tag in _IN_PLACE:
             if text := _words(one):
                 yield f"![{text}]()"
@@ -138,10 +138,16 @@ def _runs(element: Element) -> Iterator[str]:
         elif one.tag == "note":
             yield f" ({' '.join(_blocks(one))})"
         elif one.tag == "annotation":
-            yield f" (Comment: {' '.join(_blocks(one))}) "
+            yield f" ({_comment(one)}) "
         elif one.tag not in _UNREAD | _FLOATING:
             yield from _runs(one)
         yield one.tail or ""
+
+
+def _comment(annotation: Element) -> str:
+    author = " ".join((annotation.findtext("creator") or "").split())
+    label = f"Comment ({author})" if author else "Comment"
+    return f"{label}: {' '.join(_blocks(annotation))}"
 
 
 def _floating(paragraph: Element) -> Iterator[str]:

@@ -158,14 +158,19 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
     tables: list[Grid] = []
     if lines:
         for box, rows in grids.grids(_rules(page, view)):
-            beside = [part for line in lines for part in _beside(text_page, text, line, box)]
-            inside = [line for line in beside if is_within(line, box)]
-            cells = tuple(
-                tuple(_bounded(text_page, view.back(cell), text.turned) if cell else "" for cell in row) for row in rows
-            )
-            if layout.keeps_words(cells, inside):
-                tables.append(Grid(box, cells))
-                lines = beside
+            beside = [(line, _beside(text_page, text, line, box)) for line in lines]
+            left = [parts[0] for line, parts in beside if len(parts) > 1 and parts[0].right <= box[0] + line.size]
+            right = [parts[-1] for line, parts in beside if len(parts) > 1 and parts[-1].left >= box[2] - line.size]
+            split = [part for _, parts in beside for part in parts]
+            for wide, drawn in (grids.widened(box, rows, left, right), (box, rows)):
+                cells = tuple(
+                    tuple(_bounded(text_page, view.back(cell), text.turned) if cell else "" for cell in row)
+                    for row in drawn
+                )
+                if layout.keeps_words(cells, [line for line in split if is_within(line, wide)]):
+                    tables.append(Grid(wide, cells))
+                    lines = split
+                    break
     noted = tuple(annotations.notes(document, page))
     scan = not asides and _is_scan(page, lines)
     sheet = Sheet(view.height, tuple(lines), tuple(tables), noted, scan, tuple(map(tuple, asides)))

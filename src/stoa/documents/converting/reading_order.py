@@ -187,15 +187,17 @@ def _rows(boxes: _Boxes) -> list[_Box]:
         else:
             found.append([box])
     leftward = _is_leftward(boxes)
+    grids = [box for box in boxes if box.is_grid]
     return [
         box
         for row in found
-        for box in _as_one(sorted(row, key=lambda one: -one.right if leftward else one.left), leftward=leftward)
+        for box in _as_one(sorted(row, key=lambda one: -one.right if leftward else one.left), grids, leftward=leftward)
     ]
 
 
-def _as_one(row: list[_Box], *, leftward: bool) -> list[_Box]:
-    """The cells of a row, which the file may write each by itself, as one line of several parts."""
+def _as_one(row: list[_Box], grids: _Boxes, *, leftward: bool) -> list[_Box]:
+    """The cells of a row, which the file may write each by itself, as one line of several parts. What stands left and
+    right of a table is no row: the line would lie over the table and go with it."""
     lines = [box.lines[0] for box in row]
     size = lines[0].size
     in_order = itertools.pairwise(row[::-1] if leftward else row)
@@ -216,6 +218,8 @@ def _as_one(row: list[_Box], *, leftward: bool) -> list[_Box]:
         broken=lines[-1].broken,
         parts=tuple(part for line in lines for part in (line.parts or (line,))),
     )
+    if any(is_within(whole, (one.left, one.bottom, one.right, one.top)) for one in grids):
+        return row
     return [replace(row[0], lines=(whole,))]
 
 
