@@ -3,7 +3,7 @@
 scrolled to its beginning, a knowledge base of 100,000 items.
 
     python bench/console.py pictures DIR   # every page, empty and full, in both themes, 1440 and 390 pixels wide
-    python bench/console.py paint          # first contentful paint of each page, and the server's share
+    python bench/console.py paint          # first contentful paint of each page, the answer, what moves after it
     python bench/console.py long           # frames while scrolling, milliseconds of each page of earlier messages
     python bench/console.py many           # a page of the items, the first and the last
 """
@@ -47,6 +47,15 @@ ITEM = (
     " size, mime_type, sha256, '{}', 'processed', 1, now() - n * interval '1 second'"
     " FROM knowledge_items, generate_series(1, $2::int) AS n WHERE id = $1"
 )
+SHIFT = """() => new Promise(done => {
+  let sum = 0;
+  const watch = new PerformanceObserver(list => {
+    for (const one of list.getEntries()) if (!one.hadRecentInput) sum += one.value;
+  });
+  watch.observe({ type: 'layout-shift', buffered: true });
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(sum), 150)));
+})"""
+"""Cumulative layout shift of a page that has been loaded: what moved without anybody having touched it."""
 SCROLL = """async () => {
   const scroller = document.scrollingElement, frames = [], begun = performance.now();
   let last = performance.now(), still = 0;
@@ -116,14 +125,19 @@ async def paint(home: Path) -> None:
         page = await signed_in(await chrome.context(), running.url)
         shown = {path: path for _, path, _ in pages.NAVIGATION} | made
         for name, path in shown.items():
-            paints, answers = [], []
-            for _ in range(5):
+            paints, answers, shifts = [], [], [0.0]
+            for at, width in enumerate((1280, 390, 1280, 390, 1280)):
+                await page.set_viewport_size({"width": width, "height": 844})
                 await page.goto(running.url + path)
+                if at < 2:
+                    shifts.append(await page.evaluate(SHIFT))
                 times = "performance.getEntriesByType('paint').find(one => one.name === 'first-contentful-paint')"
                 paints.append(await page.evaluate(f"{times}?.startTime ?? 0"))
                 answers.append(await page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd"))
             print(
                 f"{name:34} {statistics.median(paints):6.0f} ms painted {statistics.median(answers):6.0f} ms answered"
+                f" {max(shifts):6.3f} shifted",
+                flush=True,
             )
 
 

@@ -22,7 +22,7 @@ from tests.support.browsers import chromium, opened, signed_in
 from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
 from tests.support.running import Running, serving
 
-WIDTHS = (1440, 390)
+WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
 LISTS = {
     **{name: path for name, path, _ in pages.NAVIGATION if name != "chat"},

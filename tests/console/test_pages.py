@@ -89,6 +89,29 @@ async def test_who_may_do_nothing_is_told_so_on_the_page(full: tuple[Running, di
             assert "lacks the permission" in page.text, path
 
 
+async def test_the_doctor_is_asked_once_the_overview_stands(full: tuple[Running, dict[str, str]]) -> None:
+    running, _ = full
+    made = await running.call("POST", "/v1/access-keys", 201, json={"name": "No doctor", "permissions": ["runs:read"]})
+    async with browser(running) as client:
+        await sign_in(client)
+        assert 'data-from="/console/overview/doctor"' in await read(client, "/console/overview")
+        assert "none broken" in await read(client, "/console/overview/doctor")
+        await sign_in(client, made["data"]["key"])
+        assert "it lacks the permission doctor:read" in await read(client, "/console/overview/doctor")
+
+
+async def test_a_refusal_keeps_the_menu_and_names_its_request(full: tuple[Running, dict[str, str]]) -> None:
+    running, one = full
+    made = await running.call("POST", "/v1/access-keys", 201, json={"name": "Poor", "permissions": ["doctor:read"]})
+    async with browser(running) as client:
+        await sign_in(client, made["data"]["key"])
+        page = await client.get(one["base"])
+        assert page.status_code == 403
+        assert page.headers["x-request-id"] in page.text
+        assert 'action="/console/sign-out"' in page.text
+        assert 'href="/console/knowledge"' in page.text
+
+
 async def test_what_is_not_there_or_of_another_project_is_not_found(full: tuple[Running, dict[str, str]]) -> None:
     running, one = full
     project = (await running.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]

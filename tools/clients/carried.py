@@ -18,6 +18,7 @@ LIBRARY: Final = ROOT / "clients" / "python" / "src" / "stoa_client"
 CARRIED: Final = ROOT / "src" / "stoa" / "cli" / "stream"
 NOTE: Final = "# Written by tools/clients/carried.py from clients/python/src/stoa_client/{name}; change that.\n"
 WHOLE: Final = ("errors.py", "events.py", "follow.py", "records.py", "retry.py", "sse.py")
+SYNC: Final = ("reader.py", "stream.py")
 TYPES: Final = {"Usage", "ErrorDetail", "RunErrorDetail"}
 """What events are made of."""
 WORDS: Final = (
@@ -25,6 +26,7 @@ WORDS: Final = (
     (r"\bhttpx\.Response\b", "Response"),
     (r"^from stoa_client import wire$", "from stoa.cli.stream import transport as wire"),
     (r"^from stoa_client\._sync\.transport import Transport$", ""),
+    (r"^from stoa_client\._sync\.reader import Reader$", "from stoa.cli.stream.reader import Reader"),
     (r"^from stoa_client\.wire import Call$", "from stoa.cli.stream.transport import Call, Response, Transport"),
     (r"\bstoa_client\b", "stoa.cli.stream"),
     (r"^class StoredEvent\(.*\n(?:    .*\n|\n(?=    ))+", ""),  # of pages of events, which no command types
@@ -53,7 +55,8 @@ def files() -> dict[Path, str]:
     """What the folder must hold."""
     sources = {name: (name, (LIBRARY / name).read_text("utf-8")) for name in WHOLE}
     sources["types.py"] = ("types.py", types_of_events())
-    sources["stream.py"] = ("_sync/stream.py", (LIBRARY / "_sync" / "stream.py").read_text("utf-8").partition("\n")[2])
+    for name in SYNC:
+        sources[name] = (f"_sync/{name}", (LIBRARY / "_sync" / name).read_text("utf-8").partition("\n")[2])
     return {
         CARRIED / name: NOTE.format(name=origin) + carried(name, source) for name, (origin, source) in sources.items()
     }

@@ -240,6 +240,7 @@ export interface Conversations {
   send(conversationId: string, content: types.Content, fields?: SendFields, options?: CreateOptions): Promise<Stream>;
   start(conversationId: string, content: types.Content, fields?: SendFields, options?: CreateOptions): Promise<types.Run>;
   regenerate(conversationId: string, fields?: RegenerateFields, options?: CreateOptions): Promise<Stream>;
+  forks(conversationId: string, options?: Options): Promise<types.Conversation[]>;
   queue(conversationId: string, options?: Options): Promise<types.Queued[]>;
   unqueue(conversationId: string, runId: string, options?: Options): Promise<types.Acknowledgement>;
   uploadFile(conversationId: string, upload: Upload, options?: CreateOptions): Promise<types.File>;
@@ -268,6 +269,8 @@ export interface Runs {
     options?: Options,
   ): Promise<types.Acknowledgement>;
   toolCalls(runId: string, options?: Options): Promise<types.ToolCall[]>;
+  callbacks(runId: string, options?: Options): Promise<types.Callback[]>;
+  replayCallback(runId: string, callbackId: string, options?: Options): Promise<types.Acknowledgement>;
 }
 
 export interface KnowledgeBases {
@@ -289,6 +292,7 @@ export interface KnowledgeBases {
   updateItem(itemId: string, fields: { metadata: Record<string, unknown> }, options?: Options): Promise<types.Item>;
   deleteItem(itemId: string, options?: Options): Promise<types.Deleted>;
   reprocessItem(itemId: string, options?: Options): Promise<types.Item>;
+  chunks(itemId: string, filters?: PageFilters, options?: Options): Promise<Page<types.Chunk>>;
   downloadItem(itemId: string, options?: Options): AsyncGenerator<Uint8Array, void, undefined>;
 }
 

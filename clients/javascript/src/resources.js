@@ -157,6 +157,12 @@ export class Conversations extends Resource {
     return this.data({ method: "POST", path: where, body, headers: once(idempotencyKey), signal });
   }
 
+  /** The tree of forks that it is in: where it began, and everything that was forked from that, the oldest first; at most
+   * 500. `forked_from` says from which. */
+  forks(conversationId, { signal } = {}) {
+    return this.data({ method: "GET", path: path`/v1/conversations/${conversationId}/forks`, signal });
+  }
+
   /** Messages sent with on_busy: "queue" that wait for their turn, the next one first. */
   queue(conversationId, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/conversations/${conversationId}/queue`, signal });
@@ -241,6 +247,17 @@ export class Runs extends Resource {
   /** The run's tool ledger: each call as it was entered before it was made, and what became of it. */
   toolCalls(runId, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/runs/${runId}/tool-calls`, signal });
+  }
+
+  /** The run's callbacks, each with its attempts. */
+  callbacks(runId, { signal } = {}) {
+    return this.data({ method: "GET", path: path`/v1/runs/${runId}/callbacks`, signal });
+  }
+
+  /** Sends it once more, with the same `webhook-id`: a receiver that has seen it leaves it be. */
+  replayCallback(runId, callbackId, { signal } = {}) {
+    const where = path`/v1/runs/${runId}/callbacks/${callbackId}/replay`;
+    return this.transport.json({ method: "POST", path: where, safe: false, signal });
   }
 }
 
@@ -328,6 +345,11 @@ export class KnowledgeBases extends Resource {
 
   reprocessItem(itemId, { signal } = {}) {
     return this.data({ method: "POST", path: path`/v1/knowledgebase-items/${itemId}/reprocess`, signal });
+  }
+
+  /** What searches find of an item: its text in chunks, in their order. Nothing until it was processed. */
+  chunks(itemId, filters, options) {
+    return this.page(path`/v1/knowledgebase-items/${itemId}/chunks`, filters, options);
   }
 
   /** The file's bytes, in pieces: `for await (const piece of …)`. */

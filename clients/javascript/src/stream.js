@@ -1,19 +1,8 @@
 // The events of a run, over as many connections as it takes.
 
-import {
-  APIError,
-  ConnectionFailed,
-  IntegrityError,
-  ProtocolError,
-  RunCanceled,
-  RunFailed,
-  StreamLost,
-} from "./errors.js";
-import { repeats } from "./retry.js";
-import { Decoder } from "./sse.js";
+import { IntegrityError, ProtocolError, RunCanceled, RunFailed, StreamLost } from "./errors.js";
+import { Reader } from "./reader.js";
 import { EVENT_STREAM, path } from "./transport.js";
-
-const now = () => Date.now() / 1000;
 
 /**
  * An iterator over a run's events: each exactly once, in order, to the terminal event, whatever breaks between.
@@ -22,23 +11,18 @@ const now = () => Date.now() / 1000;
  * `verified` says at the end whether all came exactly as written. The run goes on when you stop reading (`close()`, or
  * leaving the loop); `cancel()` ends it.
  */
-export class Stream {
-  #transport;
+export class Stream extends Reader {
   #follower;
   #call;
-  #open;
   #nothingLeft;
-  #events;
 
   constructor(transport, follower, call, open) {
-    this.#transport = transport;
+    super(transport, open, call.signal);
     this.#follower = follower;
     this.#call = call; // Opens the stream anew while the run's id is not known: it is safe to repeat.
-    this.#open = open;
     this.#nothingLeft = open.response.status === 204;
-    if (this.#nothingLeft) this.#hangUp();
-    else this.#learnRun(open);
-    this.#events = this.#follow();
+    if (this.#nothingLeft) open.watch.abort();
+    else this._check(open);
   }
 
   static async open(transport, call, follower) {
@@ -73,23 +57,12 @@ export class Stream {
     return this.#follower.lastChange;
   }
 
-  [Symbol.asyncIterator]() {
-    return this.#events;
-  }
-
-  /** Stops reading. The run goes on. */
-  async close() {
-    this.#hangUp(); // Before `return`, which waits for a read that may be under way.
-    this.#nothingLeft = true;
-    await this.#events.return();
-  }
-
   /** Ends the run; its terminal event is still to come. */
   async cancel() {
     if (this.runId === null) {
       throw new ProtocolError("The run's id is not known yet: read its first event before you cancel it.");
     }
-    await this.#transport.json({ method: "POST", path: path`/v1/runs/${this.runId}/cancel` });
+    await this.transport.json({ method: "POST", path: path`/v1/runs/${this.runId}/cancel` });
   }
 
   /** The answer's text as it changes: {delta, text, discarded}. After a recovery `discarded` is the text that is void. */
@@ -119,95 +92,46 @@ export class Stream {
   }
 
   // --- connections --------------------------------------------------------------------------------------------------
-  async *#follow() {
-    const { policy } = this.#transport;
-    let failures = 0;
-    let heard = now();
-    while (this.terminal === null && !this.#nothingLeft) {
-      let failure = null;
-      try {
-        this.#open ??= await this.#resume();
-        const decoder = new Decoder();
-        for await (const chunk of this.#transport.pieces(this.#call, this.#open.response, this.#open.watch)) {
-          heard = now();
-          for (const frame of decoder.feed(chunk)) {
-            const event = this.#follower.take(frame);
-            if (event !== null) {
-              failures = 0;
-              yield event;
-              heard = now(); // The reader may take its time; that is no silence of the server's.
-            }
-            if (this.terminal !== null || this.#nothingLeft) return;
-          }
-        }
-      } catch (error) {
-        this.#call.signal?.throwIfAborted();
-        failure = this.#passing(error);
-      } finally {
-        this.#hangUp();
-      }
-      if (this.#nothingLeft) return;
-      failures += 1;
-      if (now() - heard > policy.reconnectSeconds) throw this.#lost(failure);
-      await this.#transport.wait(failures, failure, this.#call.signal);
-    }
+  _over() {
+    return this.terminal !== null || this.#nothingLeft;
   }
 
-  /** The error, where trying again may help; otherwise throws it. */
-  #passing(error) {
-    if (error instanceof APIError) {
-      const { status, retryAfter } = error;
-      if (repeats(this.#transport.policy, status, { safe: true, retryAfter })) return error;
-      throw error;
-    }
-    if (error instanceof ConnectionFailed) return error;
-    throw error;
+  _take(frame) {
+    return this.#follower.take(frame);
   }
 
-  /** The stream after the last event that was seen. */
-  async #resume() {
-    let call = this.#call;
+  _again() {
     const { runId, sequence } = this;
-    if (runId !== null) {
-      const headers = { Accept: EVENT_STREAM, ...(sequence ? { "Last-Event-ID": String(sequence) } : {}) };
-      call = { method: "GET", path: path`/v1/runs/${runId}/stream`, headers, signal: this.#call.signal };
-    }
-    const open = await this.#transport.attempt(call, { stream: true });
+    if (runId === null) return this.#call;
+    const headers = { Accept: EVENT_STREAM, ...(sequence ? { "Last-Event-ID": String(sequence) } : {}) };
+    return { method: "GET", path: path`/v1/runs/${runId}/stream`, headers };
+  }
+
+  /** Learns which run it is, too. */
+  _check(open) {
+    const { runId } = this;
     if (open.response.status === 204) {
       open.watch.end();
-      const message =
+      throw this._protocol(
         `The server says that run ${runId} has ended, but its terminal event was never seen: something between lost ` +
-        `it. runs.events("${runId}") reads the stored events.`;
-      throw new ProtocolError(message, { runId, sequence });
+          `it. runs.events("${runId}") reads the stored events.`,
+      );
     }
-    this.#learnRun(open);
-    return open;
+    super._check(open);
+    if (runId === null) this.#follower.runId = open.response.headers.get("Stoa-Run-Id");
   }
 
-  #learnRun(open) {
-    const kind = open.response.headers.get("Content-Type") ?? "";
-    if (!kind.toLowerCase().startsWith(EVENT_STREAM)) {
-      open.watch.abort();
-      const message =
-        `${this.#transport.url} answered with ${JSON.stringify(kind || "no content type")} instead of an event stream; ` +
-        "look at the base URL, and for a proxy that answers by itself.";
-      throw new ProtocolError(message, { runId: this.runId, sequence: this.sequence });
-    }
-    if (this.#follower.runId === null) this.#follower.runId = open.response.headers.get("Stoa-Run-Id");
+  _protocol(message) {
+    return new ProtocolError(message, { runId: this.runId, sequence: this.sequence });
   }
 
-  #lost(failure) {
+  _lost(failure) {
     const { runId, sequence } = this;
-    const seconds = this.#transport.policy.reconnectSeconds;
+    const seconds = this.transport.policy.reconnectSeconds;
     const because = failure ? ` The last that was tried: ${failure.message ?? failure}` : "";
     const message =
       `Nothing was heard of run ${runId ?? "(not begun)"} for ${seconds} s. It goes on without a reader: ` +
       `runs.stream("${runId}", {after_sequence: ${sequence}}) continues here.${because}`;
     return new StreamLost(message, { runId, sequence, cause: failure });
-  }
-
-  #hangUp() {
-    this.#open?.watch.abort();
-    this.#open = null;
   }
 }

@@ -1,11 +1,9 @@
 // The steps of a trace while it goes on, over as many connections as it takes.
 
-import { APIError, ConnectionFailed, ProtocolError, StreamLost } from "./errors.js";
-import { repeats } from "./retry.js";
-import { Decoder } from "./sse.js";
+import { StreamLost } from "./errors.js";
+import { Reader } from "./reader.js";
 import { EVENT_STREAM, path } from "./transport.js";
 
-const now = () => Date.now() / 1000;
 const text = new TextDecoder();
 
 function tailCall(traceId, last, signal) {
@@ -18,97 +16,53 @@ function tailCall(traceId, last, signal) {
  * by its `id`. A broken connection is resumed after the last step that was seen. `close()`, or leaving the loop, stops
  * reading.
  */
-export class Tail {
-  #transport;
+export class Tail extends Reader {
   #traceId;
-  #signal;
-  #open;
   #last = ""; // the id of the last event, which the server goes on after
-  #closed = false;
-  #steps;
+  #ended = false;
 
   constructor(transport, traceId, signal, open) {
-    this.#transport = transport;
+    super(transport, open, signal);
     this.#traceId = traceId;
-    this.#signal = signal;
-    this.#open = open;
-    this.#steps = this.#follow();
+    this._check(open);
   }
 
   static async open(transport, traceId, signal) {
     const open = await transport.answer(tailCall(traceId, "", signal), { stream: true });
-    const kind = open.response.headers.get("Content-Type") ?? "";
-    if (!kind.toLowerCase().startsWith(EVENT_STREAM)) {
-      open.watch.abort();
-      throw new ProtocolError(
-        `${transport.url} answered with ${JSON.stringify(kind || "no content type")} instead of an event stream; ` +
-          "look at the base URL, and for a proxy that answers by itself.",
-      );
-    }
     return new Tail(transport, traceId, signal, open);
   }
 
-  [Symbol.asyncIterator]() {
-    return this.#steps;
+  _over() {
+    return this.#ended;
   }
 
-  /** Stops reading. */
-  async close() {
-    this.#closed = true;
-    this.#hangUp(); // Before `return`, which waits for a read that may be under way.
-    await this.#steps.return();
-  }
-
-  async *#follow() {
-    const { policy } = this.#transport;
-    let failures = 0;
-    let heard = now();
-    while (!this.#closed) {
-      let failure = null;
-      const call = tailCall(this.#traceId, this.#last, this.#signal);
-      try {
-        this.#open ??= await this.#transport.attempt(call, { stream: true });
-        const decoder = new Decoder();
-        for await (const chunk of this.#transport.pieces(call, this.#open.response, this.#open.watch)) {
-          heard = now();
-          for (const frame of decoder.feed(chunk)) {
-            this.#last = frame.id;
-            if (frame.event === "end" || this.#closed) return;
-            if (frame.event !== "span") continue;
-            failures = 0;
-            yield JSON.parse(text.decode(frame.data));
-            heard = now(); // The reader may take its time; that is no silence of the server's.
-          }
-        }
-      } catch (error) {
-        this.#signal?.throwIfAborted();
-        failure = this.#passing(error);
-      } finally {
-        this.#hangUp();
-      }
-      if (this.#closed) return;
-      failures += 1;
-      if (now() - heard > policy.reconnectSeconds) {
-        const because = failure ? ` The last that was tried: ${failure.message ?? failure}` : "";
-        const message = `Nothing was heard of trace ${this.#traceId} for ${policy.reconnectSeconds} s.${because}`;
-        throw new StreamLost(message, { cause: failure });
-      }
-      await this.#transport.wait(failures, failure, this.#signal);
+  _take(frame) {
+    this.#last = frame.id;
+    this.#ended = frame.event === "end";
+    if (frame.event !== "span") return null;
+    const said = text.decode(frame.data);
+    let step = null;
+    try {
+      step = JSON.parse(said);
+    } catch {
+      // It is said below.
     }
-  }
-
-  /** The error, where trying again may help; otherwise throws it. */
-  #passing(error) {
-    if (error instanceof ConnectionFailed) return error;
-    if (error instanceof APIError) {
-      const { status, retryAfter } = error;
-      if (repeats(this.#transport.policy, status, { safe: true, retryAfter })) return error;
+    if (step === null || typeof step !== "object" || Array.isArray(step)) {
+      throw this._protocol(
+        `A step of trace ${this.#traceId} is no JSON object: ${JSON.stringify(said.slice(0, 80))}. Look for a proxy that ` +
+          "changes answers, and at the base URL.",
+      );
     }
-    throw error;
+    return step;
   }
 
-  #hangUp() {
-    this.#open?.watch.abort();
-    this.#open = null;
+  _again() {
+    return tailCall(this.#traceId, this.#last);
+  }
+
+  _lost(failure) {
+    const seconds = this.transport.policy.reconnectSeconds;
+    const because = failure ? ` The last that was tried: ${failure.message ?? failure}` : "";
+    return new StreamLost(`Nothing was heard of trace ${this.#traceId} for ${seconds} s.${because}`, { cause: failure });
   }
 }

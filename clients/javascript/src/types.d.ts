@@ -216,6 +216,39 @@ export interface ToolCall {
   settled_at?: string;
 }
 
+/** One POST. Without `ended_at` it is under way, or its server died and whether it arrived is not known. */
+export interface CallbackAttempt {
+  number: number;
+  begun_at: string;
+  ended_at?: string;
+  status_code?: number;
+  error?: Record<string, unknown>;
+}
+
+/** `webhook_id` is the header of that name: the same at every attempt and replay. */
+export interface Callback {
+  id: string;
+  run_id: string;
+  webhook_id: string;
+  url: string;
+  status: "waiting" | "pending" | "running" | "delivered" | "failed";
+  metadata?: Record<string, unknown>;
+  error?: Record<string, unknown>;
+  next_attempt_at?: string;
+  created_at: string;
+  ended_at?: string;
+  attempts: CallbackAttempt[];
+}
+
+/** `position` counts from 0 in the item, `page` from 1. `id` is that of a search's hit. */
+export interface Chunk {
+  id: string;
+  position: number;
+  page?: number;
+  heading?: string;
+  content: string;
+}
+
 export interface Embedder {
   provider: string;
   model: string;

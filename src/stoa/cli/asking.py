@@ -216,10 +216,10 @@ def fail(message: str, code: Exit = Exit.FAILED) -> typer.Exit:
     return typer.Exit(int(code))
 
 
-def leave_pipe() -> NoReturn:
+def leave_pipe(code: Exit = Exit.BROKEN_PIPE) -> NoReturn:
     """What is still buffered goes nowhere: the interpreter would complain of it at its end."""
     import os  # noqa: PLC0415 — for this end alone
 
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, sys.stdout.fileno())
-    raise SystemExit(int(Exit.BROKEN_PIPE))
+    raise SystemExit(int(code))

@@ -30,8 +30,10 @@ def verify_file(
     try:
         with file.open(encoding="utf-8") as lines:
             found = verify(lines)
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise fail(f"{file} is no export of the audit: it is no text in UTF-8.") from error
     if found.problem is not None:
         raise fail(found.problem)
     if head is not None and head.strip().lower() != found.hash:

@@ -32,7 +32,7 @@ from stoa.cli.asking import (
     refused,
     server,
 )
-from stoa.cli.forms import uploading
+from stoa.cli.forms import readable, uploading
 from stoa.cli.stream.errors import StoaError
 from stoa.cli.tables import Columns, print_table, show_list, show_one
 
@@ -337,12 +337,12 @@ def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(name, file): a file of a folder goes by the folder's name and its path in it, wherever the command is run."""
     for path in paths:
         if not path.is_dir():
-            yield path.name, path
+            yield readable(path.name), path
             continue
         for one in path.rglob("*"):
             inside = one.relative_to(path)
             if one.is_file() and not any(part.startswith(".") for part in inside.parts):
-                yield f"{path.resolve().name}/{inside.as_posix()}", one
+                yield readable(f"{path.resolve().name}/{inside.as_posix()}"), one
 
 
 def _is_same(path: Path, item: dict[str, Any]) -> bool:

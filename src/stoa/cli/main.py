@@ -51,6 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""A full disk behind the output, or behind a file of the user's."""
 TALK, MANAGE, OPERATE = "Talk", "Manage a server (over its public API)", "Run a server"
 for name, command in (("chat", chat.chat), ("ask", question.ask_once)):
     app.command(name, rich_help_panel=TALK)(command)
@@ -279,6 +281,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(int(Exit.INTERRUPTED))
     except OSError as error:
-        if error.errno != errno.EPIPE:
+        if error.errno == errno.EPIPE:
+            leave_pipe()
+        if error.errno not in CANNOT_WRITE:
             raise
-        leave_pipe()
+        fail(f"Nothing more can be written{f' to {error.filename}' if error.filename else ''}: {error.strerror}.")
+        leave_pipe(Exit.FAILED)

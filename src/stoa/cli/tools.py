@@ -158,5 +158,7 @@ def _text(file: Path) -> str:
     try:
         raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         return raw.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(f"{file} cannot be read: {error}", Exit.USED_WRONGLY) from error
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror or error}", Exit.USED_WRONGLY) from error
+    except UnicodeDecodeError as error:
+        raise fail(f"{file} is no text in UTF-8: its byte {error.start + 1} is none.", Exit.USED_WRONGLY) from error

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import get_contextvars
 
 from stoa.console import cookies, pages, view
 from stoa.console.client import Api, Refused
@@ -148,9 +149,13 @@ def problem(request: Request, status: int, code: str, message: str) -> Response:
     language = view.language_of(request)
     translate = view.words.translator(language)
     heading = translate("Not found") if status == 404 else translate("This did not work")
+    session = cookies.session_of(request.scope)
+    people: People = request.scope[PEOPLE]
     return view.respond(
         request, language, "error.html", status,
-        title=heading, heading=heading, message=message, code=code, status_shown=status,
+        title=heading, heading=heading, message=message, code=code, status_shown=status, page="",
+        framed=session is not None, users=session is not None and people.is_users(session),
+        request_id=get_contextvars().get("request_id", ""),
     )  # fmt: skip
 
 

@@ -230,6 +230,42 @@ class ToolCall(Record):
     settled_at: str | None
 
 
+class CallbackAttempt(Record):
+    """One POST. Without `ended_at` it is under way, or its server died and whether it arrived is not known."""
+
+    number: int
+    begun_at: str
+    ended_at: str | None
+    status_code: int | None
+    error: Mapping[str, Any] | None
+
+
+class Callback(Record):
+    """`webhook_id` is the header of that name: the same at every attempt and replay."""
+
+    id: str
+    run_id: str
+    webhook_id: str
+    url: str
+    status: Literal["waiting", "pending", "running", "delivered", "failed"]
+    metadata: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+    next_attempt_at: str | None
+    created_at: str
+    ended_at: str | None
+    attempts: list[CallbackAttempt]
+
+
+class Chunk(Record):
+    """`position` counts from 0 in the item, `page` from 1. `id` is that of a search's hit."""
+
+    id: str
+    position: int
+    page: int | None
+    heading: str | None
+    content: str
+
+
 class Embedder(Record):
     provider: str
     model: str

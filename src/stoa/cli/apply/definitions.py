@@ -58,10 +58,16 @@ def load(paths: Sequence[Path]) -> list[tuple[str, str]]:
         found += sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
     if not found:
         raise DefinitionError("There is no file that ends in .yaml or .yml.")
+    return [(str(path), _text(path)) for path in found]
+
+
+def _text(path: Path) -> str:
     try:
-        return [(str(path), path.read_bytes().decode("utf-8-sig")) for path in found]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError(f"A file cannot be read: {error}") from error
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DefinitionError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"{path} is no text in UTF-8: its byte {error.start + 1} is none.") from error
 
 
 def workflow_name(app: Mapping[str, Any]) -> str:

@@ -176,6 +176,7 @@ composer.addEventListener("submit", async event => {
   const text = field.value.trim(), files = attached.filter(one => one.id);
   if (!text && !files.length) { field.focus(); return; }
   if (attached.some(one => one.uploading)) { problem.textContent = _("A file is still being sent; wait a moment, or remove it."); return; }
+  if (attached.some(one => one.unreadable)) { problem.textContent = _("A file cannot be read: remove it, or attach another."); return; }
   if (attached.some(one => one.error)) { problem.textContent = _("A file was not sent: try it again, or remove it."); return; }
   const content = [...(text ? [{ type: "text", text }] : []), ...files.map(one => ({ type: "file", file: { id: one.id, name: one.name } }))];
   problem.textContent = "";
@@ -310,7 +311,7 @@ function drawAttached() {
     gone.addEventListener("click", () => { one.request?.abort(); attached.splice(attached.indexOf(one), 1); drawAttached(); });
     const again = make("button", { type: "button", class: "link" }, _("Try again"));
     again.addEventListener("click", () => transfer(one));
-    return make("li", { class: one.error ? "bad" : "" }, make("span", { class: "name", dir: "auto", title: one.name }, one.name), ...(one.uploading ? [bar] : []), ...(one.error ? [make("span", { class: "why" }, one.error), again] : []), gone);
+    return make("li", { class: one.error ? "bad" : "" }, make("span", { class: "name", dir: "auto", title: one.name }, one.name), ...(one.uploading ? [bar] : []), ...(one.error ? [make("span", { class: "why" }, one.error), ...(one.unreadable ? [] : [again])] : []), gone);
   }));
 }
 async function attach(files) {
@@ -323,9 +324,21 @@ async function transfer(one) {
   try {
     const where = await ensure(field.value.trim() || one.name);
     one.id = (await upload(`/v1/conversations/${where}/files`, one.file, one)).id;
+    readable(one);
   } catch (error) { one.error = error.message; }
   one.uploading = false;
   drawAttached();
+}
+// The server reads a file after it has come. One that it cannot read says so before a message is sent with it.
+async function readable(one) {
+  try {
+    for (let pause = 300; pause < 6000 && attached.includes(one); pause *= 1.6) {
+      await new Promise(done => setTimeout(done, pause));
+      const { status, error } = (await call("GET", `/v1/files/${one.id}`)).data;
+      if (status === "failed") { one.error = error.message; one.unreadable = true; drawAttached(); }
+      if (status !== "pending") return;
+    }
+  } catch { /* the answer says it */ }
 }
 function upload(path, file, one) {
   return new Promise((resolve, reject) => {

@@ -33,19 +33,24 @@ export class Refusal extends Error {
     this.status = status; this.code = error?.code; this.details = error?.details; this.requestId = requestId;
   }
 }
+// The page that comes instead says why: the cookie has gone, and the server cannot tell that from a first visit.
+function signIn() {
+  try { sessionStorage.setItem("ended", "1"); } catch { /* full, or forbidden */ }
+  location.reload();
+}
 export async function call(method, path, body, headers = {}) {
   const response = await fetch(path, {
     method, headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const answer = await response.json().catch(() => ({}));
-  if (response.status === 401) location.reload();
+  if (response.status === 401) signIn();
   if (!response.ok) throw new Refusal(response.status, answer.error, response.headers.get("x-request-id"));
   return answer;
 }
 export async function page(path) {
   const response = await fetch(path, { headers: { Accept: "text/html" } });
-  if (response.status === 401) location.reload();
+  if (response.status === 401) signIn();
   if (!response.ok) throw new Refusal(response.status, null, response.headers.get("x-request-id"));
   return { content: fragment(await response.text()), headers: response.headers };
 }
@@ -190,6 +195,10 @@ if (carried && location.hash.startsWith(`#${carried.dataset.carries}`)) {
   history.replaceState(null, "", location.pathname);
 }
 const entry = $("#sign-in");
+try {
+  if (entry && sessionStorage.getItem("ended") && !$(".sign-in .notice")) $(".sign-in h1").after(make("p", { class: "notice info", role: "status" }, _("Your session has ended. Sign in to go on; what you have typed into the chat is kept.")));
+  sessionStorage.removeItem("ended");
+} catch { /* forbidden */ }
 if (entry && location.hash.startsWith("#stoa_lnk_")) {
   entry.elements.link.value = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);

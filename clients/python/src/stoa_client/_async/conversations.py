@@ -215,6 +215,12 @@ class AsyncConversations:
         call = Call("POST", path("/v1/conversations/{}/regenerate", conversation_id), body=body, headers=headers)
         return await open_stream(self._transport, call, Follower())
 
+    async def forks(self, conversation_id: str) -> builtins.list[types.Conversation]:
+        """The tree of forks that it is in: where it began, and everything that was forked from that, the oldest first;
+        at most 500. `forked_from` says from which."""
+        call = Call("GET", path("/v1/conversations/{}/forks", conversation_id))
+        return [types.Conversation(raw) for raw in (await self._transport.json(call))["data"]]
+
     async def queue(self, conversation_id: str) -> builtins.list[types.Queued]:
         """Messages sent with on_busy="queue" that wait for their turn, the next one first."""
         call = Call("GET", path("/v1/conversations/{}/queue", conversation_id))

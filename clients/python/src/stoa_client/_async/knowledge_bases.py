@@ -211,6 +211,14 @@ class AsyncKnowledgeBases:
         call = Call("POST", path("/v1/knowledgebase-items/{}/reprocess", item_id))
         return types.Item((await self._transport.json(call))["data"])
 
+    async def chunks(
+        self, item_id: str, *, page: int | None = None, page_size: int | None = None
+    ) -> AsyncPage[types.Chunk]:
+        """What searches find of an item: its text in chunks, in their order. Nothing until it was processed."""
+        where = path("/v1/knowledgebase-items/{}/chunks", item_id)
+        call = Call("GET", where, query=query(page=page, page_size=page_size))
+        return await fetch_page(self._transport, call, types.Chunk)
+
     def download_item(self, item_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """`async with knowledge_bases.download_item(id) as pieces: async for piece in pieces: …`"""
         return self._transport.download(Call("GET", path("/v1/knowledgebase-items/{}/content", item_id)))

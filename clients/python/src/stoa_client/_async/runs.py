@@ -87,3 +87,13 @@ class AsyncRuns:
         """The run's tool ledger: each call as it was entered before it was made, and what became of it."""
         call = Call("GET", path("/v1/runs/{}/tool-calls", run_id))
         return [types.ToolCall(raw) for raw in (await self._transport.json(call))["data"]]
+
+    async def callbacks(self, run_id: str) -> builtins.list[types.Callback]:
+        """The run's callbacks, each with its attempts."""
+        call = Call("GET", path("/v1/runs/{}/callbacks", run_id))
+        return [types.Callback(raw) for raw in (await self._transport.json(call))["data"]]
+
+    async def replay_callback(self, run_id: str, callback_id: str) -> types.Acknowledgement:
+        """Sends it once more, with the same `webhook-id`: a receiver that has seen it leaves it be."""
+        call = Call("POST", path("/v1/runs/{}/callbacks/{}/replay", run_id, callback_id), safe=False)
+        return types.Acknowledgement(await self._transport.json(call))

@@ -1,97 +1,58 @@
 """The steps of a trace while it goes on, over as many connections as it takes."""
 
 import json
-import time
-from collections.abc import AsyncGenerator
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from stoa_client import types, wire
+from stoa_client._async.reader import AsyncReader
 from stoa_client._async.transport import AsyncTransport
-from stoa_client.errors import APIError, ConnectionFailed, ProtocolError, StreamLost
-from stoa_client.sse import Decoder
+from stoa_client.errors import ProtocolError, StreamLost
+from stoa_client.sse import Frame
 from stoa_client.wire import Call
 
 _SPAN, _END = "span", "end"
 
 
-class AsyncTail:
+class AsyncTail(AsyncReader[types.Span]):
     """An iterator over a trace's steps as they come, to the end of the trace. A step comes again when it changes:
     replace it by its `id`. A broken connection is resumed after the last step that was seen.
     """
 
-    def __init__(self, transport: AsyncTransport, trace_id: str, response: httpx.Response | None) -> None:
-        self._transport = transport
+    def __init__(self, transport: AsyncTransport, trace_id: str, response: httpx.Response) -> None:
+        super().__init__(transport, response)
         self._trace_id = trace_id
-        self._response: httpx.Response | None = response
         self._last = ""
         """The id of the last event, which the server goes on after."""
-        self._steps = self._follow()
+        self._ended = False
+        self._check(response)
 
-    def __aiter__(self) -> Self:
-        return self
+    def _over(self) -> bool:
+        return self._ended
 
-    async def __anext__(self) -> types.Span:
-        return await self._steps.__anext__()
+    def _take(self, frame: Frame) -> types.Span | None:
+        self._last = frame.id
+        self._ended = frame.event == _END
+        if frame.event != _SPAN:
+            return None
+        try:
+            step = json.loads(frame.data)
+        except ValueError:
+            step = None
+        if not isinstance(step, dict):
+            raise self._protocol(
+                f"A step of trace {self._trace_id} is no JSON object: {frame.data[:80]!r}. Look for a proxy that "
+                "changes answers, and at the base URL."
+            )
+        return types.Span(step)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Stops reading."""
-        await self._steps.aclose()
-        await self._hang_up()
-
-    async def _follow(self) -> AsyncGenerator[types.Span, None]:
-        failures, heard = 0, time.monotonic()
-        while True:
-            failure: Exception | None = None
-            try:
-                if self._response is None:
-                    self._response = await self._transport.attempt(tail_call(self._trace_id, self._last), stream=True)
-                decoder = Decoder()
-                async for chunk in self._response.aiter_bytes():
-                    heard = time.monotonic()
-                    for frame in decoder.feed(chunk):
-                        self._last = frame.id
-                        if frame.event == _END:
-                            return
-                        if frame.event == _SPAN:
-                            failures = 0
-                            yield types.Span(json.loads(frame.data))
-                            # The reader may take its time; that is no silence of the server's.
-                            heard = time.monotonic()
-            except wire.LOST as error:
-                failure = error
-            except ConnectionFailed as error:
-                failure = error
-            except APIError as error:
-                if not self._transport.policy.repeats(error.status, safe=True, retry_after=error.retry_after):
-                    raise
-                failure = error
-            finally:
-                await self._hang_up()
-            failures += 1
-            if time.monotonic() - heard > self._transport.policy.reconnect_seconds:
-                raise self._lost(failure) from failure
-            await self._transport.wait(failures, failure)
+    def _again(self) -> Call:
+        return tail_call(self._trace_id, self._last)
 
     def _lost(self, failure: Exception | None) -> StreamLost:
         because = f" The last that was tried: {failure}" if failure is not None else ""
         seconds = self._transport.policy.reconnect_seconds
         return StreamLost(f"Nothing was heard of trace {self._trace_id} for {seconds:g} s.{because}")
-
-    async def _hang_up(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            await response.aclose()
 
 
 def tail_call(trace_id: str, last: str = "") -> Call:
@@ -102,11 +63,8 @@ def tail_call(trace_id: str, last: str = "") -> Call:
 async def open_tail(transport: AsyncTransport, trace_id: str) -> AsyncTail:
     """Raises what refuses the stream before its first event."""
     response = await transport.answer(tail_call(trace_id), stream=True)
-    kind = response.headers.get("Content-Type", "")
-    if not kind.lower().startswith(wire.EVENT_STREAM):
+    try:
+        return AsyncTail(transport, trace_id, response)
+    except ProtocolError:
         await response.aclose()
-        raise ProtocolError(
-            f"{transport.base_url} answered with {kind or 'no content type'!r} instead of an event stream; look at the"
-            " base URL, and for a proxy that answers by itself."
-        )
-    return AsyncTail(transport, trace_id, response)
+        raise

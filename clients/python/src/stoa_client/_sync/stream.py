@@ -1,31 +1,21 @@
 # Written by tools/clients/unasync.py from _async/stream.py; change that.
 """The events of a run, over as many connections as it takes."""
 
-import time
-from collections.abc import Generator, Iterator
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
 
 import httpx
 
 from stoa_client import wire
+from stoa_client._sync.reader import Reader
 from stoa_client._sync.transport import Transport
-from stoa_client.errors import (
-    APIError,
-    ConnectionFailed,
-    IntegrityError,
-    ProtocolError,
-    RunCanceled,
-    RunFailed,
-    StreamLost,
-)
+from stoa_client.errors import IntegrityError, ProtocolError, RunCanceled, RunFailed, StreamLost
 from stoa_client.events import AnyEvent, RunCanceledEvent, RunFailedEvent, TerminalEvent
 from stoa_client.follow import Follower, TextChange
-from stoa_client.sse import Decoder
+from stoa_client.sse import Frame
 from stoa_client.wire import Call
 
 
-class Stream:
+class Stream(Reader[AnyEvent]):
     """An iterator over a run's events: each exactly once, in order, to the terminal event, whatever breaks between.
 
     A broken connection is resumed after the last event that was seen. GapError is raised where an event is missing.
@@ -34,15 +24,13 @@ class Stream:
     """
 
     def __init__(self, transport: Transport, follower: Follower, call: Call, response: httpx.Response) -> None:
-        self._transport = transport
+        super().__init__(transport, response)
         self._follower = follower
         self._call = call
         """Opens the stream anew while the run's id is not known: it is safe to repeat."""
         self._nothing_left = response.status_code == 204
-        self._response: httpx.Response | None = response
         if not self._nothing_left:
-            self._learn_run(response)
-        self._events = self._follow()
+            self._check(response)
 
     @property
     def run_id(self) -> str | None:
@@ -72,25 +60,6 @@ class Stream:
     def last_change(self) -> TextChange | None:
         """What the last event did to the text, if anything."""
         return self._follower.last_change
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> AnyEvent:
-        return self._events.__next__()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stops reading. The run goes on."""
-        self._events.close()
-        self._hang_up()
 
     def cancel(self) -> None:
         """Ends the run; its terminal event is still to come."""
@@ -128,79 +97,33 @@ class Stream:
         return terminal.data.output
 
     # --- connections ------------------------------------------------------------------------------------------------
-    def _follow(self) -> Generator[AnyEvent, None, None]:
-        failures, heard = 0, time.monotonic()
-        while self.terminal is None and not self._nothing_left:
-            failure: Exception | None = None
-            try:
-                if self._response is None:
-                    self._response = self._open()
-                decoder = Decoder()
-                for chunk in self._response.iter_bytes():
-                    heard = time.monotonic()
-                    for frame in decoder.feed(chunk):
-                        event = self._follower.take(frame)
-                        if event is not None:
-                            failures = 0
-                            yield event
-                            # The reader may take its time; that is no silence of the server's.
-                            heard = time.monotonic()
-                        if self.terminal is not None:
-                            return
-            except wire.LOST as error:
-                failure = error
-            except ConnectionFailed as error:
-                failure = error
-            except APIError as error:
-                failure = self._refused(error)
-            finally:
-                self._hang_up()
-            failures += 1
-            if time.monotonic() - heard > self._transport.policy.reconnect_seconds:
-                raise self._lost(failure) from failure
-            self._transport.wait(failures, failure)
+    def _over(self) -> bool:
+        return self.terminal is not None or self._nothing_left
 
-    def _open(self) -> httpx.Response:
-        """The stream after the last event that was seen."""
-        call = self._call
-        if self.run_id is not None:
-            headers = {"Accept": wire.EVENT_STREAM, "Cache-Control": "no-store"}
-            if self.sequence:
-                headers["Last-Event-ID"] = str(self.sequence)
-            call = Call("GET", wire.path("/v1/runs/{}/stream", self.run_id), headers=headers)
-        response = self._transport.attempt(call, stream=True)
+    def _take(self, frame: Frame) -> AnyEvent | None:
+        return self._follower.take(frame)
+
+    def _again(self) -> Call:
+        if self.run_id is None:
+            return self._call
+        headers = {"Accept": wire.EVENT_STREAM, "Cache-Control": "no-store"}
+        if self.sequence:
+            headers["Last-Event-ID"] = str(self.sequence)
+        return Call("GET", wire.path("/v1/runs/{}/stream", self.run_id), headers=headers)
+
+    def _check(self, response: httpx.Response) -> None:
+        """Learns which run it is, too."""
         if response.status_code == 204:
-            response.close()
-            raise ProtocolError(
+            raise self._protocol(
                 f"The server says that run {self.run_id} has ended, but its terminal event was never seen: "
-                f"something between lost it. runs.events({self.run_id!r}) reads the stored events.",
-                run_id=self.run_id,
-                sequence=self.sequence,
+                f"something between lost it. runs.events({self.run_id!r}) reads the stored events."
             )
-        try:
-            self._learn_run(response)
-        except ProtocolError:
-            response.close()
-            raise
-        return response
-
-    def _learn_run(self, response: httpx.Response) -> None:
-        kind = response.headers.get("Content-Type", "")
-        if not kind.lower().startswith(wire.EVENT_STREAM):
-            raise ProtocolError(
-                f"{self._transport.base_url} answered with {kind or 'no content type'!r} instead of an event stream; "
-                "look at the base URL, and for a proxy that answers by itself.",
-                run_id=self.run_id,
-                sequence=self.sequence,
-            )
+        super()._check(response)
         if self.run_id is None:
             self._follower.run_id = response.headers.get("Stoa-Run-Id")
 
-    def _refused(self, error: APIError) -> Exception:
-        """The refusal, where asking again may help; otherwise raises it."""
-        if self._transport.policy.repeats(error.status, safe=True, retry_after=error.retry_after):
-            return error
-        raise error
+    def _protocol(self, message: str) -> ProtocolError:
+        return ProtocolError(message, run_id=self.run_id, sequence=self.sequence)
 
     def _lost(self, failure: Exception | None) -> StreamLost:
         seconds = self._transport.policy.reconnect_seconds
@@ -211,11 +134,6 @@ class Stream:
             run_id=self.run_id,
             sequence=self.sequence,
         )
-
-    def _hang_up(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
 
 
 def open_stream(transport: Transport, call: Call, follower: Follower) -> Stream:
