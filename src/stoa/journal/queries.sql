@@ -1,20 +1,20 @@
 -- name: head
--- Where a journal stands.
+-- A journal's epoch, last sequence and seal.
 SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2;
 
 -- name: head_in_doubt
--- The same, by a transaction that is durable wherever the one before it had to be: a lock is written to the log.
+-- The same with a row lock: so the transaction writes WAL, and its commit waits for the synchronous standby.
 SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2 FOR NO KEY UPDATE;
 
 -- name: fence
--- Ends the present writer's right to write and gives the next one its epoch. Waits for a tick that is under way.
+-- Raises the epoch, which fences off the present writer. Waits for a tick in progress.
 UPDATE journals SET epoch = epoch + 1 WHERE org_id = $1 AND run_id = $2 AND NOT sealed
 RETURNING epoch, last_sequence, sealed;
 
 -- name: append
--- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and tells the other
--- nodes, as one statement. It answers with one row: the places in the lists of the runs whose epoch is over, NULL for
--- none. Their events are not stored.
+-- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and notifies
+-- the other nodes, as one statement. It returns one row: the indexes in the lists of the fenced runs, NULL for none. Their
+-- events are not stored.
 WITH writers AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[]) WITH ORDINALITY
         AS w (org_id, run_id, epoch, base, count, seal, number)
@@ -34,13 +34,13 @@ SELECT (SELECT array_agg(number) FROM writers WHERE number NOT IN (SELECT number
        (SELECT count(pg_notify('stoa_journal', payload)) FROM unnest($11::text[]) AS payload) AS notes;
 
 -- name: append_to
--- The same for one run, in the transaction of what its events belong to (migration 0025).
+-- The same for one run, in the transaction that its events belong to (migration 0025).
 SELECT append_events_v1(
     p_org => $1, p_run => $2, p_epoch => $3, p_base => $4, p_seal => $5, p_sequences => $6, p_kinds => $7,
     p_payloads => $8, p_notifications => $9);
 
 -- name: read
--- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.
+-- Events after a sequence, in order: at most so many events and bytes, but at least one.
 SELECT sequence, kind, payload FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY sequence) - octet_length(payload) AS bytes_before FROM (
         SELECT sequence, kind, payload FROM events
@@ -49,12 +49,12 @@ SELECT sequence, kind, payload FROM (
 ) sized WHERE bytes_before < $5 ORDER BY sequence;
 
 -- name: read_type
--- Events of one kind from a sequence on: what a recovered run had said so far.
+-- Events of one type from a sequence on: the text of a recovered run so far.
 SELECT sequence, kind, payload FROM events
 WHERE org_id = $1 AND run_id = $2 AND sequence > $3 AND kind = $4 ORDER BY sequence;
 
 -- name: delete
--- Removes journals with their events; gives the rows and bytes that went.
+-- Removes journals with their events; returns rows and bytes.
 WITH gone_events AS (
     DELETE FROM events WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING octet_length(payload) AS bytes
 ), gone_journals AS (

@@ -296,7 +296,7 @@ WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attemp
 RETURNING id;
 
 -- name: is_saved
--- Whether the step is stored already, by a transaction whose commit was not acknowledged. Arguments of save_checkpoint.
+-- Whether a transaction whose commit was not acknowledged has stored the step. Arguments of save_checkpoint.
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started'
                AND checkpoint = $4 AND checkpoint_sequence = $5 AND attempt = $6);
 
