@@ -1,4 +1,4 @@
-"""A durable, ordered event log per run. The public module of the slice."""
+"""A durable, ordered event log per run. The public interface."""
 
 from stoa.journal.checks import checks
 from stoa.journal.live_buffer import Frames, LiveBuffer, Subscription, frames_of

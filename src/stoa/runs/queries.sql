@@ -191,10 +191,10 @@ UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT 
 
 -- name: claim
 -- Of all tenants.
--- Claims up to $2 runs for this node. First the runs of dead nodes, without the limit per project, because they have started. Then
--- unclaimed runs, one project after another, beginning after project $6; within a project one key after another, within
--- a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every
--- other project.
+-- Claims up to $2 runs for this node. First the runs of dead nodes, without the limit per project, because they have
+-- started. Then unclaimed runs, one project after another, beginning after project $6; within a project one key after
+-- another, within a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5
+-- the same for every other project.
 WITH RECURSIVE holders AS (
     (SELECT node_id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL ORDER BY node_id LIMIT 1)
     UNION ALL

@@ -1,4 +1,4 @@
-"""Schedules and webhooks that start runs of apps. The public module of the slice."""
+"""Schedules and webhooks that start runs of apps. The public interface."""
 
 from stoa.triggers.ports import Settle
 from stoa.triggers.store import hand_over, of_keys
