@@ -15,18 +15,18 @@ from stoa.index.types import BaseKey, Mode, Query
 MEANING_MIN: Final = 100
 """Candidates by vector in a hybrid search that scans every vector."""
 SURE_SHARE: Final = 0.75
-"""In a hybrid search that walks the HNSW graph: the share of the expected hits that is asked for. To ask for more,
-pgvector would have to restart the scan (docs/decisions/0017)."""
+"""In a hybrid search with HNSW: the requested share of the expected hits. For more, pgvector would have to restart the
+scan (docs/decisions/0017)."""
 EF_SEARCH: Final = 100
 EF_FILTERED: Final = 120
 PASSING_MIN: Final = 32
-"""Of those that pass a filter, where no words make up for what the walk misses; at least twice as many as are wanted in
-any case."""
+"""`ef_search` per vector that passes a filter, in semantic mode, where keyword hits do not make up for missed vectors;
+at least twice the requested number."""
 EF_SEARCH_MAX: Final = 1_000
 """pgvector's own bound."""
 SCAN_TUPLES_MAX: Final = 40_000
 STEP_COST: Final = 20
-"""A step in the graph costs as much as reading so many vectors. Where fewer pass the filter for each step, they are
+"""A step in the graph costs as much as reading so many vectors. If fewer vectors per step pass the filter, they are
 scanned."""
 
 
@@ -45,7 +45,7 @@ class Way:
 async def way(
     tx: Tx, key: BaseKey, index: Row, query: Query, vector: NDArray[np.float32], allowed: scoring.Chosen | None
 ) -> Way:
-    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere."""
+    """An exact scan if the vectors are few or the filter leaves few, the HNSW index otherwise."""
     table, sent = store.vectors_table(index), vector.tolist()
     passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
     if not passing:
@@ -83,7 +83,7 @@ async def similarities(
 
 
 def similarity(cosine: float, query: Query) -> float:
-    """In 0..1: what points away is as unlike as what has nothing to do with it."""
+    """The cosine in 0..1: negative cosines count as 0."""
     return min(1.0, max(0.0, (cosine - query.unrelated) / (1 - query.unrelated)))
 
 

@@ -24,14 +24,14 @@ from stoa.index.types import BaseKey, Found, Hit, Mode, Query
 from stoa.index.visibility import admits
 
 WORDS_MIN: Final = 150
-"""What the words give to a hybrid search."""
+"""Candidates by keyword in a hybrid search."""
 CANDIDATES_PER_ITEM: Final = 20
-"""Of each half, for every item that is wanted: long documents fill the first places with their chunks."""
+"""Candidates of each half per requested item, because long documents fill the first ranks with their chunks."""
 FOREIGN_SHARE: Final = 0.75
 """Of its weight that meaning has where the embedder was made for a language in which no item is: German read by an
 embedder of English has nDCG@10 .950 so, .939 with all of it, .949 by words alone."""
 POSTINGS_MAX: Final = 1_000_000
-"""Of one query; beyond, its commonest words are left out."""
+"""Postings of one query; above it the most frequent words are left out."""
 
 _NONE: Final[Ranking] = ()
 _Rows = TypeVar("_Rows")
@@ -98,7 +98,7 @@ async def search(
     else:
         assert query_vector is not None, "a search by meaning has a vector"
         way = await nearest.way(tx, key, index, query, query_vector, allowed)
-        # PostgreSQL walks the graph while this process counts words, where there are any.
+        # This process scores keywords while PostgreSQL searches the graph.
         rows, words = (
             await _meanwhile(way.rows(tx), count_words) if postings is not None else (await way.rows(tx), words)
         )
@@ -150,7 +150,7 @@ async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> sco
 
 @dataclass(frozen=True, slots=True)
 class _Postings:
-    """A query's words, how many chunks hold each of their terms, and the postings, as far as the budget goes."""
+    """A query's words, the number of chunks with each term, and the postings within the budget."""
 
     words: Sequence[Word]
     holders: Mapping[str, int]
@@ -192,7 +192,7 @@ def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Ch
 
 
 async def _meanwhile(work: Coroutine[Any, Any, _Rows], compute: Callable[[], _Computed]) -> tuple[_Rows, _Computed]:
-    """What `work` brings, and what `compute` makes of the time in which it waits for the database."""
+    """Runs `compute` while `work` waits for the database; returns both results."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.sleep(0)  # Its statement is written,
@@ -200,7 +200,7 @@ async def _meanwhile(work: Coroutine[Any, Any, _Rows], compute: Callable[[], _Co
         computed = compute()
         return await task, computed
     finally:
-        if not task.done():  # Nobody uses the transaction any more when this returns.
+        if not task.done():  # The transaction must be idle when this returns.
             task.cancel()
             await asyncio.wait([task])
 
@@ -232,7 +232,7 @@ async def _fused(
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What is to be shown: the ranking, the scores of each half, and the query's words with their weights."""
+    """The input of the results: the ranking, the scores of each half, and the query's words with their weights."""
 
     query: Query
     ranking: Ranking
@@ -296,7 +296,7 @@ async def _snippets(tx: Tx, stemmer: Stemmer, index: Row, shown: _Shown, rows: M
 
 
 def _weight(held: Sequence[Collection[str]], weights: Mapping[str, tuple[str, float]]) -> float:
-    """What a sentence holds of the query: each of its words counts once. Most sentences hold nothing."""
+    """The weight of the query's words in a sentence; each counts once."""
     best: dict[str, float] = {}
     for terms in held:
         for term in terms:

@@ -437,7 +437,7 @@ SELECT EXISTS (SELECT 1 FROM runs
 -- The runs that belong to this node according to the database, with requested cancels.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
--- name: let_go
+-- name: release_unclaimed
 -- Called after a fenced write: releases the run if no other node has claimed it.
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started';
 

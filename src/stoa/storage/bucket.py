@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """For one request: seconds of an attempt, retries, and the seconds after which there is no other."""
 
     seconds_max: float
@@ -54,9 +54,9 @@ class Patience:
     backoff_seconds_max: float = 1.0
 
 
-QUICK: Final = Patience(seconds_max=5, retries_max=2, retry_seconds_max=8)
+QUICK: Final = Timeouts(seconds_max=5, retries_max=2, retry_seconds_max=8)
 """For a HEAD, a DELETE, a page of a listing: a transaction may wait for them."""
-PATIENT: Final = Patience(seconds_max=60, retries_max=4, retry_seconds_max=60, backoff_seconds_max=4)
+PATIENT: Final = Timeouts(seconds_max=60, retries_max=4, retry_seconds_max=60, backoff_seconds_max=4)
 """Of content: a part in a minute is 140 kB/s."""
 
 
@@ -100,8 +100,8 @@ class Bucket:
         address: BucketAddress,
         reaching: Reaching,
         *,
-        quick: Patience = QUICK,
-        patient: Patience = PATIENT,
+        quick: Timeouts = QUICK,
+        patient: Timeouts = PATIENT,
         part_bytes: int = PART_BYTES,
     ) -> None:
         self.address = address
@@ -109,7 +109,7 @@ class Bucket:
         self.part_bytes = part_bytes
         self._patience = (quick, patient)
         self.failures = failures()
-        self._stores: dict[Patience, Store] = {}
+        self._stores: dict[Timeouts, Store] = {}
         self._uploads = asyncio.Semaphore(UPLOADS_MAX)
         self._ending: set[asyncio.Future[Any]] = set()
 
@@ -228,12 +228,12 @@ class Bucket:
     def _content_store(self) -> "Store":
         return self._store(self._patience[1])
 
-    def _store(self, patience: Patience) -> "Store":
+    def _store(self, patience: Timeouts) -> "Store":
         if patience not in self._stores:
             self._stores[patience] = self._made(patience)
         return self._stores[patience]
 
-    def _made(self, patience: Patience) -> "Store":
+    def _made(self, patience: Timeouts) -> "Store":
         from obstore.exceptions import BaseError  # noqa: PLC0415
         from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415
 

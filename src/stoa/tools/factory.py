@@ -1,4 +1,4 @@
-"""Builds tools from definitions: with one HTTP client, the installed Python tools, and the sessions with MCP servers."""
+"""Builds tools from definitions: one HTTP client, the installed Python tools, and the sessions with MCP servers."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence

@@ -56,14 +56,14 @@ class Offers:
         """Like `ask`, but waits for a slow server in the background."""
         if definition.type is not ToolKind.MCP or row is None:
             return definition
-        asking = self.ask_beside(org_id, definition, row)
+        asking = self.ask_in_background(org_id, definition, row)
         await asyncio.wait([asking], timeout=ANSWER_SECONDS_MAX)
         if not asking.done():
             return replace(definition, problem=NO_ANSWER_YET)
         async with internal_statement(self._database) as tx:
             return store.value(await tx.fetchrow(SQL.tool, org_id, definition.id), definition.id)
 
-    def ask_beside(self, org_id: UUID, definition: Definition, row: Row) -> asyncio.Task[None]:
+    def ask_in_background(self, org_id: UUID, definition: Definition, row: Row) -> asyncio.Task[None]:
         """In the background; one request at a time for each version of a definition."""
         key = definition.id, definition.updated_at
         if key in self._asking:

@@ -320,7 +320,7 @@ class Tools:
                 if definition.offers is None or self._make.outdated(definition.id):
                     definition = await self._offers.ask(org_id, definition, row)
                 elif row["stale"]:
-                    self._offers.ask_beside(org_id, definition, row)
+                    self._offers.ask_in_background(org_id, definition, row)
             if lent is None:
                 return self._make(definition, self._open(row))
             # A session with an MCP server is cached by the definition's id: one user's must not serve another.

@@ -23,7 +23,7 @@ from stoa.db.polls import Poll
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import AppError, RateLimited, Unavailable
 from stoa.kernel.ids import Ids
-from stoa.kernel.leases import FIRING, FIRINGS_MAX, Places, Wanted
+from stoa.kernel.leases import FIRING, FIRINGS_MAX, ClaimLimits, Places
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.supervise import Heartbeat, Supervisor
 from stoa.triggers import rules, schedules, store, transforming
@@ -151,7 +151,7 @@ class TriggerWorker:
         _log.warning("trigger stopped", trigger_id=str(trigger_id), code=code, reason=message)
 
     # --- a kind of leased job ---------------------------------------------------------------------------------------
-    async def claim(self, wanted: Wanted, held: Sequence[Firing], /) -> Sequence[Firing]:
+    async def claim(self, wanted: ClaimLimits, held: Sequence[Firing], /) -> Sequence[Firing]:
         if await self.look():
             self._worker.wake()
         own = [firing.id for firing in held]

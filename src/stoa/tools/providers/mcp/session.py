@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stoa.outbound import Outbound
 from stoa.tools.providers.mcp import content, endpoint, program
-from stoa.tools.providers.mcp.failures import Failure, Gone
+from stoa.tools.providers.mcp.failures import Failure, SessionLost
 from stoa.tools.providers.mcp.lenient import lenient, said
 from stoa.tools.types import Listing, Offer, Program, ToolResult
 
@@ -181,7 +181,7 @@ class Session:
     @property
     def _open(self) -> Client:
         if self._client is None or self.over:
-            raise Gone("tool_unreachable", self.reason or "The session with the MCP server is over.")
+            raise SessionLost("tool_unreachable", self.reason or "The session with the MCP server is over.")
         return self._client
 
     def _failure(self, error: BaseException) -> Failure:
@@ -209,7 +209,7 @@ class Session:
         data = error.error.data
         if isinstance(data, dict) and data.get(endpoint.CODE) == endpoint.FORGOTTEN:
             self.forgotten = True
-            return Gone("tool_unreachable", error.error.message)
+            return SessionLost("tool_unreachable", error.error.message)
         if isinstance(data, dict) and endpoint.CODE in data:
             return Failure(str(data[endpoint.CODE]), error.error.message)
         if error.error.code == types.CONNECTION_CLOSED:

@@ -21,7 +21,7 @@ import structlog
 from stoa.kernel.supervise import Supervisor
 from stoa.outbound import Outbound
 from stoa.tools import rules
-from stoa.tools.providers.mcp.failures import Failure, Gone
+from stoa.tools.providers.mcp.failures import Failure, SessionLost
 from stoa.tools.types import Definition, Listing, Program, ToolResult
 
 SESSIONS_MAX: Final = 64
@@ -172,7 +172,7 @@ class Sessions:
         try:
             async with self._session(definition, secrets) as session:
                 return await work(session)
-        except Gone:
+        except SessionLost:
             async with self._session(definition, secrets) as session:
                 return await work(session)
 
