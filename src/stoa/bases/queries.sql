@@ -62,7 +62,8 @@ INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, siz
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
--- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new one is.
+-- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new
+-- one is.
 UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), paid_by = $9,
     status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
     chunks_total = NULL, warnings = NULL, error = NULL, uploaded_at = now(), processed_at = NULL
@@ -110,7 +111,8 @@ SELECT count(*) FROM (
 ) counted;
 
 -- name: delete_items
--- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several items.
+-- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several
+-- items.
 WITH gone AS (
     SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
 )
@@ -133,10 +135,14 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
 
 -- name: claim
 -- Of all tenants.
--- Claims up to $2 items; each is this node's from the commit on. First what nodes that do not live or fell silent left behind, and what is this
--- node's own but not among what it works on ($8); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file
--- that takes its server down does not do so before the others have had their turn. Then what waits, one project after another, beginning behind
--- project $6; within a project one base after another. $3 are projects with items on this node, $4 how many more each may have, $5 the same for
+-- Claims up to $2 items; each is this node's from the commit on. First what nodes that do not live or fell silent left
+-- behind, and what is this
+-- node's own but not among what it works on ($8); an item that lost its worker twice or more rests first (2, 8, 32, 128
+-- seconds), so that a file
+-- that takes its server down does not do so before the others have had their turn. Then what waits, one project after
+-- another, beginning behind
+-- project $6; within a project one base after another. $3 are projects with items on this node, $4 how many more each
+-- may have, $5 the same for
 -- every other project.
 WITH RECURSIVE lost AS (
     SELECT i.org_id, i.id, i.attempt FROM knowledge_items i
@@ -201,7 +207,8 @@ SELECT 'pending', count(*) FROM knowledge_items WHERE status = 'pending'
 UNION ALL SELECT 'processing', count(*) FROM knowledge_items WHERE status = 'processing';
 
 -- name: settle
--- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in both.
+-- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in
+-- both.
 UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,
     served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8, chunks_done = coalesce($8, $7),
     chunks_total = coalesce($8, $7), warnings = $9, error = NULL, built = $10, processed_at = now()
@@ -277,7 +284,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
--- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof was too long for a request.
+-- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof
+-- was too long for a request.
 SELECT * FROM deletions
 WHERE verified_at IS NULL AND kind IN ('knowledgebase', 'knowledge_item') AND created_at < now() - interval '5 seconds'
 ORDER BY created_at LIMIT 100;

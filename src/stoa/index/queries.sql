@@ -5,7 +5,8 @@ INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation,
 ON CONFLICT DO NOTHING;
 
 -- name: lock_index
--- Locks the index's row: one writer at a time, because counts, ordinals and blocks change together. Searches do not wait.
+-- Locks the index's row: one writer at a time, because counts, ordinals and blocks change together. Searches do not
+-- wait.
 SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table, form, languages FROM knowledge_indexes
 WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
 
@@ -183,7 +184,8 @@ SELECT w.word, s.stem
     w.word))) AS s (stem);
 
 -- name: compounds
--- Terms of the index that begin with one of $3, and end before the one beside it in $4: at most $6 of each, with at least
+-- Terms of the index that begin with one of $3, and end before the one beside it in $4: at most $6 of each, with at
+-- least
 -- $5 letters more.
 SELECT r.place, t.term
 FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS r (low, high, place),

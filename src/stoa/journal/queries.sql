@@ -13,7 +13,8 @@ RETURNING epoch, last_sequence, sealed;
 
 -- name: append
 -- One tick: takes the sequences, checks every writer's epoch and every seal, stores the events and notifies
--- the other nodes, as one statement. It returns one row: the indexes in the lists of the fenced runs, NULL for none. Their
+-- the other nodes, as one statement. It returns one row: the indexes in the lists of the fenced runs, NULL for none.
+-- Their
 -- events are not stored.
 WITH writers AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::int[], $5::int[], $6::boolean[]) WITH ORDINALITY
