@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stoa.console.documentation import rendering, search, shelf
+from stoa.console.documentation import pages, rendering, search
 from tests.conftest import Running
 from tests.support.pages import ROOT
 
 HTML = {"Accept": "text/html", "Authorization": ""}
-MARKDOWN = [ROOT / "README.md", *(ROOT / path for path in sorted(shelf.paths()))]
+MARKDOWN = [ROOT / "README.md", *(ROOT / path for path in sorted(pages.paths()))]
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -32,11 +32,11 @@ def test_links_work_in_the_repository(file: Path) -> None:
         found = (file.parent / place).resolve() if place else file
         assert found.exists(), link
         path = found.relative_to(ROOT).as_posix()
-        if anchor and path in shelf.paths():
-            assert anchor in {one.anchor for one in shelf.sections(path)}, link
+        if anchor and path in pages.paths():
+            assert anchor in {one.anchor for one in pages.sections(path)}, link
 
 
-@pytest.mark.parametrize("path", sorted(shelf.paths()))
+@pytest.mark.parametrize("path", sorted(pages.paths()))
 def test_every_page_is_shown_and_its_links_lead_somewhere(path: str) -> None:
     body = str(rendering.page(path).body)
     ids = set(re.findall(r'id="([^"]+)"', body))
@@ -47,15 +47,15 @@ def test_every_page_is_shown_and_its_links_lead_somewhere(path: str) -> None:
         if not parts.path:
             assert parts.fragment in ids, address
         elif parts.path.startswith("/docs"):
-            assert parts.path in shelf.by_address() or parts.path == "/docs/reference", address
+            assert parts.path in pages.by_address() or parts.path == "/docs/reference", address
     assert "<script" not in body
     assert " style=" not in body
     assert "<style" not in body
 
 
 def test_every_page_is_in_the_index() -> None:
-    listed = {address for group in shelf.navigation() for _, address in group.links}
-    unlisted = {shelf.address(path) for path in shelf.paths() if not path.startswith("docs/decisions/0")}
+    listed = {address for group in pages.navigation() for _, address in group.links}
+    unlisted = {pages.address(path) for path in pages.paths() if not path.startswith("docs/decisions/0")}
     left_out = {"/docs", "/docs/decisions/template", "/docs/handbook/handbook"}
     assert unlisted - listed - left_out == set()
 
@@ -76,7 +76,7 @@ def test_the_search_finds(query: str, page: str) -> None:
     assert found, query
     assert any(one.address.startswith(page) for one in found[:5]), [one.address for one in found[:5]]
     for one in found:
-        assert one.address.partition("#")[0] in shelf.by_address()
+        assert one.address.partition("#")[0] in pages.by_address()
 
 
 def test_hostile_queries_find_nothing_and_take_no_time() -> None:

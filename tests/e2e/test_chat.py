@@ -11,7 +11,7 @@ import pytest
 from stoa.gateway import Capabilities
 from stoa.tools import ToolResult
 from tests.conftest import FIRST_KEY, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.nodes import KEY, Node, script, started
 from tests.support.screen import Shown, shown
 from tests.support.scripted_model import ScriptedServer
@@ -158,7 +158,7 @@ async def test_an_approval_and_a_question_are_answered_in_place(dsn: str, tmp_pa
     asking = calling(("ask_human", '{"question": "Window or aisle?", "options": ["Window", "Aisle"]}'))
     scripts: list[Any] = [calling(("pay", '{"amount": 5}'), say="I pay. "), asking, answer("Booked.")]
     model = ScriptedModel(scripts, Capabilities(images=True, tools=True, context_tokens=8_000))
-    async with serving(dsn, tmp_path / "server", model, toolbox=Shelf(pay)) as server:
+    async with serving(dsn, tmp_path / "server", model, toolbox=ScriptedToolbox(pay)) as server:
         conversation = await server.conversation(agent={"tools": ["pay"], "human_feedback": True})
         environment = {"STOA_URL": server.url, "STOA_KEY": FIRST_KEY, "HOME": str(tmp_path), "INPUTRC": "/dev/null"}
         async with shown("chat", conversation, environment=environment, rows=50) as chat:

@@ -13,7 +13,7 @@ from playwright.async_api import Error
 from stoa.gateway import Finish, TextDelta, Usage
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.browsers import Chromium, opened, signed_in
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.processes import KEY, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
 
@@ -171,7 +171,7 @@ async def test_files_by_choice_and_by_drop(running: Running, chrome: Chromium, t
 async def test_an_approval_by_keyboard(dsn: str, tmp_path: Path, chrome: Chromium) -> None:
     tool = ScriptedTool("pay", approval=True, editable_params=("amount",))
     model = ScriptedModel([calling(("pay", '{"to": "Ada", "amount": 10}')), answer("Paid.")])
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as running:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool)) as running:
         conversation_id = await running.conversation(agent={"tools": ["pay"], "approvals": ["pay"]})
         page = await signed_in(await chrome.context(), running.url)
         await page.goto(f"{running.url}/console/chat/{conversation_id}")

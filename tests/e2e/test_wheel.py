@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stoa.console.documentation import shelf
+from stoa.console.documentation import pages
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def test_the_same_source_makes_the_same_wheel(tmp_path: Path) -> None:
     assert first.name == second.name
     assert hashlib.sha256(first.read_bytes()).hexdigest() == hashlib.sha256(second.read_bytes()).hexdigest()
     names = set(zipfile.ZipFile(first).namelist())
-    assert {f"stoa/console/carried/{path}" for path in shelf.paths()} <= names, "every page of the documentation"
+    assert {f"stoa/console/carried/{path}" for path in pages.paths()} <= names, "every page of the documentation"
     assert "stoa/console/carried/docs/pictures/journal.svg" in names
     assert any(name.endswith("sbom.cdx.json") for name in names)
 
@@ -65,7 +65,7 @@ async def test_the_wheel_serves_a_conversation(room: Path, tmp_path: Path) -> No
         [
             str(python),
             "-c",
-            "import stoa; from stoa.console.documentation import shelf; print(stoa.__file__, shelf.root())",
+            "import stoa; from stoa.console.documentation import pages; print(stoa.__file__, pages.root())",
         ],
         capture_output=True,
         text=True,

@@ -22,7 +22,7 @@ from stoa.gateway import (
 from stoa.settings import Price
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling, until
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 PRICES = (Price(model="stoa-*", prompt=1, completion=1),)
@@ -33,7 +33,7 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
     @asynccontextmanager
     async def made(*tools: ScriptedTool, scripts: list[Any], context_tokens: int = 8_000) -> AsyncGenerator[Running]:
         model = ScriptedModel(scripts, Capabilities(images=False, tools=True, context_tokens=context_tokens))
-        async with serving(dsn, tmp_path, model, toolbox=Shelf(*tools), prices=PRICES) as server:
+        async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(*tools), prices=PRICES) as server:
             yield server
 
     return made

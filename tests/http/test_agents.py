@@ -13,7 +13,7 @@ import pytest
 from stoa.gateway import Capabilities, ModelError
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling, until
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
@@ -29,7 +29,7 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
         chosen = model or ScriptedModel(
             scripts or [answer("Done.")], Capabilities(images=True, tools=True, context_tokens=8_000)
         )
-        async with serving(dsn, tmp_path, chosen, toolbox=Shelf(*tools)) as server:
+        async with serving(dsn, tmp_path, chosen, toolbox=ScriptedToolbox(*tools)) as server:
             yield server
 
     return made

@@ -10,7 +10,7 @@ import pytest
 
 from stoa.gateway import Capabilities
 from tests.conftest import Running, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.terminal import Terminal
 
 
@@ -73,7 +73,7 @@ async def test_an_approval_is_answered_by_command(dsn: str, tmp_path: Path) -> N
     pay = ScriptedTool("pay", approval=True, editable_params=["amount"])
     scripts: list[Any] = [calling(("pay", '{"amount": 5}')), answer("Paid.")]
     model = ScriptedModel(scripts, Capabilities(images=True, tools=True, context_tokens=8_000))
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(pay)) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(pay)) as server:
         stoa = Terminal(server)
         conversation = await server.conversation(agent={"tools": ["pay"]})
         said = await stoa("ask", "Pay 5", "--conversation", conversation, status=6)

@@ -14,7 +14,7 @@ from stoa.gateway import ToolCallPart, ToolResultPart
 from stoa.tools import ToolResult
 from tests.conftest import FIRST_KEY, Running, serving
 from tests.support.apps import deployed
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, Step, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, Step, answer, calling
 
 MODEL = "stoa-extractive"
 WEATHER = {"name": "get_weather", "description": "d", "parameters": {"type": "object", "properties": {}}}
@@ -466,7 +466,7 @@ async def test_a_resumable_completion_calls_the_clients_tools(shared_server: Run
 @pytest.fixture
 async def people(dsn: str, tmp_path: Any) -> AsyncIterator[Running]:
     tool = ScriptedTool("send", [ToolResult("sent")], approval=True)
-    async with serving(dsn, tmp_path, ScriptedModel(), toolbox=Shelf(tool)) as server:
+    async with serving(dsn, tmp_path, ScriptedModel(), toolbox=ScriptedToolbox(tool)) as server:
         yield server
 
 

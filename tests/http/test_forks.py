@@ -12,7 +12,7 @@ import pytest
 from stoa.gateway import Capabilities, ModelError
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 
 
 async def said(server: Running, conversation_id: str) -> list[str]:
@@ -237,7 +237,7 @@ async def test_a_fork_in_the_middle_pairs_calls_with_results(dsn: str, tmp_path:
         [calling(("look", "{}"), say="Looking. "), answer("There.")],
         Capabilities(images=False, tools=True, context_tokens=8_000),
     )
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool)) as server:
         origin = await server.conversation(agent={"tools": ["look"]})
         await server.ask(origin, "Where?")
         made = (await fork(server, origin))["id"]

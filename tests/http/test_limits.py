@@ -20,7 +20,7 @@ from stoa.runs.recording import Recorder
 from stoa.settings import Price
 from tests.conftest import Running, serving
 from tests.support.bills import key_of
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 
 DOLLAR_A_CALL = [[TextDelta("Hello.")], [Usage(0, 1_000_000), Finish("stop")]]
 
@@ -30,7 +30,7 @@ async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     """A model whose every answer costs a dollar."""
     model = ScriptedModel([list(DOLLAR_A_CALL)], Capabilities(images=False, tools=True, context_tokens=8_000))
     prices = (Price(model="stoa-extractive", prompt=0, completion=1),)
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("again")), prices=prices) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(ScriptedTool("again")), prices=prices) as server:
         yield server
 
 

@@ -18,7 +18,7 @@ from stoa.db.polls import ANSWER_SECONDS_MAX, Poll, Polls
 from stoa.gateway import ModelError
 from stoa.kernel.metrics import SERIES_MAX, Counter, Histogram
 from tests.conftest import Running, serving
-from tests.support.doubles import FixedClock, ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import FixedClock, ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.running import NO_AUTHORITIES
 
 TOKEN = "a token of sixteen letters at least"
@@ -88,7 +88,7 @@ async def test_ends_and_what_waits(dsn: str, tmp_path: Path) -> None:
             [gate, *answer("Late.")],
         ]
     )
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("look"))) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(ScriptedTool("look"))) as server:
         failing = await server.conversation()
         assert (await server.ask(failing))["status"] == "failed"
         agent = await server.conversation(agent={"tools": ["look"]})

@@ -12,7 +12,7 @@ from stoa.gateway.providers.demands import COMPATIBLE, DEEPSEEK, GEMINI, MISTRAL
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
 from stoa.tools import ToolResult
-from tests.support.doubles import ScriptedTool, Shelf
+from tests.support.doubles import ScriptedTool, ScriptedToolbox
 from tests.support.published_wires import PUBLISHED
 from tests.support.running import Running, serving
 from tests.support.scripted_model import ScriptedServer
@@ -42,7 +42,7 @@ async def server(dsn: str, tmp_path: Path, provider: ScriptedServer, demands: De
     abilities = Capabilities(images=True, tools=True)
     model = OpenAIModel(transport, provider.url, None, "m", abilities, demands=demands, sleep=no_sleep)
     look = ScriptedTool("look", results=[ToolResult("found")] * 8)
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(look)) as running:  # type: ignore[arg-type]
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(look)) as running:  # type: ignore[arg-type]
         yield running
     await transport.close()
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from stoa.gateway import ImagePart, ModelError, ToolCallPart, ToolResultPart
 from stoa.tools import ToolResult
 from tests.conftest import FIRST_KEY, Running, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, Step, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, Step, answer, calling
 from tests.support.knowledge import TRAVEL, base_of, settled, upload
 from tests.support.pictures import DOT
 from tests.support.running import NO_AUTHORITIES
@@ -233,7 +233,7 @@ async def test_tools_of_this_server_and_the_clients_in_one_reply(dsn: str, tmp_p
     both = calling(("send", "{}"), ("get_weather", "{}"))
     model = ScriptedModel([both, answer("Done.")])
     async with (
-        serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as server,
+        serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool)) as server,
         openai.AsyncOpenAI(base_url=f"{server.url}/openai/v1", api_key=FIRST_KEY, max_retries=0) as client,
     ):
         tools: Any = [{"type": "mcp", "server_label": "send"}, WEATHER]

@@ -12,7 +12,7 @@ import pytest
 
 from stoa.gateway import Capabilities
 from tests.support.apps import deployed
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling, until
 from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
 
@@ -25,7 +25,7 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
     @asynccontextmanager
     async def made(tool: ScriptedTool, *scripts: Any, **settings: Any) -> AsyncGenerator[Running]:
         model = ScriptedModel(list(scripts), Capabilities(images=False, tools=True, context_tokens=8_000))
-        async with serving(dsn, tmp_path, model, toolbox=Shelf(tool), **settings) as server:
+        async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool), **settings) as server:
             yield server
 
     return made
@@ -141,7 +141,7 @@ async def test_a_graph_calls_no_further_tool(dsn: str, tmp_path: Path) -> None:
         node("http", "b", "a"),
         node("output", "end", "b", pick={"answer": "$.b.output.content"}),
     )
-    async with serving(dsn, tmp_path, ScriptedModel(), toolbox=Shelf(first, second)) as server:
+    async with serving(dsn, tmp_path, ScriptedModel(), toolbox=ScriptedToolbox(first, second)) as server:
         app = await deployed(server, graph)
         key = (await server.call("POST", "/v1/access-keys", 201, json={"name": "short-lived"}))["data"]
         body, headers = {"input": {"input": "Hi"}, "background": True}, {"Authorization": f"Bearer {key['key']}"}

@@ -17,7 +17,7 @@ from stoa.settings import Price
 from stoa.usage import Summing, rules
 from tests.conftest import Running, serving
 from tests.support.bills import usage
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 
 COUNTED = [[TextDelta("Hello.")], [Usage(1_000, 500, cached_tokens=400, reasoning_tokens=100), Finish("stop")]]
 """At the fixture's prices 600 fresh, 400 cached and 500 completion tokens are 1,200 + 400 + 4,000 millionths of a
@@ -28,7 +28,7 @@ dollar."""
 async def priced(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     model = ScriptedModel([list(COUNTED)], Capabilities(images=False, tools=True, context_tokens=8_000))
     prices = (Price(model="stoa-*", prompt=2, completion=8, cached=1),)
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("look")), prices=prices) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(ScriptedTool("look")), prices=prices) as server:
         yield server
 
 

@@ -13,7 +13,7 @@ from stoa.gateway import Capabilities, TextDelta
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
 from tests.support.apps import deployed, project, released
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer
 from tests.support.graphs import flow, node
 
 TOOLS = Capabilities(images=False, tools=True)
@@ -22,7 +22,9 @@ TOOLS = Capabilities(images=False, tools=True)
 @pytest.fixture
 async def graph_server(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
     model = ScriptedModel([answer("Done.")], TOOLS)
-    shelf = Shelf(ScriptedTool("a"), ScriptedTool("b"), ScriptedTool("bad", [ToolResult("no", "tool_refused")]))
+    shelf = ScriptedToolbox(
+        ScriptedTool("a"), ScriptedTool("b"), ScriptedTool("bad", [ToolResult("no", "tool_refused")])
+    )
     async with serving(dsn, tmp_path, model, toolbox=shelf) as server:
         yield server
 
@@ -109,7 +111,7 @@ async def test_a_cancel_ends_parallel_nodes_and_keeps_the_bill(dsn: str, tmp_pat
     tool = ScriptedTool("a", gate=gate)
     model = ScriptedModel([[[TextDelta("I")], asyncio.Event()]], TOOLS)
     graph = flow(node("http", "a", "start"), node("llm", "b", "start"), node("output", "end", "a", "b"))
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool)) as server:
         app = await deployed(server, graph)
         body = {"input": {"input": "Hi"}, "background": True}
         run = (await server.call("POST", f"/apps/{app['id']}/v1/runs", 202, json=body))["data"]

@@ -172,7 +172,7 @@ async def test_a_plan_says_what_a_start_will_do_and_does_nothing(dsn: str, tmp_p
     assert (found.schema, found.newest) == (LAST, LAST + 1)
     ((step,), (statement,)) = found.steps, found.steps[0].statements
     assert (step.name, step.outside, statement.locking.mode) == (LATER.name, False, "ACCESS EXCLUSIVE")
-    assert not statement.keeps_others_out
+    assert not statement.blocks_others
     environment = {"STOA_DATABASE_URL": dsn, "STOA_DATA_DIR": str(tmp_path), "COLUMNS": "200"}
 
     async def stoa(*arguments: str) -> str:
@@ -203,6 +203,6 @@ async def test_a_plan_of_an_old_large_schema_warns(
     )
     await connection.close()
     found = await plan(dsn)
-    long = {(step.name, one.locking.table) for step in found.steps for one in step.statements if one.keeps_others_out}
+    long = {(step.name, one.locking.table) for step in found.steps for one in step.statements if one.blocks_others}
     assert ("0074_audit", "audit") in long
     assert {name for name, _ in long} <= {"0074_audit", "0088_traces"}

@@ -21,8 +21,8 @@ from stoa.storage import (
     BucketRefused,
     Copies,
     Keys,
-    Patience,
     Reaching,
+    Timeouts,
     UnfinishedUploads,
     bucket_checks,
     prove,
@@ -31,8 +31,8 @@ from tests.support.buckets import KEY_ID, REGION, SECRET, BucketServer, Fault, b
 
 PART_BYTES = 16 * 1024
 KINDS = ("before", "after", "body", "500", "503", "lie")
-ONCE = Patience(seconds_max=5, retries_max=0, retry_seconds_max=5)
-AGAIN = Patience(seconds_max=5, retries_max=3, retry_seconds_max=5, backoff_seconds_max=0.01)
+ONCE = Timeouts(seconds_max=5, retries_max=0, retry_seconds_max=5)
+AGAIN = Timeouts(seconds_max=5, retries_max=3, retry_seconds_max=5, backoff_seconds_max=0.01)
 SMALL, LARGE = os.urandom(100), os.urandom(2 * PART_BYTES)
 ORG, PROJECT = uuid4(), uuid4()
 Operation = Callable[[BucketBlobs], Awaitable[None]]
@@ -55,12 +55,12 @@ def _clean(server: BucketServer) -> None:
     server.clear()
 
 
-def bucket_of(server: BucketServer, patience: Patience = ONCE, address: str = "s3://files/stoa") -> Bucket:
+def bucket_of(server: BucketServer, patience: Timeouts = ONCE, address: str = "s3://files/stoa") -> Bucket:
     reaching = Reaching(server.url)
     return Bucket(BucketAddress.of(address), reaching, quick=patience, patient=patience, part_bytes=PART_BYTES)
 
 
-def blobs_of(server: BucketServer, tmp_path: Path, patience: Patience = ONCE) -> BucketBlobs:
+def blobs_of(server: BucketServer, tmp_path: Path, patience: Timeouts = ONCE) -> BucketBlobs:
     bucket = bucket_of(server, patience)
     keys = Keys(KEY_ID, SECRET, None, REGION, None)
     return BucketBlobs(bucket, "blobs", Copies(tmp_path), UnfinishedUploads(bucket, Outbound(), keys))
@@ -175,7 +175,7 @@ async def test_a_fault_that_passes_is_not_noticed(server: BucketServer, tmp_path
 
 
 async def test_an_answer_that_never_comes_is_waited_for_a_bounded_time(server: BucketServer, tmp_path: Path) -> None:
-    blobs = blobs_of(server, tmp_path, Patience(seconds_max=0.3, retries_max=0, retry_seconds_max=0.3))
+    blobs = blobs_of(server, tmp_path, Timeouts(seconds_max=0.3, retries_max=0, retry_seconds_max=0.3))
     server.reset({0: Fault("hang", forever=True)})
     async with asyncio.timeout(10):
         for work in (put_small(blobs), put_large(blobs), blobs.exists(f"{ORG}/{PROJECT}/{'0' * 64}")):

@@ -112,7 +112,7 @@ class ScriptedTool:
         return self.results[min(len(self.made), len(self.results)) - 1]
 
 
-class Shelf:
+class ScriptedToolbox:
     """A toolbox that holds these tools and no others."""
 
     def __init__(self, *tools: ScriptedTool) -> None:

@@ -89,7 +89,7 @@ class SteppedClock:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def apart(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)
 
 

@@ -1,4 +1,4 @@
-"""Organizations, projects, keys, people. Front door."""
+"""Organizations, projects, keys, people. The public interface."""
 
 from stoa.access.acting import Acting
 from stoa.access.explaining import Explaining

@@ -61,7 +61,7 @@ class Identities:
         row = await tx.fetchrow(SQL.user_by_email, email)
         if row is None:
             row = await self._newcomer(tx, email, claims)
-        elif await people.own_email(tx, row["id"]):
+        elif await people.confirm_email(tx, row["id"]):
             # The person who set this password had not proven to own the address.
             await tx.execute(SQL.drop_password, row["id"])
             await tx.execute(SQL.sign_out_everywhere, row["id"])

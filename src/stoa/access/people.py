@@ -98,7 +98,7 @@ async def open_session(
     return made
 
 
-async def own_email(tx: Tx, user_id: UUID) -> bool:
+async def confirm_email(tx: Tx, user_id: UUID) -> bool:
     """Records that the user has proven to own the address. True if that is new: personal access tokens are then
     revoked, because somebody else may have created them."""
     if await tx.fetchval(SQL.verify_email, user_id) is None:

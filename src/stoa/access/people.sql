@@ -17,7 +17,8 @@ UPDATE users SET password = $2, failed_attempts = 0, next_attempt_at = NULL, upd
 DELETE FROM user_sessions WHERE user_id = $1;
 
 -- name: begin_attempt
--- Counts an attempt to sign in before the password is checked, so that many at once do not pass together. No row: it is too
+-- Counts an attempt to sign in before the password is checked, so that many at once do not pass together. No row: it is
+-- too
 -- early for another one. $2 is the number of attempts without delay, $3 the seconds of delay after that.
 UPDATE users SET failed_attempts = failed_attempts + 1,
     next_attempt_at = CASE WHEN failed_attempts + 1 >= $2::int THEN now() + $3::float8 * interval '1 second' END

@@ -31,13 +31,13 @@ SELECT
     resumable_streams
 FROM access_keys WHERE id = $1;
 
--- name: living_keys
+-- name: valid_keys
 -- Those of the keys, tokens and sessions that are still valid at $2.
 SELECT id FROM access_keys WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
 UNION ALL SELECT id FROM personal_tokens WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
 UNION ALL SELECT id FROM user_sessions WHERE id = ANY($1::uuid[]) AND expires_at > $2;
 
--- name: living_owners
+-- name: valid_owners
 -- Those of the ids, each in its organization, that are valid keys, tokens or sessions at $3, or members.
 SELECT o.org_id, o.id FROM unnest($1::uuid[], $2::uuid[]) AS o(org_id, id)
 WHERE EXISTS (SELECT 1 FROM access_keys k

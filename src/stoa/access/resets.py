@@ -90,7 +90,7 @@ class Resets:
             row = await tx.fetchrow(SQL.user, user_id)
             assert row is not None, "a link goes with its user"
             await tx.execute(SQL.set_password, user_id, hashed)
-            await people.own_email(tx, user_id)
+            await people.confirm_email(tx, user_id)
             await tx.execute(SQL.sign_out_everywhere, user_id)
             if (org_id := await tx.fetchval(SQL.first_org_of_user, user_id)) is not None:
                 await audit.record(tx, Principal(org_id, None, user_id, user_id=user_id), "user.reset", user_id)

@@ -94,7 +94,7 @@ class Access:
         if not rules.well_formed(token):
             raise Unauthorized("This is not an access key: one is stoa_acc_ and 64 letters and digits.")
         owner = self._living(await self._lookups.row(rules.digest(token)))
-        self.uses.saw(owner.org_id, owner.key_id)
+        self.uses.record_use(owner.org_id, owner.key_id)
         return owner
 
     async def authenticate_browser(self, token: str) -> Principal:
@@ -128,16 +128,16 @@ class Access:
             raise Unauthorized("This credential has expired or lost its rights.")
         return reader
 
-    async def living_keys(self, key_ids: Collection[UUID]) -> Collection[UUID]:
+    async def valid_keys(self, key_ids: Collection[UUID]) -> Collection[UUID]:
         """Those of the keys, tokens and sessions that were neither revoked nor have expired."""
         async with internal_statement(self._database) as tx:
-            return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
+            return [row["id"] for row in await tx.fetch(SQL.valid_keys, list(key_ids), self._clock.now())]
 
-    async def living_owners(self, owners: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+    async def valid_owners(self, owners: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
         """Which of these (organization, id) pairs are still a member, or a valid key, token or session."""
         org_ids, ids = [org_id for org_id, _ in owners], [owner_id for _, owner_id in owners]
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.living_owners, org_ids, ids, self._clock.now())
+            rows = await tx.fetch(SQL.valid_owners, org_ids, ids, self._clock.now())
         return {(row["org_id"], row["id"]) for row in rows}
 
     async def admit(self, principal: Principal) -> Rate | None:

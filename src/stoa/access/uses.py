@@ -29,7 +29,7 @@ class KeyUses:
         self._seen: dict[tuple[UUID, UUID], dict[tuple[str, str], tuple[datetime, datetime]]] = {}
         """By organization and key: address and client, first and last time."""
 
-    def saw(self, org_id: UUID, key_id: UUID) -> None:
+    def record_use(self, org_id: UUID, key_id: UUID) -> None:
         """Records an admitted request of this key. Costs one dictionary look-up."""
         origin = ORIGIN.get()
         if origin is None:

@@ -327,18 +327,18 @@ def living(
     """Whether a stream may stay open: its key is neither revoked nor expired, or its app is still public."""
 
     async def those(ids: Collection[UUID]) -> Collection[UUID]:
-        keys = set(await owner.living_keys(ids))
+        keys = set(await owner.valid_keys(ids))
         others = set(ids) - keys
         return keys | set(await public.living(others)) if others else keys
 
     return those
 
 
-def living_of_runs(owner: access.Access, public: apps.PublicApps) -> runs.Living:
+def valid_run_owners(owner: access.Access, public: apps.PublicApps) -> runs.Living:
     """The same for runs, which may also continue while their signed-in user is a member."""
 
     async def those(credentials: Collection[runs.Credential]) -> Collection[runs.Credential]:
-        found = await owner.living_owners([(one.org_id, one.id) for one in credentials])
+        found = await owner.valid_owners([(one.org_id, one.id) for one in credentials])
         kept = {one for one in credentials if (one.org_id, one.id) in found}
         others = set(credentials) - kept
         if others:

@@ -278,7 +278,7 @@ async def _open_conversations(
                 published=lent.kept.published,
                 trials=trials,
                 reading=_reading(streams),
-                living=adapters.living_of_runs(owner, lent.public),
+                living=adapters.valid_run_owners(owner, lent.public),
                 revoked=settings.runs_of_revoked_keys,
                 sandbox=choices.sandbox(settings),
                 runs_max=settings.runs_max,

@@ -1,4 +1,4 @@
-"""Workflows, their released versions, and the apps that run them. Front door."""
+"""Workflows, their released versions, and the apps that run them. The public interface."""
 
 from stoa.apps.admission import AppCaller, AppGate, PublicApps
 from stoa.apps.entities import Entities, Entity

@@ -25,7 +25,7 @@ _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…
 
 @dataclass(frozen=True, slots=True)
 class AppCaller:
-    """Who asks, of the app whose host it is. `anonymous`: without a credential, of a public app."""
+    """The caller of an app's host. `anonymous`: without a credential, of a public app."""
 
     principal: Principal
     app_id: UUID
@@ -34,13 +34,13 @@ class AppCaller:
 
 
 class PublicApps:
-    """Apps that need no credential. A request to one has the app's project as its scope, and the app's id for a key."""
+    """Public apps. A request to one has the app's project as its scope, and the app's id as its key id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def principal(self, app_id: UUID) -> Principal | None:
-        """None where there is no such app, or it is not public."""
+        """None if there is no such app, or it is not public."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.public_app, app_id)
         return Principal(row["org_id"], row["project_id"], app_id) if row else None
@@ -52,7 +52,7 @@ class PublicApps:
 
 
 class AppGate:
-    """Handed to the routes of an app's host: `caller: Annotated[AppCaller, gate("apps:run")]`."""
+    """A dependency for the routes of an app's host: `caller: Annotated[AppCaller, gate("apps:run")]`."""
 
     def __init__(self, gate: Gate, database: Database, public: PublicApps) -> None:
         self._gate = gate
@@ -69,7 +69,7 @@ class AppGate:
         return Depends(admitted)
 
     async def admit(self, request: HTTPConnection, token: str | None, *permissions: str) -> AppCaller:
-        """Raises NotFound for a name that is no id, Unauthorized, or Forbidden for what the key may not use."""
+        """Raises NotFound for an invalid id, Unauthorized, or Forbidden if the key may not use the app."""
         known = request.scope.get(_ADMITTED)
         if known is None:
             known = request.scope[_ADMITTED] = await self._admit(request, token, permissions)

@@ -1,4 +1,4 @@
-"""What is different between two versions of a flow. Pure."""
+"""The differences between two versions of a flow. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Difference:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[Difference]:
-    """From `before` to `after`. Where a node stands in the list, and on the canvas, makes no difference."""
+    """From `before` to `after`, ignoring the order of nodes and their position on the canvas."""
     found: list[Difference] = []
     for one in _compared("", _by_id(before), _by_id(after), 0):
         found.append(one)
@@ -31,7 +31,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence
 
 
 def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> Sequence[Change]:
-    """What differs between two flows, whole: fields of the shorthand's agent, or nodes, in the order of the first."""
+    """The differing parts of two flows: fields of the shorthand's agent, or nodes, in the order of the first."""
     here, there = _parts(now), _parts(then)
     paths = [*here, *(path for path in there if path not in here)]
     return [Change(path, here.get(path), there.get(path)) for path in paths if here.get(path) != there.get(path)]

@@ -1,4 +1,4 @@
-"""What an app's parts are called in the platform's stream (contract section 5), read from its flow. Pure."""
+"""The names of an app's parts in the platform's stream (contract section 5), read from its flow. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from uuid import UUID
 WORKFLOW_TYPE: Final = "dynamiq.workflows.Workflow"
 AGENT_TYPE: Final = "dynamiq.nodes.agents.Agent"
 EVENT: Final = "data"
-"""The name of a stream's messages where the definition sets no other."""
+"""The default name of a stream's messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Who says something. `everything`: its stream holds thoughts and tool calls too, not the answer alone."""
+    """The source of a message. `everything`: its stream includes reasoning and tool calls, not only the answer."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Entities:
-    """`whole` is the app; `agent` answers where an event names nobody; `nodes` are those of a graph, by their ids."""
+    """`whole` is the app; `agent` is the default source; `nodes` are those of a graph, by id."""
 
     whole: Entity
     agent: Entity
@@ -36,7 +36,7 @@ class Entities:
 
 
 def entities(app_id: UUID, name: str, flow: Mapping[str, Any]) -> Entities:
-    """`flow` was checked when its version was released. What it says of streaming is taken where it makes sense."""
+    """`flow` was checked when its version was released. Invalid streaming settings are ignored."""
     whole = Entity(str(app_id), name, None, WORKFLOW_TYPE)
     if isinstance(flow.get("agent"), Mapping):
         return Entities(whole, Entity(str(app_id), name, "agents", AGENT_TYPE))
@@ -62,7 +62,7 @@ def _entity(node: Mapping[str, Any]) -> Entity:
 
 
 def _group_of(kind: str) -> str | None:
-    """`agents` of `dynamiq.nodes.agents.Agent`; the platform's retrievers stand in a folder of another name."""
+    """`agents` of `dynamiq.nodes.agents.Agent`; the platform's retrievers are in a folder of another name."""
     parts = kind.split(".")
     group = parts[2] if len(parts) > 3 else None
     return "retrievers" if group == "knowledgebases" else group

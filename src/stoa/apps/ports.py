@@ -1,4 +1,4 @@
-"""What workflows and apps ask of their neighbours."""
+"""The ports of workflows and apps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,32 +9,32 @@ from stoa.kernel.principal import Principal
 
 
 class Projects(Protocol):
-    """What apps ask of access."""
+    """The port for access."""
 
     async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
-        """The project that a new thing belongs to. Raises BadRequest when it is none of the principal's."""
+        """The project of a new object. Raises BadRequest for a project outside of the principal's scope."""
         ...
 
 
 class Definitions(Protocol):
-    """What apps ask about agents and models."""
+    """The port for agents and models."""
 
     async def checked_agent(self, principal: Principal, agent: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The definition as a run reads it. Raises BadRequest naming `flow.agent.…`."""
+        """The checked definition. Raises BadRequest naming `flow.agent.…`."""
         ...
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
-        """Those of the names that are no tool of the principal's project."""
+        """The names that are not a tool of the principal's project."""
         ...
 
     async def unknown_bases(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Those that are no knowledge base which the principal may use."""
+        """The ids that are not a knowledge base of the principal."""
         ...
 
     async def unknown_references(
         self, principal: Principal, references: Sequence[tuple[str, UUID]]
     ) -> Sequence[tuple[str, UUID]]:
-        """Those of the (kind, id) pairs that the principal does not have. Kinds: memory, memory_store, skill."""
+        """The (kind, id) pairs that the principal does not have. Kinds: memory, memory_store, skill."""
         ...
 
     async def model(self, principal: Principal, slugs: Sequence[str]) -> UUID | None:
@@ -43,7 +43,7 @@ class Definitions(Protocol):
 
 
 class Graphs(Protocol):
-    """What apps ask of those who run graphs."""
+    """The port for graphs."""
 
     async def read(self, flow: Mapping[str, Any]) -> Reading:
         """Raises BadRequest that names each bad node."""

@@ -27,7 +27,7 @@ UPDATE workflows SET flow = $3, flow_ui = $4, updated_by = $5, updated_at = now(
 RETURNING id;
 
 -- name: next_version
--- Takes the next version's number, and makes its flow the workflow's; also locks the workflow.
+-- Takes the next version's number, stores its flow in the workflow, and locks the workflow.
 UPDATE workflows SET versions = versions + 1, flow = $3, flow_ui = $4, updated_by = $5, updated_at = now()
 WHERE org_id = $1 AND id = $2 RETURNING versions, project_id;
 
@@ -151,7 +151,7 @@ SELECT count(*) FROM (SELECT FROM app_deployments WHERE org_id = $1 AND app_id =
 SELECT project_id FROM apps WHERE org_id = $1 AND id = $2;
 
 -- name: public_app
--- Of all tenants: where a public app is, for a request without a credential.
+-- Of all tenants: the organization and project of a public app, for a request without a credential.
 SELECT org_id, project_id FROM apps WHERE id = $1 AND access_type = 'public' AND archived_at IS NULL;
 
 -- name: public_apps

@@ -1,4 +1,4 @@
-"""Released flows, as runs read them. A version never changes, so it may be kept."""
+"""Released flows, for runs. A version never changes, so it can be cached."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ class Released:
         self._database = database
 
     async def flow(self, org_id: UUID, version_id: UUID) -> str | None:
-        """The flow's text; None where the version is gone."""
+        """The flow's text; None if the version was deleted."""
         async with internal_statement(self._database) as tx:
             text: str | None = await tx.fetchval(SQL.released_flow, org_id, version_id)
         return text

@@ -1,4 +1,4 @@
-"""What a flow needs to run, found in its project: its agent checked, its models, its tools, its knowledge bases."""
+"""Resolves what a flow needs in its project: the checked agent, models, tools, knowledge bases."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -9,7 +9,7 @@ from stoa.kernel.errors import BadRequest
 from stoa.kernel.principal import Principal
 
 _SHOWN_MAX = 20
-"""Of what a flow lacks, that is named at once."""
+"""Missing objects of a flow that are named at once."""
 
 
 class Resolver:
@@ -26,10 +26,10 @@ class Resolver:
         return None
 
     async def models(self, principal: Principal, flow: Mapping[str, Any]) -> Models:
-        """The models that the flow names, as the catalogue has them now; its tools and bases must be there too. Raises
-        BadRequest naming the node."""
+        """The flow's models in the present catalogue; its tools and bases must exist too. Raises BadRequest naming the
+        node."""
         if (named := shorthand(flow)) is not None:
-            await self._definitions.checked_agent(principal, named)  # Its tools and bases may have gone since.
+            await self._definitions.checked_agent(principal, named)  # Its tools and bases may have been deleted since.
             slug = named.get("model")
             return Models(await self._model(principal, "flow.agent.model", slug, [slug] if slug else []), {})
         reading = await self._graphs.read(flow)
@@ -45,7 +45,7 @@ class Resolver:
         return Models(None, nodes)
 
     async def missing(self, principal: Principal, reading: Reading) -> Mapping[str, str]:
-        """What a graph names and its project lacks, by the node that names them."""
+        """The objects that a graph names and its project lacks, by node."""
         tools = list(dict.fromkeys(name for one in reading.nodes for name in one.tools))
         bases = list(dict.fromkeys(base_id for one in reading.nodes for base_id in one.bases))
         no_tools = set(await self._definitions.unknown_tools(principal, tools)) if tools else set()

@@ -1,4 +1,4 @@
-"""Apps as their owners use them: made, deployed, made public, archived, deleted. One transaction per method."""
+"""Apps: creation, deployment, access, archiving, deletion. One transaction per method."""
 
 from dataclasses import replace
 from typing import Any
@@ -122,9 +122,9 @@ class Apps:
         dry_run: bool,
         once: IdempotencyKey | None = None,
     ) -> Rollback:
-        """Deploys once more what an earlier deployment ran; with `dry_run` it only says what that would restore.
+        """Deploys the version of an earlier deployment again; `dry_run` only returns what that would restore.
 
-        Raises NotFound, BadRequest where there is nothing to go back to, and what `deploy` raises.
+        Raises NotFound, BadRequest if there is no earlier deployment, and the errors of `deploy`.
         """
         async with self._database.tenant(principal) as tx:
             app = await store.app(tx, principal.org_id, app_id)
@@ -171,7 +171,7 @@ class Apps:
         raise BadRequest.field("workflow_id", reason)
 
     async def _models(self, principal: Principal, released: Version) -> Models:
-        """The models that the version names, as the catalogue has them now. Raises BadRequest naming the node."""
+        """The version's models in the present catalogue. Raises BadRequest naming the node."""
         assert released.drawing is not None, "a version that is to be deployed is read whole"
         return await self._resolver.models(principal, orjson.loads(released.drawing.flow))
 
@@ -180,7 +180,7 @@ class Apps:
             return await store.app(tx, principal.org_id, app_id)
 
     async def entities(self, principal: Principal, app_id: UUID) -> Entities:
-        """What the app's parts are called in a stream. Raises NotFound."""
+        """The names of the app's parts in a stream. Raises NotFound."""
         async with self._database.tenant(principal) as tx:
             app = await store.app(tx, principal.org_id, app_id)
             deployed = app.deployed
@@ -241,7 +241,7 @@ class Apps:
         return await store.app(tx, principal.org_id, app_id)
 
     async def delete(self, principal: Principal, app_id: UUID) -> None:
-        """For good, with its deployments. Its conversations stay, and take no more messages."""
+        """Deletes the app with its deployments. Its conversations stay, and accept no more messages."""
         async with self._database.tenant(principal) as tx:
             if await tx.fetchval(SQL.delete_app, principal.org_id, app_id) is None:
                 raise store.no_app(app_id)

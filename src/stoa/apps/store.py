@@ -35,7 +35,7 @@ async def list_workflows(
 
 
 async def version(tx: Tx, org_id: UUID, workflow_id: UUID, version_id: UUID | None) -> Version | None:
-    """A version of the workflow; the latest one where `version_id` is None."""
+    """A version of the workflow; `version_id` None: the latest."""
     row = (
         await tx.fetchrow(SQL.latest_version, org_id, workflow_id)
         if version_id is None
@@ -132,7 +132,7 @@ async def list_deployments(tx: Tx, org_id: UUID, app_id: UUID, page: PageRequest
 
 
 async def deployment_before(tx: Tx, org_id: UUID, app_id: UUID, wanted: UUID | None) -> Deployment | None:
-    """The deployment that is asked for; the newest of another version than the present one where none is named."""
+    """The named deployment; by default the newest with another version than the present one."""
     row = await tx.fetchrow(SQL.deployment_before, org_id, app_id, wanted)
     return Deployment(row["id"], row["app_id"], _deployed(row), row["created_by"], row["created_at"]) if row else None
 

@@ -119,19 +119,19 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """What goes back to what, and which parts of the flow differ. `problem`: why it cannot be deployed any more."""
+    """The present and the restored version, and their differences. `problem`: why it cannot be deployed any more."""
 
     now: Deployment
     then: Deployment
     changes: Sequence["Change"]
     problem: str | None = None
     deployment_id: UUID | None = None
-    """Of the deployment that was made; None where it was only looked at."""
+    """The id of the new deployment; None for a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`path` is `agent.instructions`, or a node by its id; `now` or `then` is None where there is nothing."""
+    """`path` is `agent.instructions`, or a node by its id; `now` or `then` is None if the part does not exist."""
 
     path: str
     now: Any
@@ -156,7 +156,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class NodeKind:
-    """A type of nodes that runs here: `type` is what a node's `type` may be, `schema` what else is read of it."""
+    """A supported node type: `type` is the value of a node's `type`, `schema` describes its other fields."""
 
     type: str
     group: str
@@ -168,7 +168,7 @@ class NodeKind:
 @dataclass(frozen=True, slots=True)
 class NodeNeeds:
     """What a node of a graph uses. `key` names it: its id, or `map/*` within a Map. `models`: slugs, of which the first
-    that is there counts, empty for the default one; None where it has no model."""
+    available one is used; empty for the default model; None if it has no model."""
 
     key: str
     title: str
@@ -181,7 +181,7 @@ class NodeNeeds:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A graph that was read. `warnings` are sentences about what runs, and probably not as it was meant, by node."""
+    """A parsed graph. `warnings` are sentences about probable mistakes, by node."""
 
     nodes: Sequence[NodeNeeds]
     warnings: Sequence[tuple[str, str]] = ()

@@ -1,4 +1,4 @@
-"""Workflows as their owners use them: drawn, saved, released. One transaction per method."""
+"""Workflows: editing, saving, releasing. One transaction per method."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ class Workflows:
             return await store.workflow(tx, principal.org_id, workflow_id)
 
     async def save(self, principal: Principal, workflow_id: UUID, drawing: Drawing) -> Workflow:
-        """Stores the flow as it is: what is being drawn need not run yet."""
+        """Stores the flow unchecked, because a draft may be incomplete."""
         async with self._database.tenant(principal) as tx:
             saved = (principal.org_id, workflow_id, drawing.flow, drawing.flow_ui, principal.key_id)
             if await tx.fetchval(SQL.save_flow, *saved) is None:
@@ -121,7 +121,7 @@ class Workflows:
             return await self._version(tx, principal, workflow_id, version_id)
 
     async def verdict(self, principal: Principal, workflow_id: UUID, flow: Mapping[str, Any] | None) -> Verdict:
-        """Whether a flow (the saved one where none is given) would run as the project is now. Nothing is stored."""
+        """Whether a flow (default: the saved one) would run in the project as it is now. Stores nothing."""
         found = await self.get(principal, workflow_id)
         assert found.drawing is not None, "a workflow that is read alone is read whole"
         judged = orjson.loads(found.drawing.flow) if flow is None else flow
@@ -135,7 +135,7 @@ class Workflows:
         return Verdict({}, warnings)
 
     async def runnable(self, principal: Principal, project_id: UUID | None, flow: Mapping[str, Any]) -> Runnable:
-        """A flow that is to be tried out, with what it needs. Raises BadRequest naming each bad node."""
+        """A flow for a test run, with its models. Raises BadRequest naming each bad node."""
         home = await self._projects.chosen(principal, project_id)
         agent = await self._resolver.agent(principal, flow)
         return Runnable(home, flow, agent, await self._resolver.models(principal, flow))
@@ -143,7 +143,7 @@ class Workflows:
     async def differences(
         self, principal: Principal, workflow_id: UUID, version_id: UUID, other_id: UUID | None
     ) -> Sequence[Difference]:
-        """From another version (the one before where none is named) to this one."""
+        """From another version (default: the previous one) to this one."""
         async with self._database.tenant(principal) as tx:
             after = await self._version(tx, principal, workflow_id, version_id)
             before = (

@@ -1,4 +1,5 @@
-"""The doctor's checks of knowledge bases: items settle, the index holds them and nothing else, their contents exist."""
+"""The doctor's checks of knowledge bases: items are settled, the index has exactly these items, their contents
+exist."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,7 +1,7 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL.
+-- Each finds violations: $1 is an organization or NULL for all, $2 the earliest time or NULL.
 
 -- name: overdue
--- Items that no server claims, or that one keeps past their deadline.
+-- Items that no node claims, or that are overdue.
 SELECT i.org_id, i.id AS subject, format('%s, %s since %s', i.name, i.status,
     coalesce(i.deadline, i.not_before)::timestamptz(0)) AS detail
 FROM knowledge_items i
@@ -10,8 +10,7 @@ WHERE ((i.status = 'processing' AND i.deadline < now() - interval '5 minutes')
   AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.uploaded_at >= $2);
 
 -- name: unserved
--- Items that count as processed, but that the index of their base does not hold, or holds with another number of
--- chunks.
+-- Processed items that are missing from the index of their base, or have another number of chunks there.
 SELECT i.org_id, i.id AS subject, format('%s: %s chunks of %s are in the index', i.name, indexed.chunks,
     i.chunks) AS detail
 FROM knowledge_items i
@@ -25,7 +24,7 @@ WHERE i.status = 'processed' AND b.building IS NULL AND indexed.chunks <> coales
   AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.uploaded_at >= $2);
 
 -- name: orphans
--- Items of an index that are items of no base.
+-- Items of an index without an item of the base.
 SELECT e.org_id, format('%s/%s/%s', x.knowledgebase_id, x.generation, e.item_id) AS subject,
     'the index holds it, and it is no item of its base' AS detail
 FROM knowledge_index_items e
@@ -35,7 +34,7 @@ WHERE ($1::uuid IS NULL OR e.org_id = $1) AND $2::timestamptz IS NULL
       AND i.knowledgebase_id = x.knowledgebase_id);
 
 -- name: stray_indexes
--- Indexes that no base searches and none is building.
+-- Indexes that no base uses or builds.
 SELECT x.org_id, format('%s/%s', x.knowledgebase_id, x.generation) AS subject, format('%s chunks', x.chunks) AS detail
 FROM knowledge_indexes x
 WHERE ($1::uuid IS NULL OR x.org_id = $1) AND $2::timestamptz IS NULL AND NOT EXISTS (
@@ -43,7 +42,7 @@ WHERE ($1::uuid IS NULL OR x.org_id = $1) AND $2::timestamptz IS NULL AND NOT EX
     AND (b.generation = x.generation OR (b.building ->> 'generation')::int = x.generation));
 
 -- name: miscounted
--- Indexes whose counts, which scores are made of, are not those of their chunks, vectors and items.
+-- Indexes whose counts (used for scores) differ from their chunks, vectors and items.
 SELECT x.org_id, format('%s/%s', x.knowledgebase_id, x.generation) AS subject,
        format('it counts %s chunks and %s words; there are %s chunks, %s vectors, %s words', x.chunks, x.words,
            c.chunks, v.vectors, e.words) AS detail
@@ -57,7 +56,7 @@ WHERE ($1::uuid IS NULL OR x.org_id = $1) AND $2::timestamptz IS NULL
     AND (x.chunks <> c.chunks OR x.chunks <> v.vectors OR x.words <> e.words);
 
 -- name: unbilled
--- Pages that a model read and that are on no bill, or on one with other tokens.
+-- OCR pages without a line on the bill, or with another number of tokens there.
 SELECT t.org_id, format('%s/%s/%s/%s', t.item_id, encode(t.sha256, 'hex'), t.page, t.model) AS subject,
        format('page %s took %s + %s tokens; %s', t.page, t.prompt_tokens, t.completion_tokens,
               coalesce(format('its bill says %s + %s', c.prompt_tokens, c.completion_tokens),
@@ -67,7 +66,7 @@ WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($2::timestamptz IS NULL OR t.crea
   AND (c.id IS NULL OR c.prompt_tokens <> t.prompt_tokens OR c.completion_tokens <> t.completion_tokens);
 
 -- name: bill_late
--- A page that is on no bill gets its line, without a price: nobody knows what it was.
+-- Enters a line without a price, because the price is not known.
 WITH page AS (
     SELECT t.*, coalesce(i.paid_by, i.created_by) AS paid_by FROM knowledge_transcripts t
         JOIN knowledge_items i ON i.org_id = t.org_id AND i.id = t.item_id
@@ -95,7 +94,7 @@ WHERE served_sha256 IS NOT NULL AND ($1::uuid IS NULL OR org_id = $1)
     AND ($2::timestamptz IS NULL OR uploaded_at >= $2);
 
 -- name: process_again
--- An item that is not served as it should be is processed once more.
+-- Processes an item again that is not in the index correctly.
 UPDATE knowledge_items SET status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(),
     deadline = NULL, error = NULL
 WHERE org_id = $1 AND id = $2 AND status IN ('processed', 'processing', 'pending') RETURNING id;

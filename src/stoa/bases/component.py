@@ -53,7 +53,7 @@ async def open_component(
     items_per_project_max: int,
     drain_seconds_max: float,
 ) -> AsyncGenerator[BasesComponent]:
-    """`transcriber` reads pages without text; without one they stay unread, and their items say so.
+    """`transcriber` reads pages without text; without one such pages are only named in warnings.
     `prepare` loads what a search needs before the server answers.
     """
     async with AsyncExitStack() as stack:
@@ -63,7 +63,8 @@ async def open_component(
         items = Items(kit.database, index, blobs, deletions, kit.ids)
         metrics = IngestionMetrics()
         search = Search(kit.database, index, embedders, rerankers, metrics)
-        converter = Converter()  # Not the one of conversations: a folder of files does not keep a question waiting.
+        # Separate from the conversations' converter, so that a folder of files does not delay a question.
+        converter = Converter()
         stack.push_async_callback(converter.close)
         transcribing = Transcribing(kit.database, converter, transcriber)
         stack.push_async_callback(transcribing.close)

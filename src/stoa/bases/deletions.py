@@ -36,7 +36,7 @@ class Deletions:
         self._ids = ids
 
     async def delete_items(self, principal: Principal, base_id: UUID, item_ids: Sequence[UUID]) -> UUID:
-        """Raises NotFound when none of them is there any more."""
+        """Raises NotFound if none of them exists any more."""
         async with self._database.tenant(principal) as tx:
             base = await tx.fetchrow(SQL.share_base, principal.org_id, base_id)
             read = await tx.fetchrow(SQL.measure_transcripts, principal.org_id, base_id, list(item_ids))
@@ -97,7 +97,7 @@ class Deletions:
                     await self._verify([row])
 
     async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
-        """Removes content that no item has; gives (blobs, bytes)."""
+        """Removes content that no item has; returns (blobs, bytes)."""
         return await discard_unused(self._database, self._blobs, SQL.content_in_use, org_id, project_id, hashes)
 
     async def clear_orphans(self) -> int:
@@ -174,7 +174,7 @@ class Deletions:
             await self._verify([row])
 
     async def _remove_content(self, row: Row) -> bool:
-        """False while the content cannot be reached: the receipt stays unverified, and the sweep goes on with it."""
+        """False while the content is unreachable: the receipt stays unverified, and the sweep retries."""
         if row["blobs"]:
             try:
                 hashes = [bytes.fromhex(name) for name in row["blobs"]]

@@ -1,4 +1,4 @@
-"""OpenAI's vector-store search, as a search of ours: the same index, the same answers, in that API's shape."""
+"""OpenAI's vector-store search: the same index and results in that API's format."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal

@@ -44,7 +44,7 @@ class Embedders:
         return EmbedderSpec("local", self._chosen or fitting, 0, automatic=self._chosen is None)
 
     def for_other_languages(self, spec: EmbedderSpec) -> EmbedderSpec | None:
-        """What an automatic choice of an embedder that reads English gives way to."""
+        """The embedder that replaces an automatically chosen English one."""
         if not spec.automatic or spec.model != MINILM or MULTILINGUAL not in self._local:
             return None
         return EmbedderSpec("local", MULTILINGUAL, 0, automatic=True)

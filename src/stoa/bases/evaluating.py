@@ -1,5 +1,4 @@
-"""How well a base's search finds what it should: a golden set asked with several settings, judged, compared query by
-query."""
+"""Evaluates a base's search with a golden set: several settings, compared query by query."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ QUERIES_MAX: Final = 500
 SETTINGS_MAX: Final = 4
 RELEVANT_MAX: Final = 1_000
 CHUNKS_ASKED: Final = 100
-"""Of one search: enough that ten different items stand among them, mostly."""
+"""Hits per search: usually enough for ten different items."""
 PROBES_MAX: Final = 50
 
 
@@ -50,7 +49,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the second setting has over the first, per query and with the paired interval."""
+    """The difference between two settings, per query and with the paired interval."""
 
     first: str
     second: str

@@ -1,4 +1,4 @@
-"""What an export of a project holds of knowledge bases: items, their files, chunks, vectors and postings."""
+"""The tables of knowledge bases in an export of a project: items, their files, chunks, vectors and postings."""
 
 from collections.abc import Sequence
 

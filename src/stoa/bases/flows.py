@@ -1,7 +1,7 @@
-"""What the ingestion flow of a knowledge base says of splitting and embedding, in this server's terms. Pure.
+"""Reads splitting and embedding settings from the ingestion flow of a knowledge base. Pure.
 
-The platform's clients describe ingestion as a graph: convert, split, embed, write. Its conversion and its writer are
-always this server's own; of its splitter and its embedder is read what can be followed here (contract section 7).
+The platform's clients describe ingestion as a graph: convert, split, embed, write. Conversion and writer
+are always this server's own; supported settings of its splitter and embedder are used (contract section 7).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ _SPLITTER: Final = "DocumentSplitter"
 _SPLITTERS: Final = "dynamiq.nodes.splitters."
 _EMBEDDERS: Final = "dynamiq.nodes.embedders."
 CHARACTERS: Final = (200, 8_000)
-"""The least and the most that a chunk may be bounded to."""
+"""The minimum and maximum of a chunk's limit."""
 _CHARACTERS_PER: Final[Mapping[str, int]] = {"character": 1, "word": 6, "sentence": 120, "passage": 500}
-"""Of English text. A page and a title have no length: texts are cut along their structure anyway."""
+"""Characters per unit of English text. A page and a title have no length: texts are split along their structure."""
 _DEFAULT_MODEL: Final = "text-embedding-3-small"
 
 

@@ -1,4 +1,4 @@
-"""Claims items and brings them into the index: read → cut → embed what is new → swap, in one transaction.
+"""Claims items and indexes them: read → split → embed new chunks → swap, in one transaction.
 
 The item's row is its job: leased, and fenced by version, attempt and node. A worker whose item was replaced, deleted or
 claimed elsewhere finds no row to renew, and stops (docs/decisions/0011).
@@ -32,7 +32,7 @@ from stoa.documents import ConversionError, Converter
 from stoa.embedding import EmbedderError
 from stoa.index import BaseKey
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.leases import ITEM, ITEMS_MAX, Places, Wanted
+from stoa.kernel.leases import ITEM, ITEMS_MAX, ClaimLimits, Places
 from stoa.kernel.supervise import Heartbeat, Supervisor, spread
 
 SWEEP_SECONDS: Final = 5.0
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Ingestion:
-    """`start`, then it claims by itself; `stop` gives back what it holds. The `JobKind` of items."""
+    """Runs between `start` and `stop`, which releases its items. The `JobKind` of items."""
 
     def __init__(
         self,
@@ -99,14 +99,14 @@ class Ingestion:
             await asyncio.sleep(spread(SWEEP_SECONDS))
 
     async def _clear_forever(self) -> None:
-        """Deletes content whose upload or replacement was cut short by the death of a server."""
+        """Deletes content of uploads and replacements that a dead server left unfinished."""
         while True:
             with suppress(Unavailable):
                 await self._deletions.clear_orphans()
             await asyncio.sleep(spread(ORPHAN_SECONDS))
 
     # --- a kind of leased job ---------------------------------------------------------------------------------------
-    async def claim(self, wanted: Wanted, held: Sequence[Item], /) -> Sequence[Item]:
+    async def claim(self, wanted: ClaimLimits, held: Sequence[Item], /) -> Sequence[Item]:
         own = [item.id for item in held]
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), ITEM.seconds, own)
@@ -139,7 +139,7 @@ class Ingestion:
         self._tally.postponed.add(failed.code)
 
     async def fail(self, item: Item, failed: JobFailed, /) -> None:
-        """The end of this version. The version before it goes on answering, also in a generation that is being
+        """Marks this version as failed. The previous version stays searchable, also in a generation that is being
         built."""
         carried = await self._version_before(item)
         async with internal(self._database) as tx:
@@ -173,7 +173,7 @@ class Ingestion:
             name=item.served_name,
             mime_type=item.served_mime_type or item.mime_type,
         )
-        # Where this fails too, the re-index waits for this item, and says so.
+        # If this fails too, the re-index waits for this item, and reports it.
         with suppress(ConversionError, EmbedderError, TranscriptionError, BlobsUnavailable):
             return await self._leased(item, lambda progress: self._preparing.prepare(before, building, progress))
         return ()
@@ -208,8 +208,8 @@ class Ingestion:
             raise ConversionError("too_large", message) from error
 
     async def _swap(self, item: Item, prepared: Sequence[Prepared]) -> None:
-        """The new chunks for the old, and the item's end, in one transaction. Does it over where the base was
-        re-indexed meanwhile."""
+        """Swaps old chunks for new and settles the item, in one transaction. Repeats it if the base was re-indexed
+        meanwhile."""
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
             if base is None:
@@ -247,7 +247,7 @@ class Ingestion:
             await self._language_choice.consider(item, served.target.key, languages[base["generation"]])
 
     async def _locked(self, tx: Tx, item: Item) -> Item:
-        """The item's row, locked. Raises Superseded when it is not this worker's any more."""
+        """Locks the item's row. Raises Superseded if this worker no longer owns it."""
         row = await tx.fetchrow(SQL.lock_item, item.org_id, item.id)
         if row is None or (row["version"], row["attempt"], row["node_id"]) != (
             item.version,
@@ -259,8 +259,7 @@ class Ingestion:
 
     # --- generations ------------------------------------------------------------------------------------------------
     async def _switch_complete(self) -> None:
-        """Where the next generation of a base holds everything, it is searched from now on, and the old one is
-        dropped."""
+        """Switches to the next generation of a base once it is complete, and drops the old one."""
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.complete_bases)
         for row in rows:

@@ -25,8 +25,7 @@ from stoa.kernel.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file on its way in. `replaces` is the item that it takes the place of, whose metadata stays where there is
-    none here."""
+    """One uploaded file. `replaces` is the item that it replaces, whose metadata stays if the upload has none."""
 
     source: BinaryIO
     name: str | None
@@ -84,15 +83,13 @@ class Items:
                 ]
             if await tx.fetchrow(SQL.share_base, principal.org_id, base_id) is None:
                 raise no_base(base_id)
-            # Two uploads that hold the same contents in another order must not wait for one another for ever.
+            # Sorted, so that two uploads with the same contents do not deadlock.
             for blob in sorted({blob.name: blob for blob in blobs}.values(), key=lambda one: one.name):
                 await lock_blob(tx, blob.name)
             replaced = await self._contents_of(tx, principal, base_id, [upload for upload, _ in named])
             stored: list[Item] = []
             for (upload, name), blob in zip(named, blobs, strict=True):
-                if not await self._blobs.exists(
-                    blob.name
-                ):  # A deletion of the same content elsewhere may have removed it since.
+                if not await self._blobs.exists(blob.name):  # A concurrent deletion may have removed the same content.
                     upload.source.seek(0)
                     await self._blobs.put(principal.org_id, project_id, upload.source)
                 stored.append(await self._insert(tx, principal, project_id, base_id, upload, name, blob))
@@ -112,8 +109,8 @@ class Items:
     async def _contents_of(
         self, tx: Tx, principal: Principal, base_id: UUID, uploads: Sequence[Upload]
     ) -> Sequence[bytes]:
-        """The contents that items are about to lose. Holds the items, in the order of their ids: two uploads may
-        replace the same ones."""
+        """The present contents of items that are replaced. Locks the items in the order of their ids, because two
+        uploads may replace the same ones."""
         contents: list[bytes] = []
         for item_id, index in sorted(
             (upload.replaces, index) for index, upload in enumerate(uploads) if upload.replaces is not None
@@ -212,7 +209,7 @@ class Items:
         return item
 
     async def reprocess(self, principal: Principal, item_id: UUID, base_id: UUID | None = None) -> Item:
-        """Reads, cuts and embeds the file anew; what is in the index answers until then."""
+        """Reads, splits and embeds the file again; the present chunks stay searchable until then."""
         await self.get(principal, item_id, base_id)
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.reprocess_item, principal.org_id, item_id, principal.key_id)
@@ -238,7 +235,7 @@ class Items:
         return await self._deletions.delete_items(principal, item.knowledgebase_id, [item_id])
 
     async def chunks(self, principal: Principal, item_id: UUID, page: PageRequest) -> Page[Chunk]:
-        """What searches find of an item, in the order of its text; nothing before it was first processed."""
+        """An item's chunks, in the order of its text; none before it was first processed."""
         async with self._database.tenant(principal) as tx:
             item = await store.item(tx, principal.org_id, item_id)
             base = await tx.fetchrow(SQL.settings, principal.org_id, item.knowledgebase_id) if item else None
@@ -249,7 +246,7 @@ class Items:
         return Page(found, page.page, page.page_size, total)
 
     async def content(self, item: Item) -> AsyncIterator[bytes]:
-        """Raises BlobsUnavailable before the first piece."""
+        """Raises BlobsUnavailable before the first chunk."""
         return await opened(self._blobs.read(blob_name(item.org_id, item.project_id, item.sha256)))
 
 

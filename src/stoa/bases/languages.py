@@ -1,5 +1,4 @@
-"""A base whose embedder nobody has named takes another one when its items are in languages that this one does not
-read."""
+"""Changes the embedder of a base that was chosen automatically, when its items are in other languages."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,8 +17,8 @@ from stoa.index import BaseKey
 from stoa.kernel.errors import BadRequest
 
 OTHERS_SHARE: Final = 0.2
-"""Of a base's items that are not in English, from which on all are embedded anew: one letter in French among a thousand
-files in English is not worth that."""
+"""The share of items in other languages from which on all are embedded again: a single French file among a thousand
+English ones is not enough."""
 _log = structlog.get_logger("stoa.bases.languages")
 
 
@@ -30,8 +29,8 @@ class LanguageChoice:
         self._embedders = embedders
 
     async def consider(self, item: Item, key: BaseKey, language: str) -> None:
-        """After an item in `language` has come into the index `key`, which answers: begins a re-index where the base
-        should have another embedder. What answers goes on meanwhile."""
+        """Called after an item in `language` was added to the searched index `key`: starts a re-index if the base
+        should have another embedder. Searches use the old index meanwhile."""
         if language == ENGLISH:
             return
         async with internal(self._database) as tx:

@@ -1,7 +1,7 @@
 """The search of a base as a tool of the Model Context Protocol: stateless streamable HTTP at `/mcp` on the base's host.
 
-The SDK is loaded at the first request: it takes as long to import as the rest of the server, and most servers are never
-asked.
+The SDK is loaded at the first request: its import takes as long as the rest of the server, and most servers never need
+it.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What is counted of items and searches."""
+"""Metrics of items and searches."""
 
 from collections.abc import Mapping, Sequence
 

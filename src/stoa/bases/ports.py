@@ -1,4 +1,4 @@
-"""What knowledge bases ask of others."""
+"""The ports of knowledge bases."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ class Embedders(Protocol):
         ...
 
     async def get(self, org_id: UUID, project_id: UUID, spec: EmbedderSpec) -> Embedder:
-        """Raises EmbedderError when it cannot be had (any more)."""
+        """Raises EmbedderError if it is not available (any more)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a call of the model used. `estimated`: its provider did not say. `cost_usd` None: no price is known."""
+    """The usage of a model call. `estimated`: the provider sent none. `cost_usd` None: the price is unknown."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -79,7 +79,7 @@ class Transcript:
 
 
 class Transcriber(Protocol):
-    """A model that reads pictures of pages. `model` names it."""
+    """A model that reads images of pages. `model` names it."""
 
     @property
     def model(self) -> str: ...
@@ -94,8 +94,8 @@ class Transcriber(Protocol):
         ...
 
     async def bill(self, tx: Tx, item: Item, base_id: UUID | None, used: Used) -> int:
-        """Enters a call into the bill; gives the line's number. `base_id` is what the line says it was for: None where
-        the base is gone meanwhile."""
+        """Enters a call into the bill; returns the line's number. `base_id` is None if the base was deleted
+        meanwhile."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""From a file to what its index takes: read → cut → embed what is new. Writes nothing but transcripts of pages."""
+"""Prepares a file for its index: read → split → embed new chunks. Only writes transcripts of pages."""
 
 import asyncio
 import re
@@ -44,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What goes into one index, and what was said while the file was read."""
+    """The content for one index, and the warnings of the conversion."""
 
     target: Target
     new: NewItem
@@ -59,7 +59,7 @@ class Progress:
     chunks: int | None = None
 
     def read(self, done: int, pages: int | None) -> None:
-        """Never goes back: a file that is read a second time, to be cut in another way, was read already."""
+        """Progress never decreases, also if the file is read again for other chunking."""
         self.pages_done, self.pages = max(done, self.pages_done or 0), pages
 
     def values(self) -> tuple[int | None, ...]:
@@ -84,7 +84,7 @@ class Preparing:
         self._transcribing = transcribing
 
     async def targets(self, item: Item) -> Sequence[Target]:
-        """The indexes that wait for this version of the item: the one that answers, and the one being built. Raises
+        """The indexes that need this version of the item: the searched one, and the one being built. Raises
         Superseded."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.settings_of_worker, item.org_id, item.knowledgebase_id)

@@ -62,7 +62,8 @@ INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, siz
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
--- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new one is.
+-- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new
+-- one is.
 UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), paid_by = $9,
     status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
     chunks_total = NULL, warnings = NULL, error = NULL, uploaded_at = now(), processed_at = NULL
@@ -110,7 +111,8 @@ SELECT count(*) FROM (
 ) counted;
 
 -- name: delete_items
--- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several items.
+-- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several
+-- items.
 WITH gone AS (
     SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
 )
@@ -133,10 +135,14 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
 
 -- name: claim
 -- Of all tenants.
--- Claims up to $2 items; each is this node's from the commit on. First what nodes that do not live or fell silent left behind, and what is this
--- node's own but not among what it works on ($8); an item that lost its worker twice or more rests first (2, 8, 32, 128 seconds), so that a file
--- that takes its server down does not do so before the others have had their turn. Then what waits, one project after another, beginning behind
--- project $6; within a project one base after another. $3 are projects with items on this node, $4 how many more each may have, $5 the same for
+-- Claims up to $2 items; each is this node's from the commit on. First what nodes that do not live or fell silent left
+-- behind, and what is this
+-- node's own but not among what it works on ($8); an item that lost its worker twice or more rests first (2, 8, 32, 128
+-- seconds), so that a file
+-- that takes its server down does not do so before the others have had their turn. Then what waits, one project after
+-- another, beginning behind
+-- project $6; within a project one base after another. $3 are projects with items on this node, $4 how many more each
+-- may have, $5 the same for
 -- every other project.
 WITH RECURSIVE lost AS (
     SELECT i.org_id, i.id, i.attempt FROM knowledge_items i
@@ -191,7 +197,7 @@ UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.at
 FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
 
 -- name: progress
--- What an item's worker has done; its lease goes on. No row: the item is not its own any more.
+-- Stores progress and renews the lease. No row: the worker no longer owns the item.
 UPDATE knowledge_items SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9, deadline = now() + $10::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
@@ -201,26 +207,27 @@ SELECT 'pending', count(*) FROM knowledge_items WHERE status = 'pending'
 UNION ALL SELECT 'processing', count(*) FROM knowledge_items WHERE status = 'processing';
 
 -- name: settle
--- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in both.
+-- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in
+-- both.
 UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,
     served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8, chunks_done = coalesce($8, $7),
     chunks_total = coalesce($8, $7), warnings = $9, error = NULL, built = $10, processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: fail
--- The version that was taken cannot be had. $7, $8: the version before it was carried over into the generation under way.
+-- The claimed version failed. $7, $8: the previous version was copied into the generation being built.
 UPDATE knowledge_items SET status = 'failed', node_id = NULL, deadline = NULL, error = $6, built_chunks = coalesce($7, built_chunks),
     built = coalesce($8, built), processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: postpone
--- Back to the queue after a failure that may pass.
+-- Back to the queue after a temporary failure.
 UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + $6::float8 * interval '1 second', error = $7
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: give_back
 -- Of all tenants.
--- This node is leaving: its items are anybody's, and this attempt does not count.
+-- At shutdown: releases this node's items, and this attempt does not count.
 UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status = 'processing';
 
@@ -228,17 +235,17 @@ WHERE node_id = $1 AND status = 'processing';
 UPDATE knowledgebases SET building = $3, updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: rebuild_items
--- Every item that is served or waits is processed again, for the generation under way too; what is served answers meanwhile.
+-- Every indexed or pending item is processed again, also for the generation being built; searches use the old chunks.
 UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
     pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, built_chunks = NULL, error = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND (status <> 'failed' OR served_sha256 IS NOT NULL);
 
 -- name: stop_building
--- The embedder that answers is the one that its owner wants.
+-- Keeps the present embedder as the owner's choice.
 UPDATE knowledgebases SET building = NULL, embedder = embedder || '{"automatic": false}', updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: unbuild_items
--- What was processed for the generation that is given up is as it was; a replacement that waits goes on waiting.
+-- Resets items that were processed for the canceled generation; pending replacements stay pending.
 UPDATE knowledge_items SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL, built = least(built, $3),
     built_chunks = NULL, chunks_done = chunks, chunks_total = chunks, processed_at = coalesce(processed_at, now())
 WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 = sha256;
@@ -248,7 +255,7 @@ UPDATE knowledge_items SET built = least(built, $3), built_chunks = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 <> sha256;
 
 -- name: switch
--- The generation that was built is the one searched from now on.
+-- Switches searches to the generation that was built.
 UPDATE knowledgebases SET generation = (building ->> 'generation')::int, embedder = building -> 'embedder', chunking = building -> 'chunking',
     language = building ->> 'language', building = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND building IS NOT NULL RETURNING generation;
@@ -259,7 +266,7 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND bu
 
 -- name: complete_bases
 -- Of all tenants.
--- Bases whose next generation holds all that answers. What waits for its first time will find the new generation.
+-- Bases whose next generation has all searchable items. Items that wait for their first processing use the new one.
 SELECT b.org_id, b.id FROM knowledgebases b
 WHERE b.building IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id
@@ -277,7 +284,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
--- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof was too long for a request.
+-- Deletions of knowledge whose proof is still owed, of all tenants: a node may have died between the two, or the proof
+-- was too long for a request.
 SELECT * FROM deletions
 WHERE verified_at IS NULL AND kind IN ('knowledgebase', 'knowledge_item') AND created_at < now() - interval '5 seconds'
 ORDER BY created_at LIMIT 100;
@@ -301,7 +309,7 @@ SELECT (SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND id = $2)
 UPDATE deletions SET verified_at = now() WHERE org_id = $1 AND id = ANY ($2::uuid[]) AND verified_at IS NULL;
 
 -- name: transcripts
--- What this model has read in this content before, for whichever item of the project.
+-- Earlier transcripts of this content by this model, for any item of the project.
 SELECT DISTINCT ON (page) page, text, complete FROM knowledge_transcripts
 WHERE org_id = $1 AND project_id = $2 AND sha256 = $3 AND model = $4 ORDER BY page;
 
@@ -320,9 +328,9 @@ SELECT count(*) AS rows, coalesce(sum(octet_length(text)), 0)::bigint AS bytes F
 WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR item_id = ANY ($3));
 
 -- name: forget_base_on_bill
--- The amounts stay: they were spent. What for goes.
+-- Anonymizes the lines of the bill; the amounts stay.
 WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 AND knowledgebase_id = $2 RETURNING 1) SELECT count(*) FROM lines;
 
 -- name: forget_transcripts
--- Of the versions before the one that answers now.
+-- Removes transcripts of versions before the searchable one.
 DELETE FROM knowledge_transcripts WHERE org_id = $1 AND item_id = $2 AND sha256 <> $3;

@@ -1,5 +1,4 @@
-"""The rerankers that bases may name: the operator's endpoint, and endpoints of a tenant's connections; and what they do
-to an answer."""
+"""The rerankers that bases may name (the operator's endpoint, endpoints of a tenant's connections), and reranking."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from stoa.kernel.errors import BadRequest, Unavailable
 from stoa.outbound import Outbound
 
 CANDIDATES: Final = 50
-"""Of the ranking, so many are read again: a reranker's time goes with them."""
+"""Number of reranked hits: a reranker's time is proportional to them."""
 COHERE_URL: Final = "https://api.cohere.com/v2"
 
 
@@ -64,8 +63,7 @@ class Rerankers:
 async def reranked(
     reranker: Reranker, query: str, found: Found, limit: int, similarity_threshold: float | None, *, explain: bool
 ) -> Found:
-    """The answer in the order that the reranker gives it, with its scores; ties keep their order. Raises
-    Unavailable."""
+    """The hits in the reranker's order, with its scores; ties keep their order. Raises Unavailable."""
     begun = perf_counter()
     try:
         scores = await reranker.rerank(query, [_read(hit) for hit in found.hits])

@@ -1,4 +1,4 @@
-"""How good a ranking is, and how sure one may be of it. Pure.
+"""Metrics of a ranking with confidence intervals. Pure.
 
 nDCG@10 with gains of 2^grade - 1 and the logarithmic discount of Järvelin and Kekäläinen, recall@10, reciprocal rank;
 means with percentile bootstrap intervals over the queries, and for two settings the interval of the per-query
@@ -19,12 +19,12 @@ SAMPLES: Final = 2_000
 CONFIDENCE: Final = 0.95
 MEASURES: Final = ("ndcg@10", "recall@10", "mrr")
 _SEED: Final = 20261125
-"""The same figures for the same answers, whoever asks."""
+"""A fixed seed, so that the same results give the same figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over queries, and the interval that holds it with 95 % confidence."""
+    """A mean over queries with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -32,7 +32,7 @@ class Estimate:
 
     @property
     def decided(self) -> bool:
-        """For a difference: whether it is more than chance."""
+        """For a difference: whether it is significant."""
         return self.low > 0 or self.high < 0
 
 

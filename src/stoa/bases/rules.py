@@ -1,4 +1,4 @@
-"""Pure decisions about knowledge bases and their items."""
+"""Pure rules of knowledge bases and their items."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,18 +20,17 @@ QUERY_CHARACTERS_MAX: Final = 8_000
 LIMIT_MAX: Final = 100
 
 READING_ATTEMPTS_MAX: Final = 2
-"""After a reader that crashed or was too slow: the cause may have been a busy machine."""
+"""Attempts after a crash or timeout of the reader, whose cause may be a busy machine."""
 RETRIED: Final = frozenset({"converter_crashed", "timed_out"})
 ITEM_SECONDS_MAX: Final = 3600.0
-"""Of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
+"""The time limit of one attempt: 50,000 chunks take the local embedder ten minutes on two slow cores."""
 CHUNKS_MAX: Final = 50_000
-"""Of one item: what fits into memory with its vectors (75 MiB)."""
+"""Chunks of one item: as many as fit into memory with their vectors (75 MiB)."""
 EMBED_BATCH: Final = 32
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:
-    """How long an item waits after a failure that may pass: 2, 8, 32, 128, 512 seconds, or as long as it was asked
-    to."""
+    """The backoff after a temporary failure: 2, 8, 32, 128, 512 seconds, or as long as the server asked for."""
     return max(2.0 * 4 ** (attempt - 1), min(asked or 0.0, 3600.0))
 
 

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 SWITCHES_MAX: Final = 3
 KNOWN_MIN: Final = 0.6
-"""Below this share of its letters in tokens that the embedder knows, a query is searched for by words alone."""
+"""Below this share of letters in tokens that the embedder knows, a query is searched by keywords only."""
 SEEN_MAX: Final = 2_000
-"""Bases whose settings are remembered."""
+"""Bases whose settings are cached."""
 CACHED_MAX: Final = 2_000
 """Query vectors in the cache: about 3 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller asks for; None takes the base's own setting."""
+    """A caller's search; None takes the base's setting."""
 
     query: str
     limit: int | None = None
@@ -68,7 +68,7 @@ class _Embedded:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What a search needs before its transaction; `seconds` is what the embedding took."""
+    """The input of a search's transaction; `seconds` is the time of the embedding."""
 
     mode: Mode
     alpha: float
@@ -78,7 +78,7 @@ class _Prepared:
 
 
 class _Seen(NamedTuple):
-    """Whose search of which base: another principal's view of it is never used."""
+    """The cache key: base and principal, so that another principal's settings are never used."""
 
     org_id: UUID
     project_id: UUID | None
@@ -92,8 +92,8 @@ def _seen(principal: Principal, base_id: UUID) -> _Seen:
 
 
 class Search:
-    """Settings of bases are remembered, so that a query is embedded before its one transaction begins. That transaction
-    reads them again, with the caller's permissions: what has changed since is seen, on every node, by every search."""
+    """Settings of bases are cached, so that a query is embedded before its one transaction begins. That transaction
+    reads them again, with the caller's permissions, so every search on every node uses the current settings."""
 
     def __init__(
         self,
@@ -112,7 +112,8 @@ class Search:
         self._seen: OrderedDict[_Seen, Row] = OrderedDict()
 
     async def search(self, principal: Principal, base_id: UUID, asked: Asked) -> Found:
-        """Best first. Raises NotFound, BadRequest for a filter that is none, Unavailable while the embedder is away."""
+        """Best first. Raises NotFound, BadRequest for an invalid filter, Unavailable while the embedder is
+        unreachable."""
         seen = _seen(principal, base_id)
         for _ in range(SWITCHES_MAX):
             row, remembered = self._seen.get(seen), True
@@ -124,7 +125,7 @@ class Search:
                 fresh = await self._settings(principal, base_id) if remembered else row
                 if fresh == row:
                     raise
-                self._remember(seen, fresh)  # The base has another embedder or reranker by now.
+                self._remember(seen, fresh)  # The base's embedder or reranker has changed.
                 continue
             async with self._database.tenant(principal, snapshot=True) as tx:
                 now = await tx.fetchrow(SQL.settings, principal.org_id, base_id)
@@ -144,7 +145,8 @@ class Search:
         raise Unavailable("The index of this knowledge base is being switched; try again in a moment.")
 
     def has_seen(self, principal: Principal, base_id: UUID) -> bool:
-        """Whether somebody with the same reach has searched this base: it is theirs, or was until a moment ago."""
+        """Whether a principal with the same scope has searched this base, so that it is visible, or was until
+        recently."""
         return _seen(principal, base_id) in self._seen
 
     async def _settings(self, principal: Principal, base_id: UUID) -> Row:
@@ -161,7 +163,7 @@ class Search:
             self._seen.popitem(last=False)
 
     async def _prepared(self, principal: Principal, row: Row, asked: Asked) -> _Prepared:
-        """What is done without a connection: no transaction is open while a model works."""
+        """The work without a database connection: no transaction is open during a model call."""
         mode, alpha = _mode(asked, row["retriever"])
         reranker = await self._reranker(principal, row, asked)
         begun = perf_counter()
@@ -171,7 +173,7 @@ class Search:
                 principal.org_id, row["project_id"], store.embedder_of(row["embedder"]), asked.query
             )
             if mode is Mode.HYBRID and asked.alpha is None and embedded.known < KNOWN_MIN:
-                mode = Mode.KEYWORD  # What the embedder cannot read has a vector that says nothing.
+                mode = Mode.KEYWORD  # The vector of a text that the embedder cannot read is meaningless.
         return _Prepared(mode, alpha, embedded, reranker, perf_counter() - begun)
 
     async def _answered(self, asked: Asked, row: Row, prepared: _Prepared, found: Found) -> Found:
@@ -220,7 +222,7 @@ class Search:
         return [(base_id, hit) for _, _, base_id, hit in ranked[:limit]]
 
     async def unknown(self, principal: Principal, base_ids: Sequence[UUID]) -> Sequence[UUID]:
-        """Those of the ids that are no base that the principal may read."""
+        """The ids that are not a base which the principal may read."""
         if principal.permissions is not None and "knowledge:read" not in principal.permissions:
             return base_ids
         async with self._database.tenant(principal) as tx:
@@ -281,14 +283,13 @@ def _query(asked: Asked, prepared: _Prepared, row: Row) -> Query:
 
 
 def _language_of_embedder(asked: Asked, prepared: _Prepared) -> str | None:
-    """None where somebody has chosen a weight: it stands."""
+    """None if the weight was set explicitly."""
     chosen = asked.alpha is not None or prepared.alpha != DEFAULT_RETRIEVER.alpha
     return None if chosen or prepared.embedded is None else prepared.embedded.language
 
 
 def _mode(asked: Asked, retriever: Mapping[str, Any]) -> tuple[Mode, float]:
-    """Mode and weight: the caller's, else the base's. An alpha that leaves one half no weight is that other half
-    alone."""
+    """Mode and weight: the caller's, else the base's. An alpha of 0 or 1 means only that half."""
     alpha = asked.alpha if asked.alpha is not None else retriever["alpha"]
     if asked.mode is not None:
         return Mode(asked.mode), alpha

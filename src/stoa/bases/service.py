@@ -1,4 +1,4 @@
-"""Knowledge bases as their owners use them: made, changed, re-indexed, deleted. One transaction per method."""
+"""Knowledge bases: creation, changes, re-indexing, deletion. One transaction per method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,8 +105,7 @@ class KnowledgeBases:
             return bool(await tx.fetch(SQL.known_bases, principal.org_id, [base_id]))
 
     async def update(self, principal: Principal, base_id: UUID, settings: Settings) -> KnowledgeBase:
-        """What is left out stays. What decides how items are indexed changes only while there are none. Raises
-        Conflict."""
+        """Omitted fields stay. Settings of the index can only change while there are no items. Raises Conflict."""
         self._rerankers.check(settings.retriever.get("reranker"))
         before = await self.get(principal, base_id)
         embedder = settings.embedder and await self._embedders.check(
@@ -152,7 +151,7 @@ class KnowledgeBases:
 
     # --- re-indexing ------------------------------------------------------------------------------------------------
     async def reindex(self, principal: Principal, base_id: UUID, settings: Settings) -> KnowledgeBase:
-        """Builds the next generation beside the one that answers. Raises Conflict when one is being built already."""
+        """Builds the next generation beside the searched one. Raises Conflict if one is already being built."""
         before = await self.get(principal, base_id)
         embedder = await self._embedders.check(before.org_id, before.project_id, settings.embedder or before.embedder)
         async with self._database.tenant(principal) as tx:
@@ -177,7 +176,7 @@ class KnowledgeBases:
             return await one(tx, principal.org_id, base_id)
 
     async def cancel_reindex(self, principal: Principal, base_id: UUID) -> KnowledgeBase:
-        """Gives up the generation under way; the one that answers stays. Raises BadRequest when there is none."""
+        """Drops the generation that is being built; the searched one stays. Raises BadRequest if there is none."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.lock_base, principal.org_id, base_id)
             if row is None:

@@ -1,8 +1,8 @@
-"""OCR: pages without text are drawn, sent to a model that reads pictures, and stored with their line of the bill one by
+"""OCR: pages without text are rendered, sent to a model with vision, and stored with their line of the bill one by
 one, so that no page is paid for twice.
 
-What a page said is a row of its own, written as soon as it is known: a worker that dies after the seventh page of
-twenty leaves thirteen.
+The text of each page is a row, written as soon as it is known: after a crash on the eighth page of twenty, thirteen
+remain.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from stoa.db.leases import Superseded
 from stoa.documents import ConversionError, Converted, Converter, OcrTarget, Passage, passages
 
 PAGES_MAX: Final = 500
-"""Of one item that are sent: a model reads a page in seconds, and every page costs money."""
+"""Maximum pages per item: a model reads a page in seconds, and every page costs money."""
 AT_ONCE_MAX: Final = 4
-"""Of all items of this node."""
+"""Concurrent pages of all items of this node."""
 NAMED_MAX: Final = 10
 UNPAID: Final = frozenset({"spending_limit_reached", "price_unknown"})
-"""Codes that say that nobody pays for more pages."""
+"""Codes of a reached spending limit or an unknown price."""
 
 
 _log = structlog.get_logger("stoa.documents.transcribing")
@@ -51,7 +51,7 @@ class _Work:
     pages: dict[int, _Page] = field(default_factory=dict[int, _Page])
     failed: dict[int, TranscriptionError] = field(default_factory=dict[int, TranscriptionError])
     left: bool = False
-    """The caller was cancelled; calls that have begun end for themselves."""
+    """The caller was cancelled; calls in progress complete."""
 
     def report(self) -> None:
         self.on_progress(
@@ -81,8 +81,8 @@ class Transcribing:
         return self._transcriber is not None
 
     async def drain(self, seconds_max: float) -> None:
-        """Starts no more pages and waits so long for the running ones, so that the next claim need not pay for them
-        again."""
+        """Starts no more pages and waits for the running ones up to this time, so that the next claim need not pay for
+        them again."""
         self._leaving = True
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds_max)
@@ -129,8 +129,8 @@ class Transcribing:
         return await asyncio.to_thread(_merged, found, work, left, characters_max)
 
     async def _page(self, work: _Work, number: int, transcriber: Transcriber) -> None:
-        """What has begun is carried to its end, billed and, if the item still has this content, kept, also when its
-        item's work is ended before."""
+        """A call in progress always completes, is billed and, if the item still has this content, stored, also when the
+        work on its item has ended."""
         await self._turns.acquire()
         if self._leaving:
             await asyncio.Event().wait()  # For the end of this node's work.
@@ -145,7 +145,8 @@ class Transcribing:
 
     def _called(self, work: _Work, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        self._turns.release()  # Not before it is paid: the next page is asked for by who has paid for this one.
+        # Released after the payment, so that the next page is requested only after this one was billed.
+        self._turns.release()
         if (
             work.left
             and not call.cancelled()
@@ -180,8 +181,8 @@ class Transcribing:
     async def _pay(
         self, work: _Work, number: int, transcriber: Transcriber, used: Used, read: Transcript | None
     ) -> None:
-        """A call's line of the bill and, in the same transaction, what was read, while the item has this content: it is
-        billed also where that is over, for it was made. Raises Superseded."""
+        """Stores a call's line of the bill and, in the same transaction, its text if the item still has this content.
+        The call is billed in any case. Raises Superseded."""
         item = work.item
         async with internal(self._database) as tx:
             base = await tx.fetchrow(

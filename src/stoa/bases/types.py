@@ -8,15 +8,15 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 Ocr: TypeAlias = Literal["auto", "off"]
-"""Whether pages without text are sent to the operator's model that sees: where there is one, or never."""
+"""Whether pages without text are sent to the operator's OCR model: if there is one, or never."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedderSpec:
     """Which embedder makes a base's vectors. `provider` is `local`, `server` (the operator's endpoint) or `connection`.
 
-    `identity` is what it called itself when the base was made: vectors of another one do not compare, whatever it is
-    named now. `automatic`: nobody has named it, so it may change with the languages of the items.
+    `identity` is the embedder's identity when the base was created: vectors of another identity are not comparable.
+    `automatic`: it was chosen automatically, so it may change with the languages of the items.
     """
 
     provider: str
@@ -29,8 +29,8 @@ class EmbedderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How texts are cut: along their structure, into pieces of at most `characters_max`; where they are longer than
-    `tokens_max` tokens of the embedder, or than it reads, once more."""
+    """How texts are split: along their structure, into chunks of at most `characters_max`; chunks longer than
+    `tokens_max` tokens of the embedder, or than its input, are split again."""
 
     characters_max: int
     tokens_max: int | None = None
@@ -50,7 +50,7 @@ class Retriever:
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """A re-index under way: the generation that will replace the one searched, and with what settings."""
+    """A re-index in progress: the generation that will replace the searched one, and its settings."""
 
     generation: int
     embedder: EmbedderSpec

@@ -1,4 +1,4 @@
-"""Callbacks: a signed POST to each address that a run was started with, once the run has ended. Front door."""
+"""Callbacks: a signed POST to each address that a run names, once the run has ended. The public interface."""
 
 from stoa.callbacks.service import Callbacks
 from stoa.callbacks.types import Callback, NewCallback, Report

@@ -19,7 +19,7 @@ from stoa.db.leases import JobFailed, JobWorker, Superseded, renewed
 from stoa.db.polls import Poll
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import NotFound
-from stoa.kernel.leases import CALLBACK, CALLBACKS_AT_ONCE_MAX, Places, Wanted
+from stoa.kernel.leases import CALLBACK, CALLBACKS_AT_ONCE_MAX, ClaimLimits, Places
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.supervise import Heartbeat
 from stoa.outbound.posting import Post, Undelivered
@@ -78,7 +78,7 @@ class CallbackWorker:
         self._worker.wake()
 
     # --- a kind of leased job ---------------------------------------------------------------------------------------
-    async def claim(self, wanted: Wanted, held: Sequence[Callback], /) -> Sequence[Callback]:
+    async def claim(self, wanted: ClaimLimits, held: Sequence[Callback], /) -> Sequence[Callback]:
         own = [one.id for one in held]
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), CALLBACK.seconds, own)

@@ -65,7 +65,7 @@ def _shown(planned: Any) -> dict[str, Any]:
                         "bytes": one.size.bytes if one.size else None,
                         "rows": one.size.rows if one.size else None,
                         "seconds": one.seconds,
-                        "keeps_others_out": one.keeps_others_out,
+                        "keeps_others_out": one.blocks_others,
                     }
                     for one in step.statements
                 ],

@@ -1,4 +1,4 @@
-"""Conversations, their messages and files. Front door."""
+"""Conversations, their messages and files. The public interface."""
 
 from stoa.conversations.agent_wire import AgentIn, agent_of
 from stoa.conversations.agents import check_agent

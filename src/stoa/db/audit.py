@@ -1,7 +1,7 @@
 """Who did what: one line per mutation, in the mutation's own transaction (docs/decisions/0032).
 
-The slices say what was done to which subject. Where the request came from is taken from `stoa.kernel.origin`, and what
-was before and after from triggers of the tables, so no slice writes either.
+A slice states the action and its subject. The request's origin comes from `stoa.kernel.origin`, and the values before
+and after from triggers of the tables, so no slice has to write these.
 """
 
 from typing import Final

@@ -15,15 +15,15 @@ from stoa.db.internal import internal
 from stoa.kernel.findings import Finding
 
 LOOKED_AT_ONCE: Final = 16
-"""Of a bucket each look is a request."""
+"""Concurrent look-ups; each is a request to a bucket."""
 _log = structlog.get_logger("stoa.blobs")
 
 
 def blob_checks(
     prefix: str, what: str, database: Database, blobs: BlobStore, contents: str, in_use: str
 ) -> Sequence[Check]:
-    """`contents` gives (org_id, project_id, sha256) of all rows in a scope; `in_use` says of one content whether a row
-    names it."""
+    """`contents` yields (org_id, project_id, sha256) of all rows in a scope; `in_use` says whether a row names one
+    content."""
     return [
         Check(
             f"{prefix}.missing",
@@ -96,7 +96,8 @@ async def discard_unused(
     count = size = 0
     for sha256 in hashes:
         name = blob_name(org_id, project_id, sha256)
-        if not await blobs.exists(name):  # Asked first, so that no connection is held while a bucket does not answer.
+        # Checked first, so that no database connection waits for a bucket that does not answer.
+        if not await blobs.exists(name):
             continue
         async with internal(database) as tx:
             await lock_blob(tx, name)
@@ -107,8 +108,8 @@ async def discard_unused(
 
 
 async def tidied(discarded: Awaitable[tuple[int, int]]) -> None:
-    """Removes what a request leaves behind that nobody names. Where the files cannot be reached, the request has its
-    answer all the same: `clear_orphans` and the doctor find the content later."""
+    """Removes unreferenced content of a request. If the files are unreachable, the request succeeds anyway:
+    `clear_orphans` and the doctor find the content later."""
     try:
         await discarded
     except BlobsUnavailable as error:

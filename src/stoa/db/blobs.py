@@ -1,6 +1,6 @@
 """Files by content, behind one port: a local directory by default, a bucket in `stoa.storage`. A name is
 `<org>/<project>/<sha256>`, so equal files of one project are stored once, and nothing can be learned about another
-project's.
+project's files.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ class Blob:
 
 
 class BlobsUnavailable(Unavailable):
-    """Where files are kept does not answer or refuses for now. What was stored is still there; try again later."""
+    """The store does not answer or refuses temporarily. Stored files are still there; retry later."""
 
 
 class BlobDamaged(BlobsUnavailable):
-    """What is stored under a name is not the content that the name stands for."""
+    """The content stored under a name does not have the name's hash."""
 
 
 class BlobMissing(NotFound):
@@ -49,23 +49,23 @@ class Blobs(Protocol):
     """Every method raises BlobsUnavailable while the files cannot be reached."""
 
     async def put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
-        """Stores what `source`, which can seek, holds from where it stands; durable on return. It appears under its
-        name complete or not at all. Putting the same content twice is fine."""
+        """Stores the rest of `source`, which can seek; durable on return. The blob appears under its name complete or
+        not at all. Idempotent."""
         ...
 
     def read(self, name: str) -> AsyncIterator[bytes]:
-        """The content, in pieces of up to CHUNK_BYTES. Raises BlobMissing; BlobDamaged, before the last piece, from
-        adapters that check what they read."""
+        """The content, in chunks of up to CHUNK_BYTES. Raises BlobMissing; adapters that verify the hash raise
+        BlobDamaged before the last chunk."""
         ...
 
     def local(self, name: str) -> AbstractAsyncContextManager[Path]:
-        """A local file with the content, for converters, for as long as the context lasts. Nobody writes to it. Raises
-        BlobMissing where the adapter has to copy it."""
+        """A local read-only file with the content, for converters, while the context is open. Raises BlobMissing if the
+        adapter has to copy it."""
         ...
 
     async def delete(self, name: str) -> int:
-        """Returns the number of bytes removed; 0 when there was no such blob. On return the blob is gone for good;
-        where another machine keeps it, a look after the deletion has confirmed it."""
+        """Returns the number of bytes removed; 0 when there was no such blob. On return the blob is deleted;
+        on remote storage a check after the deletion has confirmed it."""
         ...
 
     async def exists(self, name: str) -> bool: ...
@@ -76,7 +76,7 @@ def blob_name(org_id: UUID, project_id: UUID, sha256: bytes) -> str:
 
 
 UPLOAD_SECONDS_MAX: Final = 3600.0
-"""A younger blob may belong to an upload under way: content is stored before the row that names it."""
+"""A younger blob may belong to an upload in progress: content is stored before the row that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +208,8 @@ def _owner(path: Path) -> tuple[UUID, UUID, bytes] | None:
 
 
 async def opened(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same content, once its first piece is here: what is missing or cannot be reached is refused before an answer
-    begins."""
+    """The same content, after its first chunk has arrived, so that missing or unreachable content is refused before a
+    response begins."""
     first = await anext(content, b"")
     return _continued(first, content)
 

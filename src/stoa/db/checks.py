@@ -1,8 +1,7 @@
-"""Invariants of a slice's rows and blobs, as checks that the doctor runs: the doctor's port.
+"""The doctor's port: invariants of a slice's rows and blobs as checks.
 
-A slice gives a list of `Check`; the composition root hands them all to the doctor, which runs them within bounds and
-shows what it finds. A check reads and never writes; what can safely be put right is its `repair`, in transactions of
-its own.
+A slice provides a list of `Check`; the composition root passes all of them to the doctor, which runs them within limits
+and shows the findings. A check never writes; its `repair` fixes what is safe to fix, in separate transactions.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,18 +28,18 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class Check:
     name: str
-    """`runs.abandoned`: the slice, and what is violated."""
+    """`runs.abandoned`: the slice, and the invariant."""
     promise: str
     """The invariant, as a sentence: it holds when nothing is found."""
     find: Callable[[Tx, Scope], AsyncIterator[Finding]]
     """Streams violations. The transaction is read-only, and under row-level security when a tenant asks."""
     remedy: str
-    """What a person does about it, or what `repair` does."""
+    """What a person should do, or what `repair` does."""
     repair: Callable[[Finding], Awaitable[bool]] | None = None
-    """Repairs one finding if it still holds; true when it did. None where no repair is safe."""
+    """Repairs one finding if it still exists; true if it did. None if no repair is safe."""
     by_day: bool = False
-    """Whether it can check the rows of one day alone, and those rows no longer change once that day's runs have ended:
-    then a day without findings is not checked again. Such a check respects `since` and `until`; others may read
+    """Whether it can check the rows of a single day, which no longer change once that day's runs have ended: a day
+    without findings is then not checked again. Such a check respects `since` and `until`; others may read
     everything."""
 
 

@@ -1,8 +1,8 @@
-"""Counts the items of long lists by hour and by day, so that `page_of_list` finds a page far into a list without
-passing over what is before it (docs/decisions/0100). Runs on every node; one node at a time does the work.
+"""Counts the items of long lists by hour and by day, so that `page_of_list` finds a page by number without scanning the
+items before it (docs/decisions/0100). Runs on every node; one node at a time does the work.
 
-What is younger than the counts is counted when a page is asked for, and deletions are followed by a trigger, so pages
-and totals are exact at every moment.
+Items newer than the counts are counted when a page is read, and a trigger records deletions, so pages and totals are
+always exact.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from stoa.kernel.supervise import Supervisor, spread
 
 _SQL: Final = load("stoa.db", "lists.sql")
 LOOK_SECONDS: Final = 30.0
-"""How old the counts are at most while little happens: a page reads what is younger."""
+"""The maximum age of the counts under low load; a page counts newer items itself."""
 STEP: Final = timedelta(hours=1)
-"""How much is counted in one transaction: deletions of older items wait for it. A day of 200,000 runs held them for 0.6
+"""The period that one transaction counts; deletions of older items wait for it. A day of 200,000 runs took 0.6
 seconds."""
 SMALL_DAY_ITEMS: Final = 1_000
-"""A day of so many items keeps no hours: they are passed over in a fraction of a millisecond."""
+"""A day with fewer items has no hourly counts: scanning it takes a fraction of a millisecond."""
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Nothing has been counted yet."""
 
@@ -51,7 +51,7 @@ class ListCounts:
 
 
 async def _count_more(tx: Tx) -> bool:
-    """Takes the next hour into the counts; False when nothing is left to do, or another node does it."""
+    """Counts the next hour; False when nothing is left to do, or another node does it."""
     done: datetime | None = await tx.fetchval(_SQL.take_progress)
     if done is None:
         return False

@@ -1,8 +1,8 @@
-"""Calls of built-in tools, each of which takes effect once.
+"""Calls of built-in tools that take effect exactly once.
 
-What the call changes and its result are written in one transaction. After a crash a run makes a call again of which it
-does not know the outcome: the call finds its result here and changes nothing. Two nodes cannot write the same call: the
-second one's transaction fails on the primary key, and what it changed is rolled back.
+The call's changes and its result are written in one transaction. After a crash a run repeats a call with an unknown
+outcome: the call finds its result here and changes nothing. Two nodes cannot write the same call: the second
+transaction fails on the primary key and is rolled back.
 """
 
 from typing import Any, Final

@@ -28,8 +28,8 @@ from stoa.kernel.principal import Principal
 
 TENANT_ROLE: Final = "stoa_tenant"
 NO_PROJECT: Final = UUID(int=0)
-"""The id of no project. It stands for the one project of a principal who sees several or none, which
-`stoa.project_ids` holds: an empty setting would mean all."""
+"""The nil UUID: the value of `stoa.project_id` for a principal who sees several projects or none, which are in
+`stoa.project_ids`. An empty setting would mean all projects."""
 _log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
@@ -63,7 +63,7 @@ _GONE: Final = (
 )
 """The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises
 InternalClientError when the server shuts down while a query is being sent; that is a lost connection too. So is one to
-a server that takes no writes any more: it became a standby, and the primary is elsewhere."""
+a server that no longer accepts writes, because it became a standby."""
 _NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
 """The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
 codes."""
@@ -80,8 +80,8 @@ class Raised(Exception):
 
 
 class Unreplicated(ConnectionError):
-    """PostgreSQL acknowledged a commit that no synchronous standby has confirmed: whoever waited for the confirmation
-    was interrupted. The commit is lost if the server fails now, so it does not count as acknowledged."""
+    """PostgreSQL acknowledged a commit that no synchronous standby has confirmed, because the wait was interrupted. The
+    commit is lost if the server fails now, so it does not count as acknowledged."""
 
 
 class Unstorable(Exception):
@@ -98,7 +98,7 @@ class Unstorable(Exception):
 
 
 class Tx(Protocol):
-    """An open transaction. Statements run inside it; whoever opened it commits or rolls back."""
+    """An open transaction. Statements run inside it; its opener commits or rolls back."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Row]: ...
 
@@ -116,8 +116,8 @@ class Tx(Protocol):
 
 
 class Database:
-    """A bounded pool of connections. `acquire_seconds_max` bounds the wait for a free one: then 503, not a queue
-    without end."""
+    """A bounded pool of connections. `acquire_seconds_max` limits the wait for a free one; then the request
+    gets 503."""
 
     def __init__(
         self,
@@ -155,8 +155,8 @@ class Database:
         command_seconds_max: float = 60.0,
         commit_seconds_max: float = 10.0,
     ) -> "Database":
-        """With a `session_dsn` the other one leads to a pooler in transaction mode (PgBouncer): two transactions of one
-        connection may run in two sessions. Then nothing is kept in a session, prepared statements neither."""
+        """With a `session_dsn`, `dsn` leads to a pooler in transaction mode (PgBouncer): two transactions of one
+        connection may run in two sessions, so no session state is used, not even prepared statements."""
         connections: WeakSet[Connection] = WeakSet()
 
         async def connect_one(url: str, **options: Any) -> Connection:
@@ -221,7 +221,7 @@ class Database:
         """A transaction that sees and writes the principal's rows only; commits at the end, rolls back on any error.
 
         With `snapshot` all its statements see the database as it was at the first: for reading in several steps.
-        With `every_owner` it sees the conversations of all users of its projects: for counting what is broken.
+        With `every_owner` it sees the conversations of all users of its projects, for the doctor's checks.
         """
         project = principal.project_id or ("" if principal.projects is None else NO_PROJECT)
         # One round trip. The values are UUID objects, so there is nothing to escape.
@@ -251,7 +251,7 @@ class Database:
             try:
                 await connection.execute(opening)
                 yield cast("Tx", Pooled(connection) if self._pooled else connection)
-                # Not a timeout of the driver's: it would cancel the wait for the standby, and that commits.
+                # Not the driver's timeout: it would cancel the wait for the standby, which acknowledges the commit.
                 late = loop.call_later(self._commit_seconds_max, connection.abort)
                 try:
                     await connection.execute("COMMIT")
@@ -306,18 +306,18 @@ class Database:
         except _GONE as error:
             if _alive(connection):
                 if isinstance(error, asyncpg.InterfaceError):
-                    raise  # A statement that is called wrongly is a bug.
+                    raise  # Wrong use of a statement is a bug.
                 connection.terminate()
             self._unavailable.add()
             raise _away("The database went away during this request; try again in a moment.") from error
         finally:
-            with suppress(asyncpg.InterfaceError):  # The pool has taken a lost connection away already.
+            with suppress(asyncpg.InterfaceError):  # The pool has already removed a lost connection.
                 connection.remove_log_listener(watch.on_message)
             await self._pool.release(connection)
 
 
 class CommitWatch:
-    """Whether PostgreSQL said, on one connection, that it did not wait for the synchronous standby."""
+    """Detects PostgreSQL's warning on a connection that it did not wait for the synchronous standby."""
 
     __slots__ = ("_unreplicated",)
 
@@ -325,8 +325,8 @@ class CommitWatch:
         self._unreplicated = False
 
     def on_message(self, _: object, message: Any) -> None:
-        """A log listener. asyncpg calls it before whoever waits for the statement goes on."""
-        # The text is in the server's language; the function that said it is not.
+        """A log listener. asyncpg calls it before the statement's caller continues."""
+        # The text is translated; the name of the reporting function is not.
         self._unreplicated |= message.server_source_function == "SyncRepWaitForLSN"
 
     def check(self) -> None:
@@ -345,7 +345,7 @@ def _away(message: str) -> BaseException:
 
 
 def _alive(connection: asyncpg.Connection) -> bool:
-    """False for a lost connection: it has left the pool by itself, and calling it raises."""
+    """False for a lost connection: it is no longer in the pool, and calling it raises."""
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:
@@ -365,7 +365,7 @@ async def connect(dsn: str, *, seconds_max: float = CONNECT_SECONDS_MAX) -> Conn
 
 
 async def _set_codecs(connection: asyncpg.Connection) -> None:
-    """`jsonb` goes in and out as Python values."""
+    """Converts `jsonb` from and to Python values."""
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -384,4 +384,4 @@ def _decode(raw: bytes) -> Any:
 
 
 async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
-    """Every setting of ours is LOCAL to its transaction, so the pool's own RESET would be a wasted round trip."""
+    """All our settings are LOCAL to a transaction, so the pool's RESET would be a wasted round trip."""

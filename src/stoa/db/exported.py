@@ -1,7 +1,7 @@
-"""What a slice gives into an export of a project: its tables, as data. `stoa.transfer` reads and writes them.
+"""A slice's tables in an export of a project, as data. `stoa.transfer` reads and writes them.
 
-A table is written whole, but for what is named here. Every column is exported unless it is left out, so that a new
-column of a table cannot be forgotten; that no new table is forgotten is tested (tests/house/test_exported.py).
+Every column is exported unless it is left out here, so that a new column cannot be forgotten; a test checks that no new
+table is forgotten (tests/house/test_exported.py).
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""The first answer to an Idempotency-Key, kept in the transaction that made it (contract section 2).
+"""The first response to an Idempotency-Key, stored in the transaction of its work (contract section 2).
 
 `claim` inserts the key; a second request with the same key waits for the first one's transaction inside PostgreSQL,
-then finds its answer. So a hundred identical requests at once make one thing, on however many nodes.
+then finds its response. So a hundred identical concurrent requests create one object, on any number of nodes.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class IdempotencyKey:
 
 
 async def claim(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | None:
-    """The first answer, or None: then the caller goes on and must `record` in the same transaction.
+    """The first response, or None: then the caller does the work and must `record` it in the same transaction.
 
     Raises Conflict when the key was used with another body or on another route.
     """
@@ -41,7 +41,7 @@ async def claim(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | Non
     if won:
         return None
     row = await tx.fetchrow(_SQL.first, principal.org_id, principal.scope, once.key)
-    if row is None:  # Its subject was deleted between the two statements: the key is free again.
+    if row is None:  # Its subject was deleted between the two statements, which frees the key.
         return await claim(tx, principal, once)
     if row["route"] != once.route or row["body_sha256"] != once.body_sha256:
         raise Conflict("This Idempotency-Key was used with another request; send a new key for a new request.")
@@ -49,26 +49,25 @@ async def claim(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | Non
 
 
 async def peek(tx: Tx, principal: Principal, once: IdempotencyKey) -> Any | None:
-    """The first answer if there is one already, without taking the key: before work outside a transaction."""
+    """The first response if there is one, without taking the key; used before work outside a transaction."""
     row = await tx.fetchrow(_SQL.first, principal.org_id, principal.scope, once.key)
     return row["answer"] if row and row["route"] == once.route and row["body_sha256"] == once.body_sha256 else None
 
 
 async def record(tx: Tx, principal: Principal, once: IdempotencyKey, answer: Any, subject_id: UUID) -> None:
-    """`answer` is what a repetition gets; `subject_id` is whose deletion takes the record along."""
+    """`answer` is the response to repetitions; the deletion of `subject_id` deletes the record."""
     await tx.execute(_SQL.record, principal.org_id, principal.scope, once.key, answer, subject_id)
 
 
 async def replace(
     tx: Tx, principal: Principal, once: IdempotencyKey, before: Any, answer: Any, subject_id: UUID
 ) -> bool:
-    """Puts another answer where `before` stands; False where somebody else was faster. For work that takes longer than
-    a transaction may."""
+    """Replaces the response `before` by another one (compare and set); False if it has changed. For work that takes
+    longer than a transaction may."""
     values = (principal.org_id, principal.scope, once.key, before, answer, subject_id)
     return bool(await tx.fetchval(_SQL.replace, *values))
 
 
 async def sweep(tx: Tx) -> None:
-    """Forgets the answers of all tenants that are older than they are kept. Wants a transaction of the
-    internal role."""
+    """Deletes expired responses of all tenants. Needs a transaction of the internal role."""
     await tx.execute(_SQL.sweep)

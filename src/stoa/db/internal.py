@@ -1,6 +1,6 @@
 """Transactions of the role that owns the tables, where row-level security does not apply.
 
-For what serves all tenants at once: finding a credential's owner, the journal writer, the workers, migrations.
+For work across all tenants: finding a credential's owner, the journal writer, the workers, migrations.
 The import contract "internal role" lists the modules that may import this one.
 """
 
@@ -33,9 +33,9 @@ def _marked(query: str) -> str:
 
 
 class _Owner:
-    """Adds a comment to the owner's statements, so that they are prepared apart from the tenants'. PostgreSQL plans a
-    prepared statement again whenever the role changes between one under row-level security and one that is not, which
-    costs more than running it."""
+    """Adds a comment to the owner's statements, so that they are prepared separately from the tenants'. PostgreSQL
+    plans a prepared statement again whenever the role changes between one under row-level security and one that is not,
+    which costs more than running it."""
 
     __slots__ = ("_connection",)
 

@@ -1,4 +1,4 @@
-"""One kit for leased jobs: claim → work under a lease → settle, or give back.
+"""The kit for leased jobs: claim → work under a lease → settle, or release.
 
 A job is a row that is its own queue (docs/decisions/0011). This module has what is the same for every kind of job: the
 claim loop, the renewal of the lease during the work, retries and their limit, and the release of jobs at shutdown.
@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.leases import Lease, Places, Wanted
+from stoa.kernel.leases import ClaimLimits, Lease, Places
 from stoa.kernel.supervise import Heartbeat, Supervisor, Wakeup
 
 _log = structlog.get_logger("stoa.db.leases")
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Superseded(Exception):
-    """The job is not this worker's any more: it was changed, deleted, or claimed by another node."""
+    """This worker no longer owns the job: it was changed, deleted, or claimed by another node."""
 
 
 class JobFailed(Exception):
-    """The work could not be done. A `retryable` failure is tried again until the attempts are used up."""
+    """The work failed. A `retryable` failure is retried until the attempts are used up."""
 
     def __init__(
         self, code: str, message: str, *, retryable: bool = False, retry_after_seconds: float | None = None
@@ -43,7 +43,7 @@ class JobFailed(Exception):
 
 
 class TookTooLong(Exception):
-    """The work went on for longer than it may."""
+    """The work exceeded its time limit."""
 
 
 class Job(Protocol):
@@ -61,12 +61,12 @@ J = TypeVar("J", bound=Job)
 
 
 class JobKind(Protocol[J]):
-    """What a slice brings. Every statement that writes is fenced: it raises Superseded when this worker no longer owns
-    the job."""
+    """A slice's statements and work. Every writing statement is fenced: it raises Superseded if this worker no longer
+    owns the job."""
 
-    async def claim(self, wanted: Wanted, held: Sequence[J], /) -> Sequence[J]:
-        """Claims in one statement. A job whose row names this node but that is not in `held` (the answer to its claim
-        was lost) is claimed again."""
+    async def claim(self, wanted: ClaimLimits, held: Sequence[J], /) -> Sequence[J]:
+        """Claims in one statement. A job whose row names this node but that is not in `held` (the connection dropped
+        during its claim) is claimed again."""
         ...
 
     async def work(self, job: J, /) -> None:
@@ -83,7 +83,7 @@ class JobKind(Protocol[J]):
 
 
 class ClaimLoop:
-    """Calls `claim` for as long as it finds jobs, then waits for `wake` or for the poll interval."""
+    """Calls `claim` while it finds jobs, then waits for `wake` or for the poll interval."""
 
     def __init__(self, name: str, lease: Lease, claim: Callable[[], Awaitable[bool]]) -> None:
         """`claim` returns whether there may be more jobs."""
@@ -109,7 +109,7 @@ class ClaimLoop:
 
 
 class JobWorker(Generic[J]):
-    """Claims jobs of one kind and works on each in a task of its own, within this node's `places`."""
+    """Claims jobs of one kind and runs each in its own task, within this node's `places`."""
 
     def __init__(self, name: str, kind: JobKind[J], lease: Lease, places: Places, loop_name: str) -> None:
         """`name` is the job's noun (`item`), for messages, the log and the names of tasks."""
@@ -134,7 +134,7 @@ class JobWorker(Generic[J]):
 
     async def stop(self) -> None:
         await self._supervisor.stop()
-        with suppress(Unavailable):  # Then another node finds this one dead.
+        with suppress(Unavailable):  # Then other nodes treat this one as dead.
             await self._kind.give_back()
 
     def wake(self) -> None:
@@ -196,8 +196,8 @@ async def renewed(
 ) -> T:
     """Runs `work` while `renew` keeps its lease: every so many seconds, and whenever `woken` is set.
 
-    What `renew` raises ends the work, except Unavailable: the lease outlives a short outage. Raises TookTooLong after
-    `seconds_max`.
+    An exception of `renew` ends the work, except Unavailable, because the lease outlasts a short outage. Raises
+    TookTooLong after `seconds_max`.
     """
     main = asyncio.create_task(work)
     beside = asyncio.create_task(_renew_forever(renew, every_seconds, woken or asyncio.Event()))
@@ -206,7 +206,7 @@ async def renewed(
         if not done:
             raise TookTooLong
         if main not in done:
-            beside.result()  # Raises: a renewal ends in no other way.
+            beside.result()  # Raises, because a renewal only ends with an exception.
         return main.result()
     finally:
         for task in (main, beside):

@@ -1,5 +1,5 @@
 -- name: insert_node
--- The node holds its lock on this server. Gives when the server was started: another moment is another server.
+-- Records that the node has its lock on this server. Returns the start time of the server, which identifies it.
 INSERT INTO nodes (id, lock_key, expires_at, server_started)
 VALUES ($1, $2, now() + $3::float8 * interval '1 second', pg_postmaster_start_time())
 ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = excluded.expires_at,
@@ -7,12 +7,12 @@ ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key, expires_at = exclud
 RETURNING server_started;
 
 -- name: see_server
--- The first node that comes to a server begins the time in which the others may follow (view living_nodes).
+-- The first node on a server starts the grace period for the others (view living_nodes).
 WITH gone AS (DELETE FROM database_servers WHERE started_at <> pg_postmaster_start_time())
 INSERT INTO database_servers (started_at) VALUES (pg_postmaster_start_time()) ON CONFLICT DO NOTHING;
 
 -- name: renew_node
--- One statement per node and second; gives how many other nodes live.
+-- One statement per node and second; returns the number of other living nodes.
 WITH me AS (UPDATE nodes SET expires_at = now() + $2::float8 * interval '1 second', stuck = $3
             WHERE id = $1
             RETURNING id)
@@ -22,7 +22,7 @@ SELECT (SELECT count(*) FROM me) AS mine, (SELECT count(*) FROM nodes WHERE id <
 DELETE FROM nodes WHERE id = $1;
 
 -- name: remove_old_nodes
--- A node without a row does not live, so nothing is lost with the row.
+-- Removes rows of dead nodes; a node without a row counts as dead.
 DELETE FROM nodes WHERE expires_at < now() - interval '1 hour';
 
 -- name: stuck_loops

@@ -16,7 +16,7 @@ from stoa.kernel.supervise import Heartbeat, Supervisor
 
 RECONNECT_SECONDS: Final = 0.5
 ALIVE_SECONDS: Final = 2.0
-"""How often an idle connection is asked whether it still lives."""
+"""How often an idle connection is probed."""
 ANSWER_SECONDS_MAX: Final = 2.0
 """A connection that does not answer for so long is replaced: a network that drops packets reports no error."""
 _log = structlog.get_logger("stoa.db.listen")
@@ -48,7 +48,7 @@ class Listener:
         await self._supervisor.stop()
 
     def reconnect(self, moved: Moved | None) -> None:
-        """Listens over a new connection, unless this one leads to where the primary is now."""
+        """Listens over a new connection, unless this one leads to the current primary."""
         if self._connection is not None and (moved is None or moved.leaves(self._connection)):
             self._connection.abort()
 

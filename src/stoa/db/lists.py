@@ -1,7 +1,7 @@
-"""Pages of long lists: which ids a page holds, and how long the list is, asked of the schema's function `page_of_list`
+"""Pages of long lists: the ids of a page and the length of the list, from the database function `page_of_list`
 (migration 0027).
 
-The function runs as the owner of the tables and enforces the caller's organization and project by itself; the caller of
+The function runs as the owner of the tables and filters by the caller's organization and project itself; the caller of
 this module reads the rows of these ids in its own transaction, under row-level security.
 """
 
@@ -35,7 +35,7 @@ async def page_ids(
     columns: Mapping[str, type[datetime | int]],
     query: str | None = None,
 ) -> Found:
-    """`filters` by column; None is any. `columns` are those that a cursor may stand in. `query` is a to_tsquery
+    """`filters` by column; None is any. `columns` are those that support cursors. `query` is a to_tsquery
     expression. Raises BadRequest."""
     after = page.after(NEWEST, columns)
     if any(isinstance(value, str) and "\x00" in value for value in filters.values()):

@@ -2,8 +2,8 @@
 
 Each file is one transaction. A file that begins with `-- outside a transaction` is not: its statements run one by one,
 so that indexes of large tables can be built CONCURRENTLY, without a lock that stops writers. Each of them must be
-repeatable: where a start is killed in between, the next one runs the whole file again, after it has dropped the invalid
-index that a killed build leaves. Ten nodes may start at once: the first to get the lock migrates, the others find
+repeatable: if a start is killed in between, the next one runs the whole file again, after dropping the invalid index of
+a killed build. Ten nodes may start at once: the first to get the lock migrates, the others find
 nothing to do.
 """
 
@@ -26,15 +26,15 @@ from stoa.db.reaching import SESSION_URL, URL, UnreachableError, first
 LOCK: Final = 0x53746F61  # "Stoa"
 LOCK_POLL_SECONDS: Final = 0.05
 LOCK_WAIT_MILLISECONDS_MAX: Final = 150
-"""That a migration waits for a table which others hold, and others behind it for the migration."""
+"""The lock timeout of a migration, because other sessions queue behind its lock request."""
 HELD_SECONDS: Final = 0.2
 HELD_GROWTH: Final = 1.5
-"""How long the first attempt at a migration may take, and with it the locks that it has got, for instance while it
-waits for the next one. It is undone then, and the next attempt gets so much longer: most end in the first."""
+"""The time limit of the first attempt at a migration, and so of its locks, for example while it waits for the next
+lock. Then it is rolled back, and the next attempt gets this factor longer. Most succeed in the first."""
 LOCK_RETRY_SECONDS: Final = (0.1, 1.0)
 TABLE_SECONDS_MAX: Final = 600.0
 INDEX_SECONDS_MAX: Final = 24 * 3600.0
-"""Of one index of a large table. Nobody waits for it but this node's start."""
+"""For one index of a large table. Only this node's start waits for it."""
 OUTSIDE_A_TRANSACTION: Final = "-- outside a transaction\n"
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS stoa_migrations (
@@ -81,9 +81,9 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(dsn: str, *, session_dsn: str | None = None, lock_seconds_max: float = 600.0) -> list[str]:
-    """Applies what is missing and gives the names of what was applied. Raises SchemaError.
+    """Applies the missing migrations and returns their names. Raises SchemaError.
 
-    `session_dsn` leads past the pooler that `dsn` leads to.
+    `session_dsn` bypasses the pooler of `dsn`.
     """
     setting = URL if session_dsn is None else SESSION_URL
     try:
@@ -120,8 +120,7 @@ async def _migrate(connection: asyncpg.Connection, lock_seconds_max: float) -> l
 
 
 async def _check_owner(connection: asyncpg.Connection) -> None:
-    """Row-level security is for the tenants' role. Of whoever does not own the tables it would hide every row. Raises
-    SchemaError."""
+    """Raises SchemaError if this user does not own the tables, because row-level security would then hide every row."""
     if await connection.fetchval("SELECT row_security_active('orgs')"):
         raise SchemaError(await _owning(connection, "row-level security hides every row from it"))
 
@@ -137,7 +136,7 @@ async def _owning(connection: asyncpg.Connection, reason: str) -> str:
 
 
 async def prepare(connection: asyncpg.Connection) -> None:
-    """What an empty database needs before its first table. Call with the lock. Raises SchemaError."""
+    """Prepares an empty database for its first table. Call with the lock. Raises SchemaError."""
     await _check_server(connection)
     await _ensure_tenant_role(connection)
 
@@ -165,8 +164,8 @@ async def missing_from(connection: asyncpg.Connection) -> Sequence[Migration]:
 
 
 async def lock(connection: asyncpg.Connection, seconds_max: float) -> None:
-    """Polls: a statement that waits for the lock keeps a snapshot open, and CREATE INDEX CONCURRENTLY would wait for
-    that in turn."""
+    """Polls, because a statement that waits for the lock keeps a snapshot open, for which CREATE INDEX CONCURRENTLY
+    would wait."""
     try:
         async with asyncio.timeout(seconds_max):
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110
@@ -195,7 +194,7 @@ def _check_applied(applied: Mapping[int, str], known: Sequence[Migration]) -> No
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration, *, fresh: bool) -> None:
-    """`fresh`: nobody else uses the database yet, so that building indexes under a lock is quicker and harms nobody."""
+    """`fresh`: nobody else uses the database yet, so indexes are built under a lock, which is faster."""
     if migration.outside and not fresh:
         for statement in migration.statements:
             if built := _BUILT.match(statement):
@@ -212,8 +211,8 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, *, fresh:
 
 
 async def _apply_beside_others(connection: asyncpg.Connection, migration: Migration) -> None:
-    """One that has to wait for a lock gives up at once and tries again: all that comes after it, readers too, would
-    queue up behind it. So does one that takes long while it has locks."""
+    """Applies a migration with a short lock timeout and retries, because all later sessions, even readers, would queue
+    behind a waiting lock request. An attempt that takes long while it has locks is rolled back too."""
     deadline, budget = time.monotonic() + TABLE_SECONDS_MAX, HELD_SECONDS
     while True:
         try:
@@ -236,7 +235,7 @@ async def _apply_beside_others(connection: asyncpg.Connection, migration: Migrat
 
 
 async def _drop_invalid(connection: asyncpg.Connection, index: str) -> None:
-    """What is left of a build that was killed; `IF NOT EXISTS` would take it for the index."""
+    """Drops the invalid index of a killed build, which `IF NOT EXISTS` would accept as the index."""
     if await connection.fetchval("SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)", index):
         await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
 
@@ -273,7 +272,7 @@ async def _check_server(connection: asyncpg.Connection) -> None:
             " database: CREATE EXTENSION vector;"
         ) from error
     except asyncpg.UniqueViolationError:
-        pass  # Another node was faster by a moment.
+        pass  # Another node did it concurrently.
 
 
 async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
@@ -285,7 +284,7 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
     )
     try:
         if row is None:
-            # Attributes are left at their defaults: some managed services refuse to hear of SUPERUSER or BYPASSRLS.
+            # Attributes keep their defaults: some managed services refuse a mention of SUPERUSER or BYPASSRLS.
             await connection.execute(f"CREATE ROLE {TENANT_ROLE} NOLOGIN")
         elif row["bypasses"]:
             raise SchemaError(
@@ -295,7 +294,7 @@ async def _ensure_tenant_role(connection: asyncpg.Connection) -> None:
         if row is None or not row["may_set"]:
             await connection.execute(f"GRANT {TENANT_ROLE} TO CURRENT_USER")
     except asyncpg.DuplicateObjectError:
-        pass  # Made by a node on another database of the same server at this moment.
+        pass  # Created concurrently by a node on another database of the same server.
     except asyncpg.InsufficientPrivilegeError as error:
         me = await connection.fetchval("SELECT quote_ident(current_user)")
         made = f"CREATE ROLE {TENANT_ROLE} NOLOGIN; " if row is None else ""

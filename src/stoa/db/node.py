@@ -1,6 +1,6 @@
-"""This process among the nodes of one database: its row, its lease, its advisory lock.
+"""This process as a node of the database: its row, its lease, its advisory lock.
 
-The view `living_nodes` says which nodes are alive. A living node that is taken for dead loses its jobs and corrupts
+The view `living_nodes` defines which nodes are alive. A living node that is taken for dead loses its jobs but corrupts
 nothing: its writes are fenced by the epoch of a journal or the attempt of a job.
 """
 
@@ -28,9 +28,9 @@ LOCK_CLASS: Final = 21366
 """The first key of the nodes' advisory locks, as in the view `living_nodes`."""
 RENEW_SECONDS: Final = RUN.renew_seconds
 ANSWER_SECONDS_MAX: Final = 1.5
-"""A database that does not answer a renewal for so long is asked again over a new connection."""
+"""After so long without an answer a renewal is repeated over a new connection."""
 JOIN_SECONDS_MAX: Final = 2.5
-"""To connect; and as long again for the lock and the row."""
+"""The timeout to connect, and again for the lock and the row."""
 SQL: Final = load("stoa.db", "leases.sql")
 _log = structlog.get_logger("stoa.db.node")
 
@@ -83,7 +83,7 @@ class Node:
         await self._supervisor.stop()
         if self._connection is None or self._connection.is_closed():
             return
-        try:  # Its lease runs out without this too.
+        try:  # Not essential: its lease runs out anyway.
             await self._connection.execute(SQL.remove_node, self.id, timeout=ANSWER_SECONDS_MAX)
             await self._connection.close(timeout=ANSWER_SECONDS_MAX)
         except FAILURES:
@@ -94,7 +94,7 @@ class Node:
         self._woken.set()
 
     async def _join(self) -> None:
-        """Takes a new lock each time: a dead connection may keep the old one for hours."""
+        """Takes a new lock each time, because a dead connection may keep the old one for hours."""
         connection = await connect(self._dsn, seconds_max=JOIN_SECONDS_MAX)
         try:
             async with asyncio.timeout(JOIN_SECONDS_MAX):
@@ -157,9 +157,7 @@ class Node:
             async with asyncio.timeout(RENEW_SECONDS):
                 await self._woken.wait()
             self._woken.clear()
-            if (
-                self._connection is None
-            ):  # The last attempt failed: the database is away, so do not try in a tight loop.
+            if self._connection is None:  # The last attempt failed: the database is unavailable, so avoid a tight loop.
                 await asyncio.sleep(RENEW_SECONDS / 4)
         except TimeoutError:
             pass

@@ -1,4 +1,4 @@
-"""What a start will do to a database: the migrations that are missing, what each locks, and about how long."""
+"""The plan of a start: the missing migrations, their locks, and the estimated time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Size:
 class Statement:
     locking: Locking
     size: Size | None
-    """Of its table; None where it has none, or it does not exist yet."""
+    """The size of its table; None without a table, or if it does not exist yet."""
     seconds: float | None
-    """About how long it takes where that grows with the table; None for a matter of moments."""
+    """The estimated time if it grows with the table; None if it is short."""
 
     @property
-    def keeps_others_out(self) -> bool:
+    def blocks_others(self) -> bool:
         return self.locking.hold in LONG and (self.seconds is None or self.seconds > 0.2)
 
 
@@ -44,7 +44,7 @@ class Step:
 
     name: str
     outside: bool
-    """Its statements run one by one, beside readers and writers, and not in one transaction."""
+    """Its statements run one by one, without blocking readers and writers, and not in one transaction."""
     statements: Sequence[Statement]
 
 
@@ -55,7 +55,7 @@ class Plan:
     newest: int
     steps: Sequence[Step]
     oldest_transaction: str | None
-    """Who is open for longer than ten seconds: a migration waits for them, in short attempts."""
+    """Transactions that are open for longer than ten seconds: a migration waits for them, in short attempts."""
 
 
 async def plan(dsn: str) -> Plan:

@@ -15,7 +15,7 @@ from stoa.kernel.supervise import Supervisor
 
 FRESH_SECONDS: Final = 1.0
 ANSWER_SECONDS_MAX: Final = 2.0
-"""A scrape waits no longer than this for the database: then these gauges are missing, and `stoa_database_up` is 0."""
+"""The timeout of a scrape's query; after it these gauges are missing, and `stoa_database_up` is 0."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Polls:
             return
         if self._asking is None or self._asking.done():
             self._asking = self._supervisor.once(self._ask(), "db.polls")
-        # A task of its own: while the database is frozen, even cancelling a query waits for it.
+        # A separate task, because while the database is frozen even cancelling a query waits.
         await asyncio.wait([self._asking], timeout=ANSWER_SECONDS_MAX)
         if not self._asking.done():
             self._settle(())

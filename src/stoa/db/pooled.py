@@ -13,8 +13,8 @@ _numbers = count()
 
 
 class Pooled:
-    """The driver's cursors prepare a statement under a name, which stays in the session after the transaction and meets
-    the same name of another node. Here a cursor is PostgreSQL's own, which ends with the transaction."""
+    """The driver's cursors prepare a named statement, which stays in the session after the transaction and can collide
+    with another node's. This uses SQL cursors, which end with the transaction."""
 
     __slots__ = ("_connection", "execute", "fetch", "fetchrow", "fetchval", "notify")
 

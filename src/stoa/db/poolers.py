@@ -1,8 +1,7 @@
-"""What stands between a node and PostgreSQL: nothing, a pooler that gives each connection a session of its own, or one
-that gives a session for each transaction (PgBouncer in transaction mode).
+"""Detects a pooler between a node and PostgreSQL: none, one in session mode, or one in transaction mode (PgBouncer).
 
-LISTEN, advisory locks and migrations need a session of their own. Over a pooler in transaction mode they seem to work
-and do not, so this is found out at the start.
+LISTEN, advisory locks and migrations need a session. Over a pooler in transaction mode they fail silently, so a start
+checks for one.
 """
 
 import secrets
@@ -14,7 +13,7 @@ from stoa.db.reaching import SESSION_URL, URL, first
 
 LOCK_CLASS: Final = 21368
 TRIES: Final = 5
-"""A pooler hands out the session that it got back last. Others may use it in between, so it is asked several times."""
+"""A pooler gives out the session that was returned last. Others may use it in between, so the check is repeated."""
 ANSWER_SECONDS_MAX: Final = 5.0
 _PID: Final = "SELECT pg_backend_pid()"
 
@@ -27,21 +26,21 @@ async def check_session(connection: asyncpg.Connection, dsn: str, setting: str) 
     """`connection` is one to `dsn`. Raises PoolerError where two connections share a session, and
     UnreachableError."""
     if await connection.fetchval(_PID) == connection.get_server_pid():
-        return  # No pooler: it would have given a number of its own.
+        return  # No pooler: it would report its own process id.
     other = await first(dsn, command_seconds_max=ANSWER_SECONDS_MAX, setting=setting)
     try:
         for _ in range(TRIES):
             if await connection.fetchval(_PID) == await other.fetchval(_PID):
                 raise PoolerError(_SHARED[setting])
     except TimeoutError:
-        return  # No session is left for the second one: each connection has its own.
+        return  # No session is left for the second connection, so each connection has its own.
     finally:
         other.terminate()
 
 
 async def check_same_database(dsn: str, session: asyncpg.Connection) -> None:
-    """Whether both URLs lead to one database: a lock that is taken over one is seen over the other. Raises PoolerError
-    and UnreachableError."""
+    """Checks with an advisory lock that both URLs lead to the same database. Raises PoolerError and
+    UnreachableError."""
     pooled = await first(dsn, command_seconds_max=ANSWER_SECONDS_MAX, setting=URL)
     key = secrets.randbelow(2**31 - 1) + 1
     try:

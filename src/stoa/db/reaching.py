@@ -1,5 +1,4 @@
-"""The first connection to a database. What fails is explained to the person who starts Stoa: which address was tried,
-and the way out."""
+"""The first connection to a database. Errors tell the operator which address was tried, and the remedy."""
 
 import ssl
 from typing import Final
@@ -27,7 +26,7 @@ async def connect(dsn: str, *, command_seconds_max: float, setting: str = URL) -
 
 
 async def first(dsn: str, *, command_seconds_max: float, setting: str = URL) -> asyncpg.Connection:
-    """A connection that may be a pooler's: it keeps nothing in its session. Raises UnreachableError."""
+    """A connection that may lead to a pooler: it uses no session state. Raises UnreachableError."""
     try:
         return await reach(
             dsn, seconds_max=CONNECT_SECONDS_MAX, command_timeout=command_seconds_max, statement_cache_size=0

@@ -1,6 +1,6 @@
-"""Receipts of deletions: written in the transaction that removes the rows, then proven by a re-scan of all tables.
+"""Receipts of deletions: written in the transaction that removes the rows, then verified by a re-scan of all tables.
 
-If the node dies in between, the next sweep (`finish_pending`) of any node goes on.
+If the node dies in between, the next sweep (`finish_pending`) of any node continues.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,18 +21,19 @@ from stoa.kernel.principal import Principal
 
 _SQL: Final = load("stoa.db", "receipts.sql")
 PROVEN_AT_ONCE_MAX: Final = 200
-"""Rows. A deletion of more is proven by the next sweep: the re-scan looks for each of them in every table."""
+"""Maximum rows that are verified at once; larger deletions are verified by the next sweep, because the re-scan searches
+every table for each row."""
 SWEEP_SECONDS: Final = 5.0
 _log = structlog.get_logger("stoa.db")
 
 Discard: TypeAlias = Callable[[UUID, UUID, Sequence[bytes]], Awaitable[tuple[int, int]]]
-"""(organization, project, hashes) → blobs and bytes that are removed, because no row names them any more."""
+"""(organization, project, hashes) → the removed blobs and bytes that no row names any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion took. `stores`: per table, rows and bytes. `row_ids` are of rows that the subject's id does not
-    lead to; `hashes` name content that may go too."""
+    """The removed data. `stores`: rows and bytes per table. `row_ids` are of rows that do not have the subject's id;
+    `hashes` name content that may be removed too."""
 
     kind: str
     subject_id: UUID
@@ -41,7 +42,7 @@ class Removed:
     row_ids: Sequence[UUID] = ()
     hashes: Sequence[bytes] = ()
     gone: bool = True
-    """Whether the subject itself is gone, or only something in it."""
+    """Whether the subject itself was deleted, or only a part of it."""
 
 
 class Receipts:
@@ -54,7 +55,7 @@ class Receipts:
         self._discard = discard
 
     async def write(self, tx: Tx, principal: Principal, removed: Removed) -> UUID:
-        """In the transaction that removes the rows, with its line of the audit. Gives the receipt's id."""
+        """Writes the receipt and the audit line, in the transaction that removes the rows. Returns the receipt's id."""
         subjects = [*([removed.subject_id] if removed.gone else []), *removed.row_ids]
         answers = await tx.fetchval(_SQL.forget_answers, principal.org_id, subjects)
         answers += removed.stores.get("idempotency_keys", (0, 0))[0]
@@ -79,15 +80,15 @@ class Receipts:
         return deletion_id
 
     async def finish(self, org_id: UUID, deletion_id: UUID) -> None:
-        """Removes the content, and proves a deletion of few rows. Idempotent, also on two nodes at once. While the
-        content cannot be reached, the receipt stays unproven, and the sweep goes on with it."""
+        """Removes the content, and verifies a deletion of few rows. Idempotent, also on two nodes at once. While the
+        content is unreachable, the receipt stays unverified, and the sweep retries."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(_SQL.receipt, org_id, deletion_id)
         assert row is not None, "a receipt is never removed"
         await self._attempt(row, rows_max=PROVEN_AT_ONCE_MAX)
 
     async def finish_pending(self) -> None:
-        """Goes on with what any node left unfinished."""
+        """Completes the deletions that any node left unfinished."""
         async with internal(self._database) as tx:
             waiting = await tx.fetch(_SQL.unverified, self._kinds)
         for one in waiting:

@@ -1,9 +1,9 @@
 """Searches every table for ids. The tables and columns come from the system catalogue, so a table that a deletion
 forgot is searched too.
 
-A proof covers the same columns in a small database and in a large one. An index leads to each of them; a column without
-one is read through, whatever its size, unless it is in `NAMES_OTHERS`: such a column never names what a deletion of a
-conversation removes. A test holds that list and the indexes complete.
+The scan covers the same columns in a small database and in a large one. Each has an index; a column without one is
+scanned sequentially, unless it is in `NAMES_OTHERS`: such a column never has an id that the deletion of a conversation
+removes. A test checks that list and the indexes for completeness.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from stoa.db.sql import load
 
 _SQL: Final = load("stoa.db", "rescan.sql")
 RECEIPTS: Final = ("audit", "deletions", "trace_settings")
-"""They record by id what was done, deleted, and exported last, and contain nothing else of it."""
+"""Tables that record actions, deletions and exports by id, without other data."""
 NAMES_OTHERS: Final[Mapping[str, str]] = {
     "*.answered_by": "an access key",
     "*.app_id": "an app",
@@ -43,7 +43,7 @@ NAMES_OTHERS: Final[Mapping[str, str]] = {
     "tool_effects.call_id": "a call of a tool; it goes with its run, which an index leads to",
     "tool_calls.id": "itself, a call; it goes with its run, which an index leads to",
 }
-"""What columns name that no deletion of a conversation takes away. `*` is any table."""
+"""The subjects of columns that no deletion of a conversation removes. `*` is any table."""
 
 
 async def rescan(tx: Tx, org_id: UUID, ids: Sequence[UUID], *, every_column: bool = False) -> Mapping[str, int]:

@@ -1,7 +1,7 @@
 """Rewrites the database's files so that nothing deleted is left in them, not even between the rows.
 
-A DELETE makes rows invisible; VACUUM makes their room free; the bytes stay until something else is written there. They
-stay in the free room of pages, as words of full-text indexes, in the planner's statistics and in the write-ahead log.
+A DELETE makes rows invisible; VACUUM frees their space; the bytes stay until something else is written there. They
+stay in free space of pages, as words of full-text indexes, in the planner's statistics and in the write-ahead log.
 Here every table is rewritten with its indexes, the statistics are taken again, and the log is switched past every
 segment that contains old bytes. What lies outside of the database's directory (backups, standbys, archived log, blocks
 that the file system has freed) is the operator's.
@@ -23,7 +23,7 @@ from stoa.db.sql import load
 
 _SQL: Final = load("stoa.db", "scrub.sql")
 SNAPSHOT_SECONDS_MAX: Final = 60.0
-"""How long to wait for older transactions: the rewrite would copy rows that they can still see."""
+"""How long to wait for older transactions, because the rewrite copies rows that they can still see."""
 LOCK_SECONDS_MAX: Final = 30
 REWRITE_SECONDS_MAX: Final = 24 * 3600.0
 """Of one table; a large one takes its time, and can be interrupted."""
@@ -34,7 +34,7 @@ SWITCHES_AT_ONCE: Final = 8
 
 
 class ScrubError(Exception):
-    """The files could not be cleaned; the message says why, and what was left undone."""
+    """The files could not be scrubbed; the message says why, and what remains to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Scrubbed:
     deletions: int
     """Receipts that say so from now on."""
     left: Sequence[str]
-    """What this database's user may not do: sentences for the operator. Receipts are stamped only when there
-    are none."""
+    """Steps that this database user may not do, as sentences for the operator. Receipts are stamped only if there are
+    none."""
 
 
 async def scrub(dsn: str, tell: Callable[[str], None]) -> Scrubbed:
@@ -116,7 +116,7 @@ async def _rewrite(tx: Tx, table: str) -> None:
 
 
 async def _statistics(tx: Tx) -> list[str]:
-    """ANALYZE leaves the statistics of what is empty now as they were; they hold values out of rows."""
+    """Rebuilds the statistics. ANALYZE does not change those of empty tables, which contain values of deleted rows."""
     try:
         await tx.execute(_SQL.forget_statistics)
         await tx.execute("ANALYZE")
@@ -170,9 +170,7 @@ async def _log(tx: Tx, tell: Callable[[str], None]) -> list[str]:
 async def _switch(tx: Tx, times: int) -> int:
     """Fills so many segments with zeros, then removes those that no recovery needs any more."""
     for _ in range(times):
-        await tx.execute(
-            "SELECT pg_current_xact_id()"
-        )  # Something must be written, or there is nothing to switch from.
+        await tx.execute("SELECT pg_current_xact_id()")  # WAL must be written before a switch has an effect.
         await tx.execute("SELECT pg_switch_wal()")
     await tx.execute("CHECKPOINT")
     return times

@@ -1,8 +1,8 @@
-"""The servers that a database URL names, and a connection to the one that takes writes.
+"""The servers of a database URL, and a connection to the one that accepts writes.
 
-A URL may name several servers, of which one is the primary: `postgresql://stoa@db1,db2/stoa`. All of them are asked at
-once, because one that is cut off neither answers nor refuses. A standby is never used. Where two servers take writes,
-the one of the higher timeline was promoted later, and the other is a former primary that nobody has stopped yet.
+A URL may name several servers, of which one is the primary: `postgresql://stoa@db1,db2/stoa`. All of them are tried at
+once, because a partitioned one neither answers nor refuses. A standby is never used. If two servers accept writes, the
+one with the higher timeline was promoted later, and the other is a former primary that is still running.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 
 OTHERS_SECONDS: Final = 0.3
-"""How long the other servers may still answer once one of them takes writes: any of them may have been promoted."""
+"""How long to wait for the other servers once one accepts writes, because any of them may have been promoted."""
 AGAIN_SECONDS: Final = 0.2
-"""How often a server that is a standby, or refuses, is asked again while another one does not answer."""
+"""How often a standby, or a server that refuses, is tried again while another one does not answer."""
 SILENCE_SECONDS: Final = 5
-"""A connection on which nothing is acknowledged for so long is lost. Both ends check it, so that a node that is gone
-keeps no lock for the two hours that are TCP's default."""
+"""A connection without TCP acknowledgements for so long is lost. Both ends check it, so that a dead node's locks are
+released before TCP's default of two hours."""
 DEFAULT_PORT: Final = 5432
 READ_WRITE: Final = "read-write"
 KEEPALIVE: Final = "SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3"
@@ -39,7 +39,7 @@ Notification = tuple[str, str]
 
 
 def addresses_of(dsn: str) -> Sequence[Address]:
-    """The servers that a URL names, in its order; none where it leaves that to the environment. Raises ValueError."""
+    """The servers of a URL, in its order; none if the environment defines them. Raises ValueError."""
     parts = urlsplit(dsn)
     options = parse_qs(parts.query)
     listed = parts.netloc.rpartition("@")[2] or options.get("host", [""])[-1]
@@ -69,13 +69,13 @@ def named(dsn: str) -> str:
 
 
 def local(dsn: str) -> bool:
-    """Whether it is reached over a Unix socket: no network can be cut in between."""
+    """Whether it is reached over a Unix socket, which cannot be partitioned."""
     addresses = addresses_of(dsn)
     return bool(addresses) and all(host.startswith("/") for host, _ in addresses)
 
 
 class Connection(asyncpg.Connection):
-    """A connection that knows where it leads to and since when."""
+    """A connection with its server and its start time."""
 
     __slots__ = ("address", "made_at", "notifications")
 
@@ -90,8 +90,8 @@ class Connection(asyncpg.Connection):
         self.notifications.append((channel, payload))
 
     def abort(self) -> None:
-        """Cuts it, whoever uses it: a statement under way raises ConnectionDoesNotExistError. `terminate` is for its
-        only user, as it takes away what a statement between two messages still needs."""
+        """Closes it, also while another task uses it: a statement in progress raises ConnectionDoesNotExistError.
+        `terminate` may only be called by its user, because it removes state that a running statement needs."""
         transport: Any = getattr(self, "_transport", None)
         if transport is not None:
             transport.abort()
@@ -99,23 +99,23 @@ class Connection(asyncpg.Connection):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The primary is another server than before, or the same one started anew."""
+    """The primary is another server than before, or was restarted."""
 
     address: str
-    """Where it is now."""
+    """The current primary."""
     last_seen: float
-    """When the one before answered last, by the monotonic clock."""
+    """When the previous one last answered, by the monotonic clock."""
 
     def leaves(self, connection: Connection) -> bool:
-        """Whether the connection leads to the server of before. It may look sound: who is cut off says nothing."""
+        """Whether the connection leads to the previous server. It may seem healthy, because a partition is silent."""
         return connection.address != self.address or connection.made_at <= self.last_seen
 
 
 async def reach(dsn: str, *, seconds_max: float, **options: Any) -> Connection:
-    """A connection to the server that takes writes; `options` go to asyncpg.
+    """A connection to the server that accepts writes; `options` are passed to asyncpg.
 
-    Raises TimeoutError, OSError, or what asyncpg raises; TargetServerAttributeNotMatched where every server that
-    answers is a standby.
+    Raises TimeoutError, OSError, or asyncpg's errors; TargetServerAttributeNotMatched if every server that answers is a
+    standby.
     """
     addresses = addresses_of(dsn)
     options = {"target_session_attrs": READ_WRITE, "timeout": seconds_max, **options, "connection_class": Connection}
@@ -135,7 +135,7 @@ async def _primary(dsn: str, addresses: Sequence[Address], options: dict[str, An
     refused = asyncio.Event()
 
     async def ask(address: Address) -> Connection:
-        """Again and again: while one server does not answer at all, the other one may be promoted."""
+        """Retries: while one server does not answer, another may be promoted."""
         while True:
             try:
                 found: Connection = await asyncpg.connect(dsn, host=address[0], port=address[1], **options)
@@ -178,7 +178,7 @@ def _connected(attempts: Sequence["asyncio.Task[Connection]"]) -> list[Connectio
 
 
 async def _newest(found: Sequence[Connection]) -> Connection:
-    """Of servers that all take writes, the one that was promoted last; of equal ones (poolers) the first."""
+    """Of servers that accept writes, the one that was promoted last; of equal ones (poolers) the first."""
     timelines = await asyncio.gather(*(_timeline(connection) for connection in found))
     return found[timelines.index(max(timelines))]
 
@@ -191,7 +191,7 @@ async def _timeline(connection: Connection) -> int:
 
 
 def _most_telling(errors: Sequence[BaseException]) -> BaseException:
-    """A server that refuses a password says more than one that is a standby, and that more than one that is away."""
+    """The most specific error: a refused password before a standby, a standby before an unreachable server."""
 
     def silence(error: BaseException) -> int:
         if isinstance(error, OSError | asyncpg.CannotConnectNowError):
@@ -202,7 +202,7 @@ def _most_telling(errors: Sequence[BaseException]) -> BaseException:
 
 
 def _notice_silence(connection: Connection) -> None:
-    """The kernel closes the connection when the other end is gone without a word, whether we send or wait."""
+    """Lets the kernel close the connection when the other end disappears silently, whether we send or wait."""
     if sys.platform == "win32":
         return
     transport: Any = getattr(connection, "_transport", None)  # asyncpg has no public way to its socket.

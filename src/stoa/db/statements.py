@@ -1,7 +1,7 @@
-"""What a statement of a migration locks, and for how long. Pure.
+"""The lock of a migration's statement, and its duration. Pure.
 
-PostgreSQL's documentation of explicit locking and of ALTER TABLE is the source. What is not known here counts as a
-matter of moments only if it is in the table; everything else is `UNKNOWN`, which a person has to look at.
+The source is PostgreSQL's documentation of explicit locking and of ALTER TABLE. Statements that are not in the table
+are `UNKNOWN`, and need a person's review.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Hold(Enum):
-    """How long others are kept out, once the lock is there."""
+    """How long others are blocked, once the lock is granted."""
 
     NOTHING = "locks nothing that others use"
     MOMENTS = "moments"
@@ -24,7 +24,7 @@ class Hold(Enum):
 
 
 LONG: Final = (Hold.READS, Hold.REWRITES, Hold.ROWS, Hold.UNKNOWN)
-"""What grows with the table, and keeps others out meanwhile."""
+"""Durations that grow with the table and block others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ _COMPILED: Final = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), mode, hold)
 
 
 def locking(statement: str) -> Locking:
-    """Of one statement in one line. The first rule that fits says it."""
+    """The lock of one statement in one line, by the first matching rule."""
     for pattern, mode, hold in _COMPILED:
         if found := pattern.match(statement):
             return Locking(statement, found.groupdict().get("table"), mode, hold)
@@ -109,8 +109,7 @@ _MADE: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(?:pub
 
 
 def lockings(sql: str) -> Sequence[Locking]:
-    """Of the statements of a file. A table that the file itself makes is nobody's yet: nothing on it keeps anybody
-    out."""
+    """The locks of a file's statements. Locks on a table that the file itself creates block nobody."""
     made = set(_MADE.findall(sql))
     found = [locking(statement) for statement in split(sql)]
     return [Locking(one.statement, one.table, one.mode, Hold.NOTHING) if one.table in made else one for one in found]

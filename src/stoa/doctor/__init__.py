@@ -1,5 +1,5 @@
 """The doctor: runs checks of invariants, counts violations, and repairs what is safe. Knows no other slice; each brings
-its checks. Front door."""
+its checks. The public interface."""
 
 from stoa.doctor.api import routes
 from stoa.doctor.service import FINDINGS_MAX, SECONDS_MAX, Doctor

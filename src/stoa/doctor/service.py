@@ -41,7 +41,7 @@ Looking = Callable[[Check, Day, int], None]
 Transaction = Callable[[], AbstractAsyncContextManager[Tx]]
 
 
-def _nobody_looks(check: Check, day: Day, things: int, /) -> None:
+def _ignore_progress(check: Check, day: Day, things: int, /) -> None:
     """Ignores progress."""
 
 
@@ -111,7 +111,7 @@ class Doctor:
                     lambda: self._database.tenant(principal, every_owner=True),
                     scope,
                     REQUEST_SECONDS_MAX,
-                    _nobody_looks,
+                    _ignore_progress,
                     days,
                     verified,
                     remember=False,
@@ -121,7 +121,7 @@ class Doctor:
             )
 
     async def examine(
-        self, scope: Scope, *, seconds_max: float = SECONDS_MAX, looking: Looking = _nobody_looks, full: bool = False
+        self, scope: Scope, *, seconds_max: float = SECONDS_MAX, looking: Looking = _ignore_progress, full: bool = False
     ) -> Report:
         """All organizations, for the operator of the database. With `full` also the days that were verified before."""
         days, verified = await self._days()
@@ -181,7 +181,7 @@ class Doctor:
                 raise TimeoutError  # The query is not started: to cancel it would take as long as many queries.
             async with asyncio.timeout(seconds_max):
                 for day in days:
-                    await self._look(check, day, examination, found)
+                    await self._run_check(check, day, examination, found)
                     found.days_left -= 1
         except TimeoutError:
             found.status = "stopped"
@@ -206,7 +206,7 @@ class Doctor:
             days_left=found.days_left,
         )
 
-    async def _look(self, check: Check, day: Day, examination: _Examination, found: _Found) -> None:
+    async def _run_check(self, check: Check, day: Day, examination: _Examination, found: _Found) -> None:
         """Runs one check for one day, and remembers the day if nothing was found."""
 
         def count(things: int) -> None:

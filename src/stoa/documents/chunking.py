@@ -1,8 +1,8 @@
 """From Markdown to passages: small enough to quote, large enough to mean something. Pure.
 
-The cuts follow the structure of the text (headings, paragraphs, lists, sentences), so an edit in one section does not
-move the cuts of another. A table that has to be cut keeps its header row in every piece: a row without its header says
-nothing.
+Borders follow the structure of the text (headings, paragraphs, lists, sentences), so an edit in one section does not
+move the borders in another. A table that has to be split repeats its header row in every chunk, because a row without
+its header is meaningless.
 """
 
 import re
@@ -37,19 +37,19 @@ _UNITS: Final = (
 
 @cache
 def _splitter(size: int) -> MarkdownSplitter:
-    """The splitter stops at the first good boundary past its lower bound: at a fifth of the size long paragraphs fall
-    into scraps of two sentences, at two fifths the pieces are 400 to 800 of 1,000 characters and the cuts still do not
-    depend on what comes long before them."""
+    """The splitter stops at the first good boundary above its lower bound: with a fifth of the size, long paragraphs
+    are split into fragments of two sentences; with two fifths the chunks have 400 to 800 of 1,000 characters, and the
+    borders still do not depend on distant text."""
     return MarkdownSplitter((size * 2 // 5, size))
 
 
 def passages(
     markdown: str, page: int | None = None, heading: str | None = None, size: int = CHARACTERS_MAX
 ) -> list[Passage]:
-    """Cuts Markdown into passages of at most `size` characters, rarely less than a fifth of it, in order.
+    """Splits Markdown into passages of at most `size` characters, rarely less than a fifth of it, in order.
 
     `heading` is the one in force where the text starts: the last one of the page before. A passage that begins with a
-    heading carries that heading; any other the nearest above it. Blank text gives no passages.
+    heading has that heading; any other has the nearest above it. Blank text gives no passages.
     """
     found: list[Passage] = []
     for title, section in _sections(markdown, heading):
@@ -87,7 +87,7 @@ def _sections(markdown: str, heading: str | None) -> list[tuple[str | None, str]
 
 
 def _pieces(section: str, size: int) -> list[_Piece]:
-    """A section as it is when it fits; otherwise its tables and its prose cut each in its own way."""
+    """A section unchanged if it fits; otherwise its tables and its prose are split separately."""
     blocks = list(_blocks(section))
     if len(section.strip()) <= size:
         tables = [block for is_table, block in blocks if is_table]
@@ -105,8 +105,8 @@ def _all_rows(table: list[str]) -> Rows | None:
 
 
 def _joined(pieces: list[_Piece], size: int) -> list[_Piece]:
-    """Puts a scrap (a heading alone, a caption) before what follows it, where both fit in one passage. Rows of two
-    tables are no range."""
+    """Joins a fragment (a heading alone, a caption) with the next passage if both fit. Rows of two tables are not
+    joined."""
     joined: list[_Piece] = []
     for text, rows in pieces:
         if joined and len(joined[-1][0]) < size // 5 and len(joined[-1][0]) + 2 + len(text) <= size:
@@ -143,8 +143,8 @@ def _table_pieces(table: list[str], size: int) -> list[_Piece]:
     """The rows in groups that fit, each under the header, with which rows they are. A row too long for one passage is
     cut as prose.
 
-    Past two fifths of the size a group ends after a row that says so by its own contents: where a row is put in, only
-    the groups around it change, and not every one to the end of the table.
+    Above two fifths of the size a group ends after a row whose hash says so: an inserted row changes only the groups
+    around it, not all groups to the end of the table.
     """
     head, rows = table[:2], table[2:]
     head_size = sum(len(line) + 1 for line in head)
@@ -191,8 +191,8 @@ def _split(text: str, size: int) -> Iterator[str]:
     """The splitter's pieces, window by window.
 
     The splitter scans a paragraph again for every piece (2 MB without an empty line take it 15 to 80 seconds, in
-    windows 0.2), and in code and lists its cuts depend on all that comes before. A window ends where its own last words
-    say so, so an edit moves the cuts up to the next such place and no further.
+    windows 0.2), and in code and lists its cuts depend on all that comes before. The hash of a window's last words
+    decides its end, so an edit only moves the borders up to the next such end.
     """
     splitter = _splitter(size)
     for window in _windows(text, size):
@@ -215,13 +215,12 @@ def _windows(text: str, size: int) -> Iterator[str]:
 
 
 def _is_cut(unit: str, mean: int) -> bool:
-    """Whether a cut falls behind this unit, judged by its contents alone: once in `mean` characters."""
+    """Whether a window ends after this unit, decided by its contents only: on average once in `mean` characters."""
     return crc32(unit.encode("utf-8", "surrogatepass")) * mean < len(unit) << 32
 
 
 def _units(text: str, length_max: int, kinds: Sequence[re.Pattern[str]]) -> Iterator[str]:
-    """Paragraphs; of those that are too long lines, of lines sentences, of sentences words, and pieces of words that
-    are none."""
+    """Paragraphs; too long ones are split into lines, sentences, words, and parts of words."""
     for found in kinds[0].finditer(text):
         if len(found[0]) <= length_max or len(kinds) == 1:
             yield found[0]

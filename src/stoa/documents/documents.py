@@ -1,4 +1,4 @@
-"""The documents of conversations: converted, ranked, selected. One object holds what those need."""
+"""The documents of conversations: converting, ranking, selecting."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ P = TypeVar("P", bound="PassageLike")
 
 
 class Documents:
-    """Long-lived; `close` ends its processes. While `embed` gives None, relevance is judged by words alone."""
+    """Long-lived; `close` ends its processes. While `embed` returns None, relevance is computed by keywords only."""
 
     def __init__(self, converter: Converter, embed: "Embed") -> None:
         self._converter = converter

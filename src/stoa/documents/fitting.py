@@ -1,7 +1,7 @@
-"""Passages cut again so that an embedder reads each to its end. Pure.
+"""Splits passages that are longer than the embedder's input. Pure.
 
-Texts are cut by characters while they are read (`chunking`), by a process that knows no embedder. What is too long for
-the embedder is cut here by its own tokens. A passage is cut by its own contents alone, so an edit moves no cut of
+The converting process splits texts by characters (`chunking`), because it knows no embedder. A passage that is too long
+for the embedder is split here by tokens. The borders depend only on the passage itself, so an edit moves no border in
 another one.
 """
 
@@ -21,7 +21,7 @@ Tokenize: TypeAlias = Callable[[Sequence[str]], Sequence[Spans]]
 SPECIAL_TOKENS: Final = 2
 """What an embedder puts around a text."""
 EARLIEST: Final = 0.6
-"""No piece ends before this share of its length, however good the boundary."""
+"""The minimum share of a chunk's length at which it may end."""
 PREFIX_MAX: Final = 0.5
 """Of the tokens: a longer title and heading are not repeated."""
 _BOUNDARIES: Final = (
@@ -57,7 +57,7 @@ def _cut(passage: Passage, title: str | None, tokens_max: int, tokenize: Tokeniz
     head = _table_head(passage)
     own, named, above = tokenize([passage.text, prefix, head])
     room = tokens_max - SPECIAL_TOKENS - len(named) - len(above)
-    if room < tokens_max * PREFIX_MAX:  # Rather without them than in scraps.
+    if room < tokens_max * PREFIX_MAX:  # Without title and heading, because the chunks would be too small.
         head, room = "", tokens_max - SPECIAL_TOKENS - len(named)
     if room < tokens_max * PREFIX_MAX:
         yield from fitted(_pieces(replace(passage, heading=None), "", own, tokens_max // 2), None, tokens_max, tokenize)

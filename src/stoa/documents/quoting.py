@@ -10,7 +10,7 @@ from typing import Final
 from stoa.documents.selecting import Embed, PassageLike, rank
 
 PASSAGES_MAX: Final = 6
-"""Passages that are searched for sentences; what answers a question rarely stands in more."""
+"""Passages that are searched for sentences; an answer is rarely in more."""
 UNITS_MAX: Final = 6
 UNIT_CHARACTERS_MAX: Final = 700
 """A longer sentence is none: code, or a text without punctuation. It is cut."""
@@ -29,7 +29,7 @@ Japanese after a mark."""
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """The smallest piece that can be quoted. `above` is what it cannot be read without: a table's header."""
+    """The smallest unit that can be quoted. `above` is its required context: a table's header."""
 
     passage: int
     block: int

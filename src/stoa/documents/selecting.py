@@ -1,8 +1,8 @@
-"""Which passages answer a question, when a handful of documents is all there is: no index, no database.
+"""Ranks the passages of a few documents for a question, without index and database.
 
-Words (BM25) and meaning (cosine, where an embedder is at hand) each make a ranking; reciprocal ranks fuse them. Before
-that stands a gate: a passage that neither shares enough of the question's words nor comes near its meaning is not
-relevant at all, so an unrelated question finds nothing instead of the least bad passage.
+Keywords (BM25) and vectors (cosine, if there is an embedder) give a ranking each; reciprocal rank fusion joins them. A
+passage that neither shares enough of the question's words nor is similar enough is not relevant at all, so an unrelated
+question finds nothing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stoa.documents.terms import terms
 
 EMBEDDED_MAX: Final = 200
-"""Two seconds of the local embedder, at most, before an answer begins."""
+"""Maximum passages to embed: at most two seconds of the local embedder before an answer begins."""
 CHARACTERS_PER_TOKEN: Final = 4
 
 _K1: Final = 1.2
@@ -27,7 +27,7 @@ _RANK_OFFSET: Final = 20
 """Of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all
 differences."""
 _BACKGROUND: Final = 50
-"""Imagined passages without any of the words: in a document of three passages every word would seem common."""
+"""Virtual passages without any of the words: in a document of three passages every word would seem frequent."""
 
 # The gate. `coverage` is the share of the question's words (weighted by rarity) that a passage holds.
 _COVERAGE_ALONE: Final = 0.5
@@ -112,7 +112,7 @@ async def select(
 
 
 def tokens(passage: PassageLike) -> int:
-    """What a passage costs a model, estimated: a quarter of its characters, and the line between passages."""
+    """The estimated tokens of a passage: a quarter of its characters, and the line between passages."""
     return math.ceil(len(passage.text) / CHARACTERS_PER_TOKEN) + 1
 
 
@@ -156,7 +156,7 @@ async def _by_meaning(
 
 
 def _places(scores: NDArray[np.float64], ranked: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Reciprocal ranks; nothing for what this ranking does not hold."""
+    """Reciprocal ranks; 0 for passages outside of this ranking."""
     reciprocal = np.zeros(len(scores))
     order = [index for index in np.argsort(-scores, kind="stable") if ranked[index]]
     reciprocal[order] = 1 / (_RANK_OFFSET + 1 + np.arange(len(order)))

@@ -1,4 +1,4 @@
-"""Words as search sees them: lower case, without endings, without the words that every sentence has. Pure."""
+"""Words for ranking: lower case, stemmed, without stop words. Pure."""
 
 import re
 from typing import Final
@@ -33,8 +33,8 @@ def terms(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Takes off the common English endings, so that `deletes`, `deleted` and `deleting` meet. Deliberately light: a
-    wrong join costs more than a missed one. Words with digits or other alphabets stay as they are."""
+    """Removes common English endings, so that `deletes`, `deleted` and `deleting` are equal. Deliberately weak: a wrong
+    match costs more than a missed one. Words with digits or other alphabets stay unchanged."""
     if not (word.isascii() and word.isalpha()) or len(word) <= _STEM_MIN:
         return word
     for ending in _ENDINGS:

@@ -1,4 +1,4 @@
-"""What a document becomes once it has been read. No I/O here."""
+"""The values of a converted document. No I/O here."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -36,7 +36,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class OcrTarget:
-    """A page of a scan or a picture: something without text that OCR may read.
+    """A scanned page or an image without text, which OCR may read.
 
     `number` names it to `Converter.render`, and is the same whenever the same file is read. `page` and `part` (the path
     inside an archive) say where it stands.
@@ -67,7 +67,7 @@ class Converted:
     pages: int | None = None
     warnings: tuple[str, ...] = ()
     ocr_targets: tuple[OcrTarget, ...] = ()
-    """Pages and pictures without text; only where they were asked for instead of a warning."""
+    """Pages and images without text; only if requested instead of a warning."""
 
 
 ConversionCode: TypeAlias = Literal[

@@ -1,4 +1,4 @@
-"""What the local models have in common: texts to tokens, tokens to batches, batches through a graph. Synchronous.
+"""The common code of the local models: texts to tokens, tokens to batches, batches through a graph. Synchronous.
 
 A graph is committed without its weights, which are handed in from a frozen file. This module imports NumPy, onnxruntime
 and tokenizers; it is imported at the first use, not when the server starts.
@@ -25,7 +25,7 @@ FEW_TOKENS: Final = 12
 """With no more different tokens the errors of MiniLM's quantised weights do not average out (cosine down to .973): such
 texts run in full precision."""
 LETTERS_MIN: Final = 4
-"""Of a text of fewer, nothing can be said about how well it is read."""
+"""Minimum letters to judge how well a text is read."""
 CUT_CHARACTERS: Final = 8192
 """A text is tokenised up to here first: 256 tokens are about 1,000 characters."""
 CUT_MARGIN: Final = 1024
@@ -139,7 +139,7 @@ def _inference(graph: str, values: Mapping[str, NDArray[np.generic]], threads: i
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads that wait must not burn the cores that the server's other work needs.
+    # Idle threads must not spin on cores that the server needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # The graphs are written with the fused operators already; looking for more costs time at each start.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

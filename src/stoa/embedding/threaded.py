@@ -1,4 +1,4 @@
-"""What the local embedders have in common: loaded at the first use, run on threads of their own, never on the event
+"""The common code of the local embedders: loaded at the first use, run in their own threads, never on the event
 loop."""
 
 import asyncio
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FAST_LANE_TEXTS_MAX: Final = 1
-"""A query is one text. Small files do not take its lane: two lanes at once are no faster than one."""
+"""A query is one text and has its own thread; small files do not use it, because two threads are no faster than one."""
 
 
 class Loaded(Protocol):
@@ -34,7 +34,7 @@ class ThreadedEmbedder(ABC):
         self._model: Loaded | None = None
         self._preparing = asyncio.Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="stoa-embedder")
-        # Somebody waits for the vector of a query: it does not queue behind the batches of an upload.
+        # A query is interactive: it does not queue behind the batches of an upload.
         self._fast_lane = ThreadPoolExecutor(1, thread_name_prefix="stoa-embedder-query")
         self._closed = False
 

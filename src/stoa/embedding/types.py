@@ -52,7 +52,7 @@ class Embedder(Protocol):
     def tokens_max(self) -> int: ...
 
     async def prepare(self) -> None:
-        """Does now what the first `embed` would do first. Raises EmbedderError."""
+        """Loads the model before the first `embed`. Raises EmbedderError."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
@@ -86,7 +86,7 @@ class Tokenizing(Protocol):
 
 @runtime_checkable
 class Asymmetric(Protocol):
-    """An embedder that reads a question otherwise than a passage."""
+    """An embedder that embeds questions and passages differently."""
 
     async def embed_query(self, text: str) -> "NDArray[np.float32]":
         """One vector, as `embed` makes them."""
@@ -99,13 +99,13 @@ class Calibrated(Protocol):
 
     @property
     def unrelated(self) -> float:
-        """The cosine of texts that have nothing to do with one another."""
+        """The typical cosine of unrelated texts."""
         ...
 
 
 @runtime_checkable
 class Monolingual(Protocol):
-    """An embedder that was made for one language, and reads others badly."""
+    """An embedder for one language, which embeds others badly."""
 
     @property
     def language(self) -> str:

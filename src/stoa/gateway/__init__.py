@@ -1,4 +1,4 @@
-"""Models: the port, the catalogue, the connections. Front door."""
+"""Models: the port, the catalogue, the connections. The public interface."""
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes

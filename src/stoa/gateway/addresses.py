@@ -7,9 +7,9 @@ from stoa.outbound import AddressRefused, Outbound, OutboundError
 
 
 async def check_address(base_url: str, outbound: Outbound) -> None:
-    """An early answer; what counts is decided again at every call.
+    """An early check; the connector checks again at every call.
 
-    Raises ProviderError for what is no plain http(s) URL, cannot be resolved, or leads to a private address.
+    Raises ProviderError for an invalid http(s) URL, an unresolvable host, or a private address.
     """
     try:
         parts = urlsplit(base_url)

@@ -28,7 +28,7 @@ START_SECONDS_MAX: Final = 1.0
 """How long a start waits for providers; a slow one joins the catalogue later."""
 RETRY_SECONDS: Final = 60.0
 _COMPARED_MAX: Final = 300
-"""Slugs that a misspelt one is compared with: 2 ms."""
+"""Slugs that a misspelt one is compared with, which takes 2 ms."""
 _log = structlog.get_logger("stoa.gateway")
 
 
@@ -105,7 +105,7 @@ class Catalogue:
         await self._supervisor.stop()
 
     def providers(self) -> Sequence[ProviderState]:
-        """Each configured provider, as far as it has answered until now."""
+        """Each configured provider with its state."""
         return [
             ProviderState(
                 provider.name,
@@ -146,7 +146,7 @@ class Catalogue:
         return Page(entries[page.offset : page.offset + page.page_size], page.page, page.page_size, len(entries))
 
     async def ids_of(self, principal: Principal, slugs: Sequence[str]) -> Mapping[str, UUID]:
-        """The models of these slugs or ids that the principal may use; a name of none is left out."""
+        """The models of these slugs or ids that the principal may use; unknown names are left out."""
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
         known = {row["slug"]: row["id"] for row in rows}
@@ -168,7 +168,7 @@ class Catalogue:
         return self._entry(row)
 
     def facts(self, slug: str) -> Facts | None:
-        """What the operator says of a model."""
+        """The operator's facts about a model."""
         return line_of(slug, self._facts)
 
     def _entry(self, row: Row) -> ModelEntry:
@@ -185,7 +185,7 @@ class Catalogue:
         return sorted(self._entries.values(), key=lambda entry: entry.slug)
 
     async def own(self, principal: Principal) -> Sequence[ModelEntry]:
-        """The models that the caller's connections bring, by slug."""
+        """The models of the caller's connections, by slug."""
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.models_of_tenant, principal.org_id)
         return [self._entry(row) for row in rows]
@@ -226,7 +226,7 @@ class Catalogue:
 
     async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
         """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for a slug that
-        whose transaction this is cannot see; whether the model can be used is for `check`."""
+        the transaction's tenant cannot see; `check` tests whether the model can be used."""
         if isinstance(name, UUID):
             return name
         if (model_id := _uuid(name)) is not None:
@@ -242,12 +242,12 @@ class Catalogue:
         return f"; did you mean {close[0]}?" if close else "; GET /v1/router/models lists them"
 
     async def check(self, tx: Tx, model_id: UUID) -> None:
-        """Raises BadRequest naming `model_id` when whose transaction this is may not use it, or nobody can just now."""
+        """Raises BadRequest naming `model_id` if the transaction's tenant may not use it, or it is unavailable."""
         if model_id not in self._models:
             self._usable(await tx.fetchrow(SQL.model, model_id))
 
     async def model(self, org_id: UUID, project_id: UUID, model_id: UUID) -> tuple[str, Model]:
-        """The slug and the adapter, for the worker. Raises BadRequest when it is not there any more."""
+        """The slug and the adapter, for the worker. Raises BadRequest if the model no longer exists."""
         model = self._models.get(model_id)
         if model is not None:
             return self._entries[model_id].slug, model
@@ -259,7 +259,7 @@ class Catalogue:
         return row["slug"], self._built(row)
 
     def _built(self, row: Row) -> Model:
-        """The adapter of a connection's model, made anew whenever the connection has changed."""
+        """The adapter of a connection's model, rebuilt when the connection has changed."""
         model_id: UUID = row["id"]
         key = (model_id, row["connection_updated_at"])
         if key not in self._of_connections:
@@ -309,7 +309,7 @@ class Catalogue:
 
     # --- filling ----------------------------------------------------------------------------------------------------
     async def _probe(self, provider: Provider) -> None:
-        """Asks until it answers; an optional provider is asked once."""
+        """Retries until it answers; an optional provider is tried once."""
         while True:
             try:
                 offers = await provider.offers()
@@ -334,8 +334,8 @@ class Catalogue:
         self, provider: str, offers: Sequence[Offer], build: Callable[[Offer], Model], *, prefix: str
     ) -> None:
         async with internal(self._database) as tx:
-            # Nodes that start at once find the same models: one after the other, for a row is known by its id and by
-            # its slug.
+            # Sequential, because nodes that start at once insert the same models, and a row has two unique keys, id and
+            # slug.
             await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "stoa.models")
             for found in offers:
                 slug = prefix + found.wire_name

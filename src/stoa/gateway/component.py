@@ -43,7 +43,7 @@ from stoa.outbound import Outbound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
-    """A provider of the operator's, as it stands in the settings or the environment."""
+    """An operator's provider, from the settings or the environment."""
 
     name: str
     type: str
@@ -82,7 +82,7 @@ async def open_component(
     drain_seconds_max: float,
 ) -> AsyncGenerator[GatewayComponent]:
     """`builtin` is the slug and the adapter of the model that needs no provider; `records` the directory for files of
-    calls under way; `pace` the seconds between two writes of the journal; `facts` what the operator says of models;
+    open calls; `pace` the seconds between two writes of the journal; `facts` what the operator says of models;
     `embedders` are this server's own, by slug; `reader` reads files for OCR."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)

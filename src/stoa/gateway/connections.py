@@ -62,8 +62,7 @@ class Projects(Protocol):
 
 
 AskOffers = Callable[[Endpoint, Sequence[str] | None], Awaitable[Sequence[Offer]]]
-"""Gives the provider's models, or those that are named, once its address and key are such as may be used. Raises
-ProviderError."""
+"""Checks address and key, and returns the provider's models, or the named ones. Raises ProviderError."""
 
 
 class Connections:
@@ -75,8 +74,8 @@ class Connections:
         self._ids = ids
 
     async def create(self, principal: Principal, new: NewConnection, once: IdempotencyKey | None) -> Connection:
-        """Asks the provider for its models first: a connection that cannot work is not made. They join the catalogue at
-        once."""
+        """Requests the provider's models first, so that a connection that cannot work is not created. The models join
+        the catalogue at once."""
         if once:
             async with self._database.tenant(principal) as tx:
                 if first := await idempotency.peek(tx, principal, once):
@@ -147,7 +146,7 @@ class Connections:
         offers = await self._offers(Endpoint(value.type, base_url, api_key or known, ca_bundle), new.models)
         sealed = self._vault.seal(connection_id, api_key) if api_key else None
         async with self._database.tenant(principal) as tx:
-            # Another change may have come in between: the secret that is there now may be that of another origin.
+            # A concurrent change may have stored a secret of another origin.
             held = _value(await tx.fetchrow(SQL.connection_to_change, principal.org_id, connection_id), connection_id)
             moved = _check_origin(held, base_url, api_key)
             row = await tx.fetchrow(SQL.update_connection, principal.org_id, connection_id, base_url, sealed, ca_bundle)
@@ -191,7 +190,7 @@ class Connections:
 def _check_origin(connection: Connection, base_url: str | None, api_key: str | None) -> bool:
     """Whether the connection gets another origin (scheme, host, port).
 
-    Raises BadRequest where that would take a stored key to somebody whom its owner did not name.
+    Raises BadRequest if a stored key would be sent to a new origin.
     """
     before, after = (origin_of(root(connection.type, url)) for url in (connection.base_url, base_url))
     if before == after:

@@ -1,7 +1,7 @@
-"""What an export of a project holds of models: its own and their connections, and the lines of the bill.
+"""The tables of models in an export of a project: its own models, their connections, and the lines of the bill.
 
-The lines are exported because a run's usage is the sum of its lines, which the doctor checks, and because reports of
-the project go on. They count against no limit of a key: those have sums of their own.
+The lines are exported because a run's usage is the sum of its lines, which the doctor checks, and for the project's
+reports. They count towards no limit of a key, because limits have separate sums.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Providers as configuration names them: asked for their models, and turned into adapters."""
+"""Builds adapters from configured providers, and requests their lists of models."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class ModelFactory:
 
     def provider(self, name: str, endpoint: Endpoint, only: Sequence[str] | None, *, optional: bool) -> Provider:
         url = root(endpoint.type, endpoint.base_url)
-        local = endpoint.type == "ollama" and endpoint.base_url is None  # On this machine: no proxy stands before it.
+        local = endpoint.type == "ollama" and endpoint.base_url is None  # On this machine: called without the proxy.
         way, transport = self._outbound.trusted(), self._transport
         if local:
             way, transport = way.direct(), self._local
@@ -44,7 +44,7 @@ class ModelFactory:
                 named := only if kind_of(endpoint.type).lister == "list_azure" else None
             ):  # Its list is not of deployments.
                 return _named(named)
-            if optional:  # Mostly it is not there, and then a start need not load the HTTP client.
+            if optional:  # Usually it is not running, and then a start need not load the HTTP client.
                 await _listens(url, way)
             seconds_max = LOCAL_LIST_SECONDS_MAX if optional else LIST_SECONDS_MAX
             try:
@@ -86,12 +86,12 @@ class ModelFactory:
 
 
 def _named(names: Sequence[str]) -> Sequence[Offer]:
-    """Models of which nothing but the name is known: whatever they do not take, their provider will refuse."""
+    """Models of which only the name is known: their provider refuses unsupported features."""
     return [Offer(name, name, Capabilities(images=True, tools=True)) for name in dict.fromkeys(names)]
 
 
 async def _listens(url: str, outbound: Outbound) -> None:
-    """Raises ProviderError where nobody takes a connection."""
+    """Raises ProviderError if no server accepts a connection."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(LOCAL_LIST_SECONDS_MAX):

@@ -13,8 +13,7 @@ from stoa.kernel.principal import SpendingLimit
 
 SQL: Final = load("stoa.gateway", "ledger.sql")
 SPENDING_PARTS: Final = 8
-"""Rows that a day's spending of one key is spread over, so that what ends at the same moment seldom waits for one
-another."""
+"""Rows for a day's spending of one key, so that concurrent ends seldom wait for one another's row lock."""
 _WHEN: Final[Mapping[str, str]] = {"day": "today", "month": "this month", "total": "altogether"}
 
 
@@ -40,7 +39,7 @@ async def add_spending(tx: Tx, org_id: UUID, project_id: UUID, key_id: UUID | No
 
 
 async def spent_usd(tx: Tx, org_id: UUID, key_id: UUID | None, period: str) -> float:
-    """US dollars, in the day or month that it is, or altogether."""
+    """US dollars in the current day or month, or in total."""
     return float(await tx.fetchval(SQL.spent, org_id, key_id, period))
 
 

@@ -21,7 +21,8 @@ SELECT spending_limit_usd::float8 AS usd, spending_period FROM access_keys WHERE
 SELECT granted, spent_usd, limit_usd, period FROM reserve_spending($1, $2, $3, $4, $5, $6);
 
 -- name: enter_calls
--- Enters the lines of a group of calls, and exchanges what they had reserved for what they cost. A group is entered once, however often it is sent.
+-- Enters the lines of a group of calls, and exchanges what they had reserved for what they cost. A group is entered
+-- once, however often it is sent.
 WITH batch AS (
     INSERT INTO ledger_batches AS b (node_id, number) VALUES ($1, $2)
     ON CONFLICT (node_id) DO UPDATE SET number = excluded.number, entered_at = now() WHERE b.number < excluded.number

@@ -1,4 +1,4 @@
-"""What providers offer: their models, and what came of asking for them."""
+"""Providers' models, and the results of requesting them."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -37,15 +37,14 @@ class Provider:
     offers: Callable[[], Awaitable[Sequence[Offer]]]
     build: Callable[[Offer], Model]
     optional: bool = False
-    """Looked for without having been named: its absence is no news."""
+    """Searched automatically: its absence is not reported."""
     url: str = ""
     """Where it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
-    """What asking a provider for its models came to. `models` is None while there is no answer, and `trouble` says
-    why."""
+    """The result of requesting a provider's models. `models` is None while there is none, and `trouble` says why."""
 
     name: str
     url: str

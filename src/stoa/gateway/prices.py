@@ -1,4 +1,4 @@
-"""What the operator says of models: what tokens cost, what a model can do; a guess where nobody counted. Pure."""
+"""The operator's prices and facts of models, and estimates of tokens. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

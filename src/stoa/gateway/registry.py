@@ -1,5 +1,4 @@
-"""The kinds of model providers, in one table. `docs/guide/models.md` says for each what to set; a test holds both
-together."""
+"""The kinds of model providers, in one table. `docs/guide/models.md` describes each; a test compares both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
-"""Credentials at rest: AES-256-GCM, each bound to the row it stands in, so that a copied ciphertext opens nowhere
-else."""
+"""Credentials at rest: AES-256-GCM, each bound to its row, so that a copied ciphertext cannot be decrypted
+elsewhere."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ _NONCE_BYTES: Final = 12
 
 
 class SecretError(ValueError):
-    """A credential cannot be opened with this server's secret key."""
+    """A credential cannot be decrypted with this server's secret key."""
 
 
 class Vault:
@@ -47,7 +47,7 @@ def load_or_make(path: Path) -> bytes:
             file.write(base64.b64encode(secrets.token_bytes(32)))
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # Another process was faster: then its secret is the one.
+        with contextlib.suppress(FileExistsError):  # Another process created it concurrently; its secret is used.
             os.link(made, path)
         made.unlink()
         return base64.b64decode(path.read_bytes())

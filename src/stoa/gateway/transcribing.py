@@ -1,4 +1,4 @@
-"""Pictures of pages to text, by a model of the catalogue that sees."""
+"""OCR: converts images of pages to text with a vision model of the catalogue."""
 
 import asyncio
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ class _Answer:
                 self.reported = delta
             case Finish(reason="content_filter" | "refusal"):
                 raise ModelError("content_filtered", "The model refused to read this page.", retryable=False)
-            case Notice():  # The picture was left out: what follows would be made up.
+            case Notice():  # The image was left out, so the text would be invented.
                 raise ModelError("model_refused_request", delta.text, retryable=False)
             case Finish():
                 self.complete = delta.reason != "length"

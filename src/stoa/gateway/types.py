@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out of it. Wire formats are the providers' business; these are Stoa's words."""
+"""The input and output of models in Stoa's types; the providers' adapters convert them to wire formats."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -48,7 +48,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class ImageAddress:
-    """A picture that the provider fetches by itself; this server does not."""
+    """The URL of an image that the provider fetches; this server does not."""
 
     url: str
 
@@ -98,10 +98,10 @@ Part: TypeAlias = TextPart | ImagePart | ImageAddress | DocumentPart | ToolCallP
 
 @dataclass(frozen=True, slots=True)
 class ProviderData:
-    """What a provider wants back with a reply of its own, unchanged: ids of calls, signatures, thoughts. Plain JSON, at
-    most 512 KiB.
+    """Data that a provider requires back, unchanged, with its own reply: call ids, signatures, reasoning. Plain JSON,
+    at most 512 KiB.
 
-    `source` names the wire and the host: another provider is never given it.
+    `source` names the wire and the host: it is never sent to another provider.
     """
 
     source: str
@@ -134,7 +134,7 @@ class ModelRequest:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Passed to the provider as it is (temperature, …)."""
     once: bool = False
-    """The caller tries again by itself, here or at another provider."""
+    """The caller retries itself, here or at another provider."""
 
 
 # --- out ------------------------------------------------------------------------------------------------------------
@@ -209,17 +209,17 @@ class Finish:
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | Usage | Notice | Answering | ProviderData | Finish
 TakeWords: TypeAlias = Callable[[Sequence[Delta]], bool]
-"""Takes a batch of TextDelta and ReasoningDelta, or refuses it with False; then nothing of it was taken. Never raises,
-never waits."""
+"""Accepts a batch of TextDelta and ReasoningDelta, or refuses all of it with False. Never raises, never waits."""
 
 
 @runtime_checkable
 class Pushes(Protocol):
-    """What the deltas of a reply may be able to do beside being iterated."""
+    """A reply whose deltas can be pushed as well as iterated."""
 
     def push_to(self, take: TakeWords) -> None:
-        """While the consumer waits for the next batch, a batch that only holds words is given to `take` as soon as it
-        is read, without waking the consumer. Everything else, and what `take` refuses, comes by iteration, in order."""
+        """While the consumer waits for the next batch, a batch of text deltas is passed to `take` as soon as it is
+        read, without waking the consumer. Everything else, and batches that `take` refuses, come by iteration, in
+        order."""
         ...
 
 
@@ -264,8 +264,8 @@ class Capabilities:
 class Model(Protocol):
     """The port. `stream` gives the reply's deltas in batches: as many as had arrived together, never an empty one.
 
-    The context manager is entered with the reply's first word, so that everything before it can be tried again. Leaving
-    the context manager closes the upstream call at once, finished or not. Raises ModelError only.
+    The context manager is entered with the reply's first token, so that everything before it can be retried. Leaving
+    the context manager closes the upstream call at once, finished or not. Raises only ModelError.
     Retries (429, 5xx, connection errors) happen inside, and only before the first delta; none where the request says
     `once`.
     """

@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._guard.release(self._address)
-        self._tell_gone()
+        self._notify_disconnect()
         self.pipeline.clear()
         super().connection_lost(exc)
 
@@ -199,7 +199,7 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         websockets.when_lost(self.transport.get_protocol(), lambda: self._guard.release(self._address))
 
-    def _tell_gone(self) -> None:
+    def _notify_disconnect(self) -> None:
         """Tells the request that is being answered that its client has disconnected."""
         running, when_gone = self._running, self._when_gone
         if running is not None and not running.response_complete:
@@ -209,7 +209,7 @@ class Connection(HttpToolsProtocol):
             if when_gone is not None:
                 when_gone()
 
-    def _tell_when_gone(self, when_gone: Callable[[], None] | None) -> None:
+    def _on_disconnect(self, when_gone: Callable[[], None] | None) -> None:
         self._when_gone = when_gone
         if when_gone is None:
             return
@@ -289,7 +289,7 @@ class Connection(HttpToolsProtocol):
             self._stop(400, "bad_request", "Too many requests were sent ahead of their answers.")
         self._phase, self._since = _Phase.BODY, self.loop.time()
         self._raw, self._window_bytes = self._slice, 0
-        cast("dict[str, Any]", self.scope).update({WHEN_GONE: self._tell_when_gone, WRITE_BODY: self._write_body})
+        cast("dict[str, Any]", self.scope).update({WHEN_GONE: self._on_disconnect, WRITE_BODY: self._write_body})
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -368,7 +368,7 @@ class Connection(HttpToolsProtocol):
         running = self._running
         _log.info("refused", status=status, reason=message, client=self._address)
         if running is not None and not running.response_complete:
-            self._tell_gone()
+            self._notify_disconnect()
             if running is not self.cycle or running.response_started:
                 self._phase = _Phase.CLOSING
                 self.transport.close()

@@ -27,8 +27,8 @@ class Analysed:
 async def analyse(
     tx: Tx, stemmer: Stemmer, form: int, chunks: Sequence[NewChunk], language: str, title: str
 ) -> Analysed:
-    """The terms of each chunk of an item with their number. `language` is taken where its own cannot be told. The words
-    of the title stand in every chunk and do not count for its length."""
+    """The terms of each chunk of an item with their number. `language` is used if its own cannot be detected. The words
+    of the title are added to every chunk and do not count for its length."""
     if form == FORM:
         language = await asyncio.to_thread(language_of, _sample(chunks), language)
     analysis = Analysis(form, language)
@@ -71,12 +71,12 @@ def _raw_counts(analysis: Analysis, chunks: Sequence[NewChunk]) -> list[Counter[
 
 
 def indexed_text(chunk: NewChunk) -> str:
-    """What words are found by: the text under its heading, as it is embedded."""
+    """The text for keyword search: the chunk with its heading, as it is embedded."""
     if chunk.heading is None or chunk.heading in chunk.text:
         return clean(chunk.text)
     return clean(f"{chunk.heading}\n{chunk.text}")
 
 
 def clean(text: str) -> str:
-    """What PostgreSQL can hold: no NUL, no half of a character."""
+    """Text that PostgreSQL can store: no NUL, no lone surrogate."""
     return text.encode("utf-8", "replace").decode().replace("\x00", " ")

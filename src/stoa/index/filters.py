@@ -30,14 +30,14 @@ _EXACT_INTEGER: Final = 2**53
 
 @dataclass(frozen=True, slots=True)
 class AnyTerm:
-    """What holds one of these terms."""
+    """Items with one of these terms."""
 
     terms: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """What holds a term from `low` (included) to `high` (not included)."""
+    """Items with a term from `low` (inclusive) to `high` (exclusive)."""
 
     low: str
     high: str
@@ -50,14 +50,14 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Everything, where there is no part."""
+    """The intersection; without parts everything."""
 
     parts: tuple["Expression", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """Nothing, where there is no part."""
+    """The union; without parts nothing."""
 
     parts: tuple["Expression", ...]
 
@@ -174,7 +174,7 @@ def _bounded(text: str) -> str:
 
 # --- filters to expressions -----------------------------------------------------------------------------------------
 def compiled(given: Mapping[str, Any]) -> Expression:
-    """Raises BadRequest naming the place in `filters` and what may stand there."""
+    """Raises BadRequest naming the path in `filters` and the allowed values."""
     count = [0]
     return _condition(given, "filters", 0, count)
 
@@ -235,7 +235,7 @@ def _comparison(given: Mapping[str, Any], path: str) -> Expression:
 
 
 def _known(given: Mapping[str, Any], names: tuple[str, ...], path: str) -> None:
-    """What stands beside these would be a condition that nobody applies."""
+    """Refuses other keys, because they would be a condition that is not applied."""
     for other in given:
         if other not in names:
             raise BadRequest.field(f"{path}.{other}", f"is not known here; beside it stand {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Words and meaning as one ranking. Pure."""
+"""Fuses the keyword and the vector ranking. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ Ranking = Sequence[tuple[int, float]]
 
 
 def weighted(meaning: Mapping[int, float], words: Mapping[int, float], alpha: float) -> Ranking:
-    """The weighted mean of both scores, each in 0..1. Who is in one alone has nothing of the other."""
+    """The weighted mean of both scores, each in 0..1. A chunk in only one ranking has score 0 in the other."""
     both = {
         ordinal: alpha * meaning.get(ordinal, 0.0) + (1 - alpha) * words.get(ordinal, 0.0)
         for ordinal in {**meaning, **words}

@@ -29,8 +29,8 @@ class Index:
         self._openings: Openings | None = None
 
     async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str:
-        """The item's new chunks for its old ones, if any; gives its language. Searches see either all old or all
-        new."""
+        """Replaces the item's old chunks, if any; returns its language. Searches see either all old or all new
+        chunks."""
         return await writing.replace(tx, self._stemmer, key, item)
 
     async def languages(self, tx: Tx, key: BaseKey) -> Mapping[str, int]:
@@ -48,7 +48,7 @@ class Index:
         return found, rows[0]["total"] if rows else 0
 
     async def remove(self, tx: Tx, key: BaseKey, item_ids: Sequence[UUID]) -> Removed:
-        """Items with their chunks, vectors and postings; those that are not there count nothing."""
+        """Removes items with their chunks, vectors and postings; missing ones are ignored."""
         return await writing.remove(tx, key, item_ids)
 
     async def drop(self, tx: Tx, key: BaseKey) -> Removed:
@@ -56,22 +56,22 @@ class Index:
         return await writing.drop(tx, key)
 
     async def set_metadata(self, tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[str, Any]) -> None:
-        """What filters and answers see of an item."""
+        """Sets the metadata of an item for filters and results."""
         await writing.set_metadata(tx, key, item_id, metadata)
 
     async def known(
         self, tx: Tx, org_id: UUID, project_id: UUID, embedder: str, hashes: Sequence[bytes]
     ) -> "Mapping[bytes, NDArray[np.float32]]":
-        """The vectors that this embedder made of these contents anywhere in the project."""
+        """Existing vectors of these contents by this embedder, anywhere in the project."""
         from stoa.index.scoring import unpacked_vector  # noqa: PLC0415 — NumPy: the server starts without it
 
         rows = await tx.fetch(SQL.known, org_id, project_id, embedder, list(hashes))
         return {row["hash"]: unpacked_vector(row["vector"]) for row in rows}
 
     async def left_over(self, tx: Tx, org_id: UUID, base_id: UUID, item_ids: Sequence[UUID]) -> int:
-        """Counts what is left of deleted items: their rows, and vectors and postings whose chunk does not exist.
+        """Counts remains of deleted items: their rows, and vectors and postings whose chunk does not exist.
 
-        For a base that is gone: everything that is left of it.
+        For a deleted base: all its remains.
         """
         from stoa.index.scoring import count_dangling  # noqa: PLC0415 — NumPy: the server starts without it
 

@@ -1,8 +1,8 @@
 """A ranking of chunks as one of items, each by its best chunk (`group_by=document`).
 
-A chunk is a piece of a text that was cut somewhere, and a short one says little by itself. So what stands around the
-best chunk counts too: the chunks beside it, the words of the whole item, and its second best chunk. The shares were
-measured in several collections and languages (bench/RESULTS.md).
+The borders of chunks are arbitrary, and a short chunk has little information. So the context of the best chunk counts
+too: the adjacent chunks, the words of the whole item, and its second best chunk. The weights were measured in several
+collections and languages (bench/RESULTS.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ from stoa.index.types import Mode, Query
 SECOND_SHARE: Final = 0.1
 """Of what the second best chunk of an item has over the usual one. An item of one chunk loses nothing by it."""
 BESIDE_SHARE: Final = 0.25
-"""What the chunks before and behind the best one count of its similarity."""
+"""The weight of the adjacent chunks in the best chunk's similarity."""
 WHOLE_SHARE: Final = 0.25
-"""What the words of the whole item count of a chunk's words."""
+"""The weight of the whole item's words in a chunk's keyword score."""
 RESCORED_MIN: Final = 50
 """Items, and at least three times as many as are wanted: what stands behind them in the ranking of chunks alone stays
 behind them."""

@@ -1,6 +1,6 @@
 """The language of a text, by its script and its most frequent words. Pure: no model, no download.
 
-What matters is the dictionary that stems: where two languages cannot be told apart, the caller's own setting decides.
+The language selects the stemming dictionary: if two languages cannot be distinguished, the caller's setting decides.
 """
 
 import re
@@ -80,7 +80,7 @@ _FREQUENT: Final = {
     "czech": "a v se na je že s z do o k i za by ale jako po jsou tak jeho který která které nebo při pro byl",
     "vietnamese": "và của là các có được trong cho một những với không này đã người để từ năm khi như về đến tại",
 }
-"""Polish, Czech and Vietnamese have no dictionary: they are here so that nobody takes them for another language."""
+"""Polish, Czech and Vietnamese have no dictionary: they are here so that they are not detected as another language."""
 _UNKNOWN: Final = frozenset({"polish", "czech", "vietnamese"})
 
 

@@ -15,18 +15,18 @@ from stoa.index.types import BaseKey, Mode, Query
 MEANING_MIN: Final = 100
 """Candidates by vector in a hybrid search that scans every vector."""
 SURE_SHARE: Final = 0.75
-"""In a hybrid search that walks the HNSW graph: the share of the expected hits that is asked for. To ask for more,
-pgvector would have to restart the scan (docs/decisions/0017)."""
+"""In a hybrid search with HNSW: the requested share of the expected hits. For more, pgvector would have to restart the
+scan (docs/decisions/0017)."""
 EF_SEARCH: Final = 100
 EF_FILTERED: Final = 120
 PASSING_MIN: Final = 32
-"""Of those that pass a filter, where no words make up for what the walk misses; at least twice as many as are wanted in
-any case."""
+"""`ef_search` per vector that passes a filter, in semantic mode, where keyword hits do not make up for missed vectors;
+at least twice the requested number."""
 EF_SEARCH_MAX: Final = 1_000
 """pgvector's own bound."""
 SCAN_TUPLES_MAX: Final = 40_000
 STEP_COST: Final = 20
-"""A step in the graph costs as much as reading so many vectors. Where fewer pass the filter for each step, they are
+"""A step in the graph costs as much as reading so many vectors. If fewer vectors per step pass the filter, they are
 scanned."""
 
 
@@ -91,7 +91,7 @@ async def similarities(tx: Tx, index: Row, query: Query, vector: str, ordinals: 
 
 
 def similarity(cosine: float, query: Query) -> float:
-    """In 0..1: what points away is as unlike as what has nothing to do with it."""
+    """The cosine in 0..1: negative cosines count as 0."""
     return min(1.0, max(0.0, (cosine - query.unrelated) / (1 - query.unrelated)))
 
 

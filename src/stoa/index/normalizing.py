@@ -1,6 +1,6 @@
 """The one normal form of texts and queries: what the index, the snippets and the queries compare. Pure.
 
-`normal` keeps the case, which words, codes and acronyms still need; `folded` drops what people leave out.
+`normal` keeps the case, which words, codes and acronyms need; `folded` drops case and accents.
 """
 
 import re
@@ -72,7 +72,7 @@ def lowered(word: str, language: str) -> str:
 
 
 def folded(word: str) -> str:
-    """A word in lower case without accents, as people type it who lack the key."""
+    """A word in lower case without accents, as typed on other keyboards."""
     if word.isascii():
         return word
     parts = [
@@ -83,7 +83,7 @@ def folded(word: str) -> str:
 
 
 def transcribed(word: str) -> str:
-    """German umlauts as they are written without their key."""
+    """German umlauts in their transcription (ä → ae)."""
     return word.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue")
 
 

@@ -5,13 +5,13 @@ INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation,
 ON CONFLICT DO NOTHING;
 
 -- name: lock_index
--- One writer of an index at a time: counts, ordinals and blocks of postings change together. Searches do not wait for
--- it.
+-- Locks the index's row: one writer at a time, because counts, ordinals and blocks change together. Searches do not
+-- wait.
 SELECT index_id, embedder, dimensions, language, chunks, next_ordinal, own_table, form, languages FROM knowledge_indexes
 WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
 
 -- name: form_of
--- How an index reads texts; the row is not locked, so a writer asks again once it is.
+-- How an index analyses texts; read without a lock, so a writer reads it again after locking.
 SELECT form FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 AND chunks > 0;
 
 -- name: open_index
@@ -105,7 +105,7 @@ DELETE FROM knowledge_postings p USING unnest($3::text[], $4::int[]) AS gone (te
 WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = gone.term AND p.first_ordinal = gone.first_ordinal;
 
 -- name: measure
--- What a whole index holds: for the receipt of its end.
+-- The size of a whole index, for the receipt of its deletion.
 SELECT (SELECT count(*) FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2) AS chunks,
        (SELECT coalesce(sum(octet_length(text)), 0) FROM knowledge_chunks WHERE org_id = $1
            AND index_id = $2)::bigint AS text_bytes,
@@ -178,13 +178,14 @@ WITH sizes AS (SELECT term, sum(count) AS total FROM knowledge_postings WHERE or
 SELECT p.term, p.records FROM knowledge_postings p JOIN chosen USING (term) WHERE p.org_id = $1 AND p.index_id = $2;
 
 -- name: stems
--- Words as a language's dictionaries see them; no row where a word is none worth finding.
+-- The stems of words by a language's dictionaries; no row for stop words.
 SELECT w.word, s.stem
     FROM unnest($2::text[]) AS w (word), LATERAL unnest(tsvector_to_array(to_tsvector($1::text::regconfig,
     w.word))) AS s (stem);
 
 -- name: compounds
--- Terms of the index that begin with one of $3, and end before the one beside it in $4: at most $6 of each, with at least
+-- Terms of the index that begin with one of $3, and end before the one beside it in $4: at most $6 of each, with at
+-- least
 -- $5 letters more.
 SELECT r.place, t.term
 FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS r (low, high, place),
@@ -358,7 +359,7 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_indexes i WHERE i.own_table
     AND 'knowledge_vectors_' || i.index_id = c.relname);
 
 -- name: is_read
--- Whether a transaction holds a table at this moment.
+-- Whether a transaction has a lock on a table.
 SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = to_regclass($1) AND pid <> pg_backend_pid());
 
 -- name: scattered_terms

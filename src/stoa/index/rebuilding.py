@@ -1,4 +1,4 @@
-"""An index that was made by an older version reads texts in today's form: its words are built anew from its chunks.
+"""Rebuilds the postings of an index that an older version created, in the present form of analysis.
 
 One transaction under the lock of the index: searches read the old words in the old form until it commits, and the new
 ones in the new form afterwards. A process that dies leaves everything as it was. Writers of this index wait meanwhile.
@@ -22,7 +22,7 @@ _METADATA: Final = "m"
 
 
 async def rebuild(tx: Tx, stemmer: Stemmer, org_id: UUID, index_id: int) -> int | None:
-    """How many items were analysed; None where another node has done it, or the index is gone."""
+    """The number of analysed items; None if another node has done it, or the index was dropped."""
     index = await tx.fetchrow(SQL.lock_form, org_id, index_id)
     if index is None or index["form"] >= FORM:
         return None

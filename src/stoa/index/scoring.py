@@ -19,7 +19,7 @@ Scores: TypeAlias = NDArray[np.float32]
 
 
 def idf(documents: int, holders: int) -> float:
-    """The weight of a term that `holders` of `documents` chunks hold; never negative."""
+    """The weight of a term that `holders` of `documents` chunks have; never negative."""
     return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
 
 
@@ -88,7 +88,7 @@ def _parts(
     norm += times
     times *= np.float32(weight * (K1 + 1))
     times /= norm
-    if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that came in since the index's row was read.
+    if len(ordinals) and int(ordinals.max()) >= size:  # A chunk that was added after the index's row was read.
         known = ordinals < size
         ordinals, times = ordinals[known], times[known]
     return ordinals, times
@@ -111,7 +111,7 @@ def best(scores: Scores, count: int, allowed: Chosen | None) -> list[tuple[int, 
 def selected(
     expression: Expression, found: Mapping[int, Sequence[bytes]], parts: Sequence[AnyTerm | Between], size: int
 ) -> Chosen:
-    """Which ordinals a filter lets through; `found` holds the blocks of each of `parts` by its place."""
+    """The ordinals that pass a filter; `found` has the blocks of each of `parts` by index."""
     places = {part: place for place, part in enumerate(parts)}
 
     def chosen(one: Expression) -> Chosen:

@@ -24,14 +24,14 @@ from stoa.index.types import BaseKey, Found, Hit, Mode, Query
 from stoa.index.visibility import admits
 
 WORDS_MIN: Final = 150
-"""What the words give to a hybrid search."""
+"""Candidates by keyword in a hybrid search."""
 CANDIDATES_PER_ITEM: Final = 20
-"""Of each half, for every item that is wanted: long documents fill the first places with their chunks."""
+"""Candidates of each half per requested item, because long documents fill the first ranks with their chunks."""
 FOREIGN_SHARE: Final = 0.75
 """Of its weight that meaning has where the embedder was made for a language in which no item is: German read by an
 embedder of English has nDCG@10 .950 so, .939 with all of it, .949 by words alone."""
 POSTINGS_MAX: Final = 1_000_000
-"""Of one query; beyond, its commonest words are left out."""
+"""Postings of one query; above it the most frequent words are left out."""
 
 REMEMBERED_MAX: Final = 2_000
 """Indexes whose rows are remembered."""
@@ -190,7 +190,7 @@ async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> sco
 
 @dataclass(frozen=True, slots=True)
 class _Postings:
-    """A query's words, how many chunks hold each of their terms, and the postings, as far as the budget goes."""
+    """A query's words, the number of chunks with each term, and the postings within the budget."""
 
     words: Sequence[Word]
     holders: Mapping[str, int]
@@ -245,7 +245,7 @@ def _fused(
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What is to be shown: the ranking, the scores of each half, and the query's words with their weights."""
+    """The input of the results: the ranking, the scores of each half, and the query's words with their weights."""
 
     query: Query
     ranking: Ranking
@@ -309,7 +309,7 @@ async def _snippets(tx: Tx, stemmer: Stemmer, index: Row, shown: _Shown, rows: M
 
 
 def _weight(held: Sequence[Collection[str]], weights: Mapping[str, tuple[str, float]]) -> float:
-    """What a sentence holds of the query: each of its words counts once. Most sentences hold nothing."""
+    """The weight of the query's words in a sentence; each counts once."""
     best: dict[str, float] = {}
     for terms in held:
         for term in terms:

@@ -1,4 +1,4 @@
-"""What of a chunk to show: the sentences that match, marked, in as much of their surroundings as fits. Pure."""
+"""Snippets: the matching sentences of a chunk, marked, with as much context as fits. Pure."""
 
 import html
 import re
@@ -12,7 +12,7 @@ _END: Final = re.compile(
     r"(?:(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+|(?<=[\u3002\uff01\uff1f])|(?<=\n)(?:\n+|(?=[-*#|])))"
 )
 _MARKED_SHARE: Final = 0.5
-"""A sentence is marked where it holds at least so much of what the best one holds."""
+"""A sentence is marked if its weight is at least this share of the best one's."""
 
 
 def sentences(text: str) -> list[str]:

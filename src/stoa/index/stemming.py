@@ -1,5 +1,5 @@
-"""Raw terms to the terms of the index. Words are stemmed by PostgreSQL's own dictionaries, and remembered: a text's few
-new words are asked for in one statement."""
+"""Converts raw terms to the terms of the index. PostgreSQL's dictionaries stem the words; the stems are cached, and a
+text's few new words need one statement."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ REMEMBERED_MAX: Final = 200_000
 TOKENS_MAX: Final = 50_000
 """Of the texts that searches show, in one language: about 10 MB."""
 LIKE: Final = 0.8
-"""What a word counts that is the query's but for its accents."""
+"""The weight of a word that differs from the query's only in accents."""
 COMPOUNDING: Final = frozenset({"german", "dutch", "danish", "norwegian", "swedish"})
 PART_MIN: Final = 5
 """Letters of a word that compounds are found by."""
@@ -34,7 +34,7 @@ _FIRST: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How an index reads texts: the form, and the language of the text."""
+    """How an index analyses texts: the form, and the language of the text."""
 
     form: int
     language: str
@@ -55,7 +55,7 @@ class Analysis:
 
 
 class _Known:
-    """Tokens whose terms are known, and which of them hold a term."""
+    """A cache of tokens with their terms, and of tokens by term."""
 
     def __init__(self) -> None:
         self.tokens: set[str] = set()

@@ -1,4 +1,4 @@
-"""What goes into the index and what comes out of it. No I/O here."""
+"""The values of the index. No I/O here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,8 +56,8 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseKey:
-    """Which index: one per knowledge base and generation. A re-index fills the next generation beside the one
-    searched."""
+    """The key of an index: one per knowledge base and generation. A re-index fills the next generation beside the
+    searched one."""
 
     org_id: UUID
     project_id: UUID
@@ -107,7 +107,7 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What went: chunks, and the bytes of their texts and vectors."""
+    """What was removed: chunks, and the bytes of their texts and vectors."""
 
     chunks: int
     bytes: int
@@ -161,7 +161,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Best first. `explain` holds the stages' times and counts where they were asked for."""
+    """Best first. `explain` has the times and counts of the stages if requested."""
 
     hits: Sequence[Hit]
     explain: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -1,15 +1,15 @@
-"""Keeps each index in the form that suits its size, in the background; searches and writers go on meanwhile.
+"""Background maintenance of the indexes; searches and writers continue meanwhile.
 
 - An index of many chunks gets a table of its own, and an HNSW index on it, built concurrently; one that shrinks goes
   back.
-- An HNSW that has lost many of its vectors is built anew beside itself: a VACUUM would repair the graph entry by entry,
-  for minutes.
+- An HNSW index that has lost many of its vectors is rebuilt CONCURRENTLY: a VACUUM would repair the graph entry by
+entry, for minutes.
 - Postings written item by item are merged into larger blocks.
-- The words of an index that an older version made are built anew, in today's form (rebuilding.py).
+- The postings of an index from an older version are rebuilt in the present form (rebuilding.py).
 - Tables that no index uses any more are dropped, a while after the last search that could know them.
 
-Whoever holds an index's advisory lock keeps it, on whichever node; the lock falls with the connection. What a dead
-keeper left half built is found not valid by the next one, dropped and built again.
+The node with an index's advisory lock maintains it; PostgreSQL releases the lock with the connection. An index that a
+dead node left half built is not valid; the next node drops and rebuilds it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ EF_CONSTRUCTION: Final = 128
 for the same recall."""
 UNMERGED_MAX: Final = 20_000
 MERGE_FROM: Final = 8
-"""So many blocks of one size become one."""
+"""Number of blocks of one size that are merged into one."""
 MERGED_RECORDS: Final = 1_024
 """Of a block that is made of others, about: larger ones are read faster and cost more when an item goes
 (docs/decisions/0017)."""
@@ -56,7 +56,7 @@ _log = structlog.get_logger("stoa.index")
 
 
 class Upkeep:
-    """After `start` it checks every few seconds; `tend` does what is due now."""
+    """After `start` it checks every few seconds; `tend` does the due work now."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Upkeep:
                 await self.tend()
 
     async def tend(self) -> None:
-        """What is due now, of all tenants; what another keeper has in hand is left to it."""
+        """Does the due work of all tenants; skips indexes that another node maintains."""
         async with internal_statement(self._database) as tx:
             due = [
                 (row["org_id"], row["index_id"])
@@ -134,7 +134,7 @@ class Upkeep:
             await self._build(connection, state)
 
     async def _move(self, connection: Any, org_id: UUID, index_id: int, *, to_own: bool) -> None:
-        """All vectors from one table to the other, in one transaction: a search finds them in the old or in the new."""
+        """Moves all vectors to the other table in one transaction, so a search finds them in one of the two."""
         own = store.own_table(index_id)
         async with connection.transaction():
             state = await connection.fetchrow(SQL.lock_state, org_id, index_id)
@@ -157,7 +157,7 @@ class Upkeep:
         _log.info("vectors moved", index_id=index_id, chunks=state["chunks"], own_table=to_own)
 
     async def _build(self, connection: Any, state: Any) -> None:
-        """A valid HNSW, or a new one where too much of it is gone."""
+        """Builds an HNSW index, or rebuilds it if too many of its vectors were removed."""
         index_id, table = state["index_id"], store.own_table(state["index_id"])
         graphs = await connection.fetch(SQL.graphs, table)
         for half_built in [row["name"] for row in graphs if not row["valid"]]:
@@ -199,7 +199,7 @@ class Upkeep:
         await connection.execute(SQL.merged, org_id, index_id, state["unmerged"])
 
     async def _drop_stray(self, connection: Any, name: str) -> None:
-        """Only while nobody reads it: searches that scan all vectors would queue behind the DROP."""
+        """Drops it only while no transaction reads it, because other searches would queue behind the DROP."""
         if await connection.fetchval(SQL.is_read, name):
             return
         await connection.execute(f"DROP TABLE IF EXISTS {name}")

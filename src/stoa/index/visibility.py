@@ -2,7 +2,7 @@
 
 An item is restricted when its metadata has any key of an access list: `acl` (unless it is null), `acl.users`,
 `acl.groups`, or any other `acl.…`, whatever its case and with or without a leading `metadata.`. A restricted item is
-seen by the users and groups that it names, and by nobody where they are written in a form that is not understood.
+visible to the users and groups that it names, and to nobody if its access list is invalid.
 
 A search that names a user, or groups, or both sees the items without restriction and those that admit one of them. A
 search that names neither comes from the application itself and sees everything.
@@ -21,7 +21,7 @@ _WRAPPER: Final = "metadata."
 
 
 def access_terms(metadata: Mapping[str, Any]) -> set[str]:
-    """The terms that `admits` looks for; none for an item that everybody may see."""
+    """The terms for `admits`; none for an unrestricted item."""
     found: set[str] = set()
     for path, value in _entries(metadata):
         found.add(existence_term(ROOT))
@@ -31,7 +31,7 @@ def access_terms(metadata: Mapping[str, Any]) -> set[str]:
 
 
 def admits(user: str | None, groups: Sequence[str] | None) -> Expression | None:
-    """The items that this user or one of these groups may see; None where a search names neither.
+    """The filter for items that this user or one of these groups may see; None if a search names neither.
 
     Raises BadRequest for a name that no item can hold.
     """

@@ -1,4 +1,4 @@
-"""The spine: a durable, ordered event log per run. Front door."""
+"""A durable, ordered event log per run. The public interface."""
 
 from stoa.journal.checks import checks
 from stoa.journal.live_buffer import Frames, LiveBuffer, Subscription, frames_of

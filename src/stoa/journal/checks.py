@@ -1,4 +1,4 @@
-"""The checks of journals (for the doctor): no gaps, one end and nothing after it, a hash that is true."""
+"""The doctor's checks of journals: no gaps, one terminal event and nothing after it, a correct hash."""
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +16,7 @@ from stoa.kernel.findings import Finding
 
 SQL: Final = load("stoa.journal", "checks.sql")
 BATCH: Final = 200
-"""Journals whose hashes are computed out of one statement."""
+"""Journals that one statement reads to compute their hashes."""
 _LOST: Final = "Nothing can be put right here: restore the database from a backup, or delete the conversation."
 
 
@@ -70,7 +70,7 @@ def checks(database: Database) -> Sequence[Check]:
 
 
 async def _false_hashes(tx: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Reads every byte once, holding none; the journals in batches, so that a round trip is made for many of them."""
+    """Reads every byte once, without buffering; several journals per statement."""
     batch: list[Row] = []
     async for row in tx.cursor(SQL.sealed, scope.org_id, scope.since, scope.until, prefetch=BATCH):
         batch.append(row)

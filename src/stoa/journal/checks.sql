@@ -1,5 +1,5 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is
--- one) the time before which. A run's id begins with its time. 16, 17 and 18 are the terminal kinds.
+-- Each finds violations: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (if there is one) the
+-- latest time. A run's id begins with its time. 16, 17 and 18 are the terminal kinds.
 
 -- name: gaps
 -- Events that are not numbered 1, 2, 3 … up to the journal's head.
@@ -18,7 +18,7 @@ WHERE ($1::uuid IS NULL OR j.org_id = $1)
   AND (e.held <> j.last_sequence OR e.last <> j.last_sequence OR (e.held > 0 AND e.first <> 1));
 
 -- name: orphaned_events
--- Events of no journal.
+-- Events without a journal.
 SELECT e.org_id, e.run_id AS subject, format('%s events', count(*)) AS detail FROM events e
 WHERE ($1::uuid IS NULL OR e.org_id = $1)
   AND ($2::timestamptz IS NULL
@@ -29,7 +29,7 @@ WHERE ($1::uuid IS NULL OR e.org_id = $1)
 GROUP BY e.org_id, e.run_id;
 
 -- name: terminals
--- Journals that end more than once.
+-- Journals with more than one terminal event.
 SELECT e.org_id, e.run_id AS subject, format('%s terminal events', count(*)) AS detail FROM events e
 WHERE e.kind IN (16, 17, 18) AND ($1::uuid IS NULL OR e.org_id = $1)
   AND ($2::timestamptz IS NULL

@@ -1,4 +1,4 @@
-"""What an export of a project holds of the journals: every event, to the byte."""
+"""The tables of journals in an export of a project: every event, byte for byte."""
 
 from collections.abc import Sequence
 from typing import Final

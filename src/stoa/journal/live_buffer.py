@@ -1,4 +1,4 @@
-"""The newest events of live runs, in memory: the readers of this node get what was just committed without a query.
+"""The newest events of live runs, in memory: readers on this node get new commits without a query.
 
 A reader that is further behind than the buffer reads the table. Each buffer is bounded.
 """
@@ -41,7 +41,7 @@ class Subscription:
             self._loop.call_soon(self._flush_now)
 
     def close(self) -> None:
-        """The reader's client is gone, or this node is shutting down."""
+        """The reader's client has disconnected, or this node is shutting down."""
         self.closed = True
         self.wake()
 
@@ -66,7 +66,7 @@ class Subscription:
             self._flush, self._woken = None, False
 
     def _flush_now(self) -> None:
-        if self._flush is None:  # The reader has left meanwhile.
+        if self._flush is None:  # The reader has disconnected meanwhile.
             return
         self._woken, stays = False, False
         try:
@@ -120,7 +120,7 @@ class _RunBuffer:
 
 
 class Frames(NamedTuple):
-    """The bytes of some records (maybe none), the sequence of the last one, and whether the run has ended with it."""
+    """The frames of records (maybe none), the sequence of the last one, and whether it is the terminal event."""
 
     frames: bytes
     last_sequence: int
@@ -150,10 +150,10 @@ class LiveBuffer:
             self.wake(run_id)
 
     def forget(self, run_id: UUID) -> None:
-        """The run is no longer written here: its readers go on with the table.
+        """The run is no longer written here: its readers continue with the table.
 
-        The buffer goes one turn of the event loop later: readers that were just woken still get the last events from
-        memory.
+        The buffer is removed one loop iteration later, so that readers that were just woken still get the last events
+        from memory.
         """
         asyncio.get_running_loop().call_soon(self._drop, run_id, self._buffers.get(run_id))
 
@@ -172,14 +172,14 @@ class LiveBuffer:
                 subscription.wake()
 
     def close(self) -> None:
-        """This node is shutting down: every stream ends without a terminal event, so its client resumes elsewhere."""
+        """At shutdown: every stream ends without a terminal event, so its client resumes elsewhere."""
         self.closed = True
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.close()
 
     def live(self, run_id: UUID) -> bool:
-        """Whether this node writes the run and has not committed its end: then the table holds no end either."""
+        """Whether this node writes the run and has not committed its end, so that the table has no end either."""
         buffer = self._buffers.get(run_id)
         return buffer is not None and bool(buffer.records) and not buffer.records[-1].terminal
 
@@ -200,7 +200,7 @@ class LiveBuffer:
                 del self._subscriptions[run_id], self._by_hex[run_id.hex]
 
     def after(self, run_id: UUID, sequence: int) -> Frames | None:
-        """The events after `sequence`, maybe none yet; None where the buffer does not reach back that far."""
+        """The events after `sequence`, maybe none yet; None if the buffer does not reach back that far."""
         buffer = self._buffers.get(run_id)
         return None if buffer is None or not buffer.records else buffer.after(sequence)
 
@@ -210,8 +210,8 @@ class LiveBuffer:
         return None if buffer is None or not buffer.records else buffer.records_after(sequence)
 
     def on_notification(self, run_ids: Iterable[str]) -> None:
-        """Another node has written events of these runs. Ids are hex digits, as they came: a node hears of every run of
-        all other nodes, follows few of them, and a UUID costs ten times the comparison."""
+        """Another node has written events of these runs. Ids stay hex digits: a node is notified of every run of all
+        other nodes but follows few of them, and parsing a UUID costs ten times the comparison."""
         by_hex = self._by_hex
         for run_id in run_ids:
             if run_id in by_hex:

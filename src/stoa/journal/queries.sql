@@ -1,13 +1,13 @@
 -- name: head
--- Where a journal stands.
+-- A journal's epoch, last sequence and seal.
 SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2;
 
 -- name: head_in_doubt
--- The same, by a transaction that is durable wherever the one before it had to be: a lock is written to the log.
+-- The same with a row lock: so the transaction writes WAL, and its commit waits for the synchronous standby.
 SELECT epoch, last_sequence, sealed FROM journals WHERE org_id = $1 AND run_id = $2 FOR NO KEY UPDATE;
 
 -- name: fence
--- Ends the present writer's right to write and gives the next one its epoch. Waits for a tick that is under way.
+-- Raises the epoch, which fences off the present writer. Waits for a tick in progress.
 UPDATE journals SET epoch = epoch + 1 WHERE org_id = $1 AND run_id = $2 AND NOT sealed
 RETURNING epoch, last_sequence, sealed;
 
@@ -39,7 +39,7 @@ SELECT append_events_v2(
     p_payloads => $8);
 
 -- name: read
--- Events after a sequence, in order: so many, and no more than so many bytes of them, but one in any case.
+-- Events after a sequence, in order: at most so many events and bytes, but at least one.
 SELECT sequence, kind, payload FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY sequence) - octet_length(payload) AS bytes_before FROM (
         SELECT sequence, kind, payload FROM events
@@ -48,12 +48,12 @@ SELECT sequence, kind, payload FROM (
 ) sized WHERE bytes_before < $5 ORDER BY sequence;
 
 -- name: read_type
--- Events of one kind from a sequence on: what a recovered run had said so far.
+-- Events of one type from a sequence on: the text of a recovered run so far.
 SELECT sequence, kind, payload FROM events
 WHERE org_id = $1 AND run_id = $2 AND sequence > $3 AND kind = $4 ORDER BY sequence;
 
 -- name: delete
--- Removes journals with their events; gives the rows and bytes that went.
+-- Removes journals with their events; returns rows and bytes.
 WITH gone_events AS (
     DELETE FROM events WHERE org_id = $1 AND run_id = ANY ($2::uuid[]) RETURNING octet_length(payload) AS bytes
 ), gone_journals AS (

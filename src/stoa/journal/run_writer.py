@@ -10,7 +10,7 @@ from stoa.journal.types import Fenced, JournalKey, Record
 from stoa.kernel.errors import Unavailable
 
 PENDING_CHARACTERS_MAX: Final = 256 * 1024
-"""Past this a run waits for the journal before it takes more from its model."""
+"""Above this a run waits for the journal before it reads more from its model."""
 RETRY_SECONDS: Final = 0.25
 
 
@@ -25,20 +25,20 @@ class Digest(Protocol):
 
 
 class Ticks(Protocol):
-    """What stores the events of all the writers of this node."""
+    """The ticks, which store the events of all writers of this node."""
 
     def wake(self, writer: "RunWriter") -> None:
         """The writer has events for the next tick."""
         ...
 
     def rest(self, writer: "RunWriter") -> None:
-        """The writer has no events for the next tick any more."""
+        """The writer has no more events for the next tick."""
         ...
 
 
 @dataclass(slots=True)
 class Batch:
-    """Events of one run, numbered and encoded, on their way into the table."""
+    """Events of one run, numbered and encoded, to be stored."""
 
     writer: "RunWriter"
     base: int
@@ -46,7 +46,7 @@ class Batch:
     seal: bool = False
 
     def extend(self, more: "Batch") -> None:
-        """Adds what the same writer batched next."""
+        """Adds the next batch of the same writer."""
         self.records += more.records
         self.seal = more.seal
 
@@ -62,8 +62,8 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class RunWriter:
-    """Not shared between tasks. It stops being usable in two ways: `fenced` (its epoch is over), and `broken` (it was
-    given an event that is no JSON: then only the run's end may still be written).
+    """Not shared between tasks. It becomes unusable in two ways: `fenced` (its epoch is over), and `broken` (it got an
+    event that is not JSON; then only the run's end may still be written).
     """
 
     key: JournalKey
@@ -79,7 +79,7 @@ class RunWriter:
     fenced: bool = False
     broken: Unencodable | None = None
     on_stopped: Callable[[], None] | None = None
-    """Called once when the writer is fenced off or broken: whoever drives the run stops."""
+    """Called once when the writer is fenced off or broken, to stop the driver of the run."""
     _waiters: list[asyncio.Future[None]] = field(default_factory=list["asyncio.Future[None]"])
 
     def write(self, event: Event | TextDelta) -> None:
@@ -98,7 +98,7 @@ class RunWriter:
 
     @property
     def ready(self) -> bool:
-        """Whether `write` takes more, and whoever writes need not wait first."""
+        """Whether `write` may be called without waiting first."""
         return not self.fenced and self.broken is None and self.pending_characters <= PENDING_CHARACTERS_MAX
 
     @property
@@ -139,7 +139,7 @@ class RunWriter:
                 records.append(Record(sequence, int(event.type), encode(event, id_tail, sequence, stamp)))
         except (TypeError, ValueError, RecursionError) as error:
             raise Unencodable(events[len(records)].type, str(error), before=len(records)) from error
-        if len(records) == 1:  # As nearly always, under load.
+        if len(records) == 1:  # The usual case.
             self.digest.update(records[0].payload + b"\n")
         elif records:
             self.digest.update(b"\n".join([record.payload for record in records]) + b"\n")
@@ -147,8 +147,8 @@ class RunWriter:
         return Batch(self, base, records, seal)
 
     def for_tick(self, timestamp: str) -> Batch:
-        """Everything pending, as a batch that is in flight until `settle`. Never raises: of a run that wrote something
-        that is no JSON it holds only what came before that. The run is stopped, and no other run notices.
+        """Everything pending, as a batch that is in flight until `settle`. Never raises: if a run wrote an
+        event that is not JSON, the batch ends before it, and only that run is stopped.
         """
         pending, self.pending, self.pending_characters = self.pending, [], 0
         try:
@@ -169,7 +169,7 @@ class RunWriter:
         self.last_sequence, self.digest = mark
 
     async def until_stored(self, store_once: Callable[[], Awaitable[None]]) -> None:
-        """Repeats a transaction with batches of this writer until the database takes it: an outage ends no run."""
+        """Repeats a transaction with batches of this writer until it is committed: an outage ends no run."""
         while True:
             mark = self.mark()
             try:
@@ -183,7 +183,7 @@ class RunWriter:
                 raise
 
     def settle(self, *, stored: bool) -> None:
-        """Ends the tick for this writer. What was not stored never will be: the writer is fenced off."""
+        """Ends the tick for this writer. If the batch was not stored, the writer is fenced off."""
         self.in_flight = False
         if not stored and not self.fenced:
             self.fenced = True

@@ -17,7 +17,7 @@ from stoa.kernel.principal import Principal
 
 READ_EVENTS_MAX: Final = 1_000
 READ_BYTES_MAX: Final = 64 * 1024
-"""What a reader reads at once: 1,000 stalled readers hold 64 MB, and as much again in their connections' buffers."""
+"""Bytes of one read: 1,000 stalled readers use 64 MB, and as much again in their connections' buffers."""
 _WHOLE: Final = 1 << 62
 
 
@@ -45,7 +45,7 @@ class Journal:
         return writer, writer.batch(first, timestamp)
 
     async def take(self, tx: Tx, key: JournalKey) -> Head:
-        """Fences the present writer off: after the commit it cannot write any more. Raises Fenced when the journal is
+        """Fences off the present writer: after the commit it cannot write any more. Raises Fenced if the journal is
         sealed."""
         row = await tx.fetchrow(SQL.fence, key.org_id, key.run_id)
         if row is None:
@@ -53,7 +53,7 @@ class Journal:
         return _head(row)
 
     async def resume(self, key: JournalKey, head: Head) -> tuple[RunWriter, Record | None]:
-        """A writer for a journal that was just taken, and its last event: reads the events once, for their digest."""
+        """A writer for a journal after `take`, and its last event. Reads all events once, for their digest."""
         digest, last = hashlib.sha256(), None
         async for records in self.all(key.org_id, key.run_id):
             for last in records:
@@ -62,7 +62,7 @@ class Journal:
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def head(self, principal: Principal, run_id: UUID) -> Head | None:
-        """None where the principal may not see it."""
+        """None if the principal may not see it."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.head, principal.org_id, run_id)
         return _head(row) if row else None
@@ -77,7 +77,7 @@ class Journal:
         return [_record(row) for row in rows]
 
     async def all(self, org_id: UUID, run_id: UUID) -> AsyncIterator[Sequence[Record]]:
-        """Every event, in pages, for the node that works on the run."""
+        """Every event, in pages, for the node that executes the run."""
         after = 0
         while True:
             async with internal_statement(self._database) as tx:

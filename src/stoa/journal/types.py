@@ -1,4 +1,4 @@
-"""What a journal is made of."""
+"""The values of a journal."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -42,4 +42,4 @@ class Head:
 
 
 class Fenced(Exception):
-    """This writer's epoch is over, or the journal is sealed: none of its pending events was or will be written."""
+    """This writer's epoch is over, or the journal is sealed: none of its pending events is stored."""

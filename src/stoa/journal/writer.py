@@ -1,7 +1,8 @@
 """The journal writer: one task per node, one statement per tick, for all runs of the node.
 
-A tick begins as soon as the one before is done and something waits; with many runs it waits a little, so that the
-deltas of one run that meet become one event. What a tick stored is published to readers after its commit, never before.
+A tick starts as soon as the previous one is done and events are waiting; with many runs it waits a little, so that
+several deltas of one run become one event. Events are published to readers after the commit of their tick, never
+before.
 """
 
 import asyncio
@@ -27,14 +28,15 @@ SQL: Final = load("stoa.journal")
 PACE_FREE_RUNS: Final = 10
 PACE_SECONDS_PER_RUN: Final = 250e-6
 PACE_SECONDS_MAX: Final = 0.05
-"""How long a run gathers its model's deltas: nothing among a few, 50 ms among several hundred (design section 7)."""
+"""How long a run collects its model's deltas: not at all with few runs, 50 ms with several hundred (design section
+7)."""
 TICKS_PER_PACE: Final = 3
 """Ticks come faster than runs gather, so that the two waits do not add up."""
 CHANNEL: Final = "stoa_journal"
 """Its payloads are run ids, 32 hex digits each, of which this node has stored events."""
 RECONNECT_SECONDS: Final = 0.25
 REFUSALS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
-"""Errors about the values themselves: repeating the statement cannot help."""
+"""Errors of the values themselves: repeating the statement cannot help."""
 _log = structlog.get_logger("stoa.journal")
 
 
@@ -76,7 +78,7 @@ class JournalWriter:
             self._connection.terminate()
 
     def open(self, key: JournalKey, head: Head, digest: Digest | None = None) -> RunWriter:
-        """A writer at a journal's head. `digest` must hold all payloads up to there; left out for a new journal."""
+        """A writer at a journal's head. `digest` must include all payloads up to there; omitted for a new journal."""
         assert digest is not None or head.last_sequence == 0, "a journal with events needs their digest"
         writer = RunWriter(
             key, head.epoch, head.last_sequence, digest or hashlib.sha256(), self, event_id_tail(key.run_id)
@@ -85,20 +87,20 @@ class JournalWriter:
         return writer
 
     def release(self, writer: RunWriter) -> None:
-        """The run has ended, or another node works on it."""
+        """The run has ended, or another node executes it."""
         self._writers.discard(writer)
         self._dirty.pop(writer, None)
         self._live.forget(writer.key.run_id)
 
     def reconnect(self, moved: Moved | None) -> None:
-        """Drops the connection unless it leads to where the primary is now. A statement under way on it is checked over
-        a new one."""
+        """Drops the connection unless it leads to the current primary. The outcome of a statement in progress is
+        checked over a new one."""
         if self._connection is not None and (moved is None or moved.leaves(self._connection)):
             self._connection.abort()
 
     @property
     def pace_seconds(self) -> float:
-        """How long runs may collect deltas under the present load, so that each row and each write contains several."""
+        """How long runs may collect deltas under the present load, so that each row and each write has several."""
         return min(max(0, len(self._writers) - PACE_FREE_RUNS) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
 
     def wake(self, writer: RunWriter) -> None:
@@ -106,12 +108,12 @@ class JournalWriter:
         self._awake.set()
 
     def rest(self, writer: RunWriter) -> None:
-        """Nothing of this writer's is for the next tick."""
+        """The writer has no events for the next tick."""
         self._dirty.pop(writer, None)
 
-    # --- inside somebody's transaction ------------------------------------------------------------------------------
+    # --- in the caller's transaction ------------------------------------------------------------------------------
     async def store(self, tx: Tx, batch: Batch) -> None:
-        """Stores a batch in the caller's transaction, beside the facts it belongs to. Raises Fenced.
+        """Stores a batch in the caller's transaction, together with its related rows. Raises Fenced.
 
         The caller flushes the writer before it makes the batch, and calls `published` after its commit.
         """
@@ -148,7 +150,7 @@ class JournalWriter:
         while True:
             await self._awake.wait()
             self.heartbeat.begin()
-            # At least one turn of the event loop: what arrived together is written together, and a run that ends now
+            # At least one loop iteration: events that arrive together are written together, and a run that ends now
             # stores its last events with its end.
             await asyncio.sleep(max(0.0, begun + self.pace_seconds / TICKS_PER_PACE - loop.time()))
             begun = loop.time()
@@ -166,14 +168,14 @@ class JournalWriter:
             batch = writer.for_tick(timestamp)
             if batch.records:
                 batches.append(batch)
-            else:  # Its first event was no JSON. Its neighbours go on.
+            else:  # Its first event was not JSON. The other runs continue.
                 writer.settle(stored=True)
         if not batches:
             return
         begun = self._clock.monotonic()
         try:
             refused = await self._commit(batches)
-        except BaseException:  # A bug, or this node shuts down: no run may wait for a write that will not happen.
+        except BaseException:  # A bug, or a shutdown: no run may wait for a write that will not happen.
             for batch in batches:
                 batch.writer.settle(stored=False)
             raise
@@ -186,7 +188,7 @@ class JournalWriter:
                 batch.writer.settle(stored=True)
 
     async def _commit(self, batches: Sequence[Batch]) -> Collection[RunWriter]:
-        """Returns once the batches are durable, but for those of the writers that it gives: they are not stored.
+        """Returns once the batches are durable, except those of the returned writers, which are not stored.
 
         If the connection drops during the commit, journals.last_sequence says which batches were stored.
         """
@@ -208,8 +210,9 @@ class JournalWriter:
             except REFUSALS as error:
                 _log.error("journal refused events", error=str(error), runs=len(waiting))
                 return await self._commit_one_by_one(waiting) if len(waiting) > 1 else {waiting[0].writer}
-            # The database is away or full, or this tick was in a deadlock with another node's: keep the events, try
-            # again.
+            # The database is unavailable or full, or this tick was in a deadlock with another node's: keep the events
+            # and
+            # retry.
             except FAILURES as error:
                 _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
                 unclear = True
@@ -220,7 +223,7 @@ class JournalWriter:
         return ()
 
     async def _commit_one_by_one(self, batches: Sequence[Batch]) -> Collection[RunWriter]:
-        """After PostgreSQL refused a statement for the values in it: only the run that brought them is lost."""
+        """After PostgreSQL refused a statement because of its values: only the run with these values fails."""
         refused: set[RunWriter] = set()
         for batch in batches:
             refused.update(await self._commit([batch]))
@@ -229,8 +232,8 @@ class JournalWriter:
     async def _landed(self, batches: Sequence[Batch]) -> set[RunWriter]:
         """Which of these batches were committed before the connection was lost.
 
-        What the primary shows may still be missing on its synchronous standby. The row locks make this transaction one
-        that waits for the standby too, and with it for everything before.
+        A row that is visible on the primary may be missing on its synchronous standby. The row locks make the commit of
+        this transaction wait for the standby, and so for all earlier commits.
         """
         assert self._connection is not None
         landed: set[RunWriter] = set()
@@ -273,10 +276,10 @@ class JournalWriter:
 
 
 def _newest(writers: Sequence[RunWriter]) -> Sequence[RunWriter]:
-    """One writer per run. Where this node itself has fenced a run off (a cancel meets a claim), the older epoch is
-    over.
+    """The newest writer per run. If this node itself has fenced off a run (a cancel concurrent with a claim), the older
+    epoch is over.
 
-    The statement of a tick finds a run's events by the run's id, so it must not hold those of two writers.
+    The statement of a tick finds a run's events by the run's id, so it must not have those of two writers.
     """
     newest: dict[UUID, RunWriter] = {writer.key.run_id: writer for writer in writers}
     if len(newest) == len(writers):

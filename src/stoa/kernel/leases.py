@@ -49,7 +49,7 @@ SHARE: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClaimLimits:
     """What a claim statement may take: `jobs_max` jobs, and of each project at most its remaining share."""
 
     jobs_max: int
@@ -112,9 +112,9 @@ class Places:
         fullest = max((taken for one, taken in self._taken.items() if one != _UNKNOWN), default=0)
         return self._room(fullest + self._taken[_UNKNOWN])
 
-    def wanted(self, jobs_max: int) -> Wanted:
+    def wanted(self, jobs_max: int) -> ClaimLimits:
         rooms = [self._room(taken) for taken in self._taken.values()]
-        return Wanted(min(jobs_max, self.free), list(self._taken), rooms, self._room(0), self._after)
+        return ClaimLimits(min(jobs_max, self.free), list(self._taken), rooms, self._room(0), self._after)
 
     def served(self, projects: Collection[UUID]) -> None:
         """The projects whose jobs a claim took: the next claim begins after the last of them."""

@@ -1,7 +1,7 @@
 """Which addresses are public. Pure.
 
-IPv4: everything outside the ranges that IANA keeps for special purposes. IPv6: global unicast (2000::/3) outside such
-ranges. An IPv6 address that carries an IPv4 one is never public: mapped, compatible, translated (NAT64), 6to4 and
+IPv4: everything outside the ranges that IANA reserves for special purposes. IPv6: global unicast (2000::/3) outside
+such ranges. An IPv6 address that embeds an IPv4 one is never public: mapped, compatible, translated (NAT64), 6to4 and
 Teredo addresses all lie outside 2000::/3 or inside a listed range. The table is our own, because `ipaddress.is_global`
 differs between versions of Python."""
 
@@ -48,7 +48,7 @@ _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 
 
 def public(address: str) -> bool:
-    """Whether a numeric address belongs to the internet. Raises ValueError for what is no address."""
+    """Whether a numeric address is public. Raises ValueError for other text."""
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv4Address):
         return not any(found in network for network in _PRIVATE_4)

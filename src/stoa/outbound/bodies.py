@@ -1,6 +1,6 @@
-"""Reads responses of untrusted servers piece by piece, decompresses them here, and never reads more than a limit.
+"""Reads responses of untrusted servers in chunks, decompresses them here, and never reads more than a limit.
 
-The HTTP client does not unpack by itself: a kilobyte of gzip may stand for a megabyte, so each step of unpacking has a
+The HTTP client does not decompress: a kilobyte of gzip may expand to a megabyte, so each step of decompression has a
 limit too."""
 
 import zlib
@@ -12,12 +12,12 @@ import orjson
 
 READ_BYTES: Final = 64 * 1024
 JSON_MEMORY_BYTES_MAX: Final = 24 * 1024 * 1024
-"""What a parsed answer may need. A body of brackets needs about 25 times its own size."""
+"""Memory of a parsed response. A body of brackets needs about 25 times its own size."""
 _OBJECT_BYTES, _LIST_BYTES, _VALUE_BYTES = 250, 90, 40
 
 
 class BodyError(ValueError):
-    """The body cannot be read; the message goes on from "the answer"."""
+    """The body cannot be read; the message continues after "the answer"."""
 
 
 class _Unpacking:
@@ -49,7 +49,8 @@ class _Unpacking:
     def _window(self, data: bytes) -> int:
         if self._encoding == "gzip":
             return 16 + zlib.MAX_WBITS
-        return zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS  # Some send deflate without zlib's header.
+        # Some servers send deflate without zlib's header.
+        return zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS
 
 
 async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -89,7 +90,7 @@ async def read_json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON that cannot unfold to much more memory than it is worth. Raises BodyError."""
+    """Parses JSON unless its objects would need too much memory. Raises BodyError."""
     content = content.removeprefix(b"\xef\xbb\xbf")
     needed = (
         len(content)

@@ -11,8 +11,8 @@ CA_BUNDLE_CHARACTERS_MAX: Final = 64 * 1024
 
 
 def checked_bundle(pem: str) -> str:
-    """The bundle as it is. Raises ValueError for what is no list of certificates; the sentence goes on from the field's
-    name."""
+    """The unchanged bundle. Raises ValueError if it is no list of certificates; the sentence continues after the
+    field's name."""
     if re.search(r"-----BEGIN [A-Z ]*PRIVATE KEY-----", pem):
         raise ValueError("holds a private key; send the certificates of authorities alone")
     if "-----BEGIN CERTIFICATE-----" not in pem:
@@ -26,4 +26,4 @@ def checked_bundle(pem: str) -> str:
 
 
 CaBundle = Annotated[str, Field(max_length=CA_BUNDLE_CHARACTERS_MAX), AfterValidator(checked_bundle)]
-"""Certificates (PEM) that are trusted beside the system's, for one endpoint."""
+"""Additional trusted certificates (PEM) for one endpoint."""

@@ -31,9 +31,7 @@ def client(
     seconds_max: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> aiohttp.ClientSession:
-    """Keeps no cookies, unpacks nothing by itself (see `bodies`) and sends every request once: deadlines are its users'
-    own.
-    """
+    """A client without cookies, decompression (see `bodies`), retries and timeouts, which its users set themselves."""
     session = aiohttp.ClientSession(
         connector=_Connector(outbound, connections_max),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -45,14 +43,14 @@ def client(
         max_field_size=HEADER_BYTES_MAX,
         max_headers=HEADERS_MAX,
     )
-    # aiohttp would send a GET, PUT or DELETE again when its connection falls; whether a call may be repeated is the
-    # ledger's to say.
+    # aiohttp would resend a GET, PUT or DELETE when its connection drops; only the ledger decides whether a call may be
+    # repeated.
     session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return session
 
 
 class _Unresolved(AbstractResolver):
-    """Leaves names as they are: `Outbound.connect` resolves them."""
+    """Does not resolve names: `Outbound.connect` does."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -64,7 +62,7 @@ class _Unresolved(AbstractResolver):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's pool of connections, each of them opened by `Outbound.connect`."""
+    """aiohttp's connection pool; each connection is opened by `Outbound.connect`."""
 
     def __init__(self, outbound: Outbound, connections_max: int) -> None:
         super().__init__(

@@ -3,7 +3,7 @@ connecting.
 
 A host is resolved once per connection, however it is written, and the connection goes to one of the addresses that were
 checked. So neither DNS rebinding (a name that changes its addresses between check and call) nor an unusual spelling of
-an address gets past the check."""
+an address bypasses the check."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ from stoa.outbound.proxies import Proxies, Proxy
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 NEXT_ADDRESS_SECONDS: Final = 0.25
-"""How long one address is tried before the next one is tried beside it (RFC 8305)."""
+"""How long one address is tried before the next one is tried in parallel (RFC 8305)."""
 TUNNEL_HEAD_BYTES_MAX: Final = 16 * 1024
 TUNNEL_SECONDS_MAX: Final = 30.0
 _DIRECT: Final = Proxies()
@@ -31,12 +31,12 @@ _DIRECT: Final = Proxies()
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """How calls leave this node.
+    """Opens outbound connections.
 
-    `allow_private`: private addresses may be called too: of the operator's own endpoints always, of tenants' where the
-    operator says so. `proxy_resolves`: the proxy resolves names itself and refuses private addresses. Otherwise this
-    node does both, and asks the proxy for the address that it judged (docs/decisions/0024). `ca_file` and `ca_bundle`
-    (PEM) are certificate authorities beside the system's.
+    `allow_private`: private addresses may be called too: always for the operator's own endpoints, for tenants' if the
+    operator allows it. `proxy_resolves`: the proxy resolves names itself and refuses private addresses. Otherwise this
+    node does both, and asks the proxy for the checked address (docs/decisions/0024). `ca_file` and `ca_bundle` (PEM)
+    are additional certificate authorities.
     """
 
     allow_private: bool = False
@@ -54,7 +54,7 @@ class Outbound:
         return replace(self, proxies=_DIRECT)
 
     async def trusting(self, ca_bundle: str | None) -> Self:
-        """With these certificate authorities (PEM) beside the others. The TLS context is made in a thread: reading the
+        """Adds these certificate authorities (PEM). The TLS context is created in a thread, because reading the
         system's authorities takes some 10 ms."""
         if ca_bundle is None:
             return self
@@ -76,7 +76,7 @@ class Outbound:
         return _tls(self.ca_file, self.ca_bundle)
 
     async def connect(self, host: str, port: int, *, tls: bool) -> socket.socket:
-        """A connected socket, through the proxy where there is one; TLS is the caller's.
+        """A connected socket, through the proxy if there is one; the caller adds TLS.
 
         Raises OSError, AddressRefused and ProxyFailed among them.
         """
@@ -101,7 +101,7 @@ class Outbound:
         return sock
 
     async def check(self, host: str, port: int, *, tls: bool) -> None:
-        """Raises what `connect` would, as far as that can be known without connecting."""
+        """Raises the errors of `connect` that can be detected without connecting."""
         if self.proxies.choose(host, port, tls=tls) is None:
             await self._judged(host, port)
         else:
@@ -118,14 +118,14 @@ class Outbound:
         return found
 
     async def _judged(self, host: str, port: int) -> Sequence[AddressInfo]:
-        """The host's addresses, all of them allowed."""
+        """The host's addresses, if all of them are allowed."""
         found = await self.resolve(host, port)
         if not self.allow_private and not all(public(str(address[0])) for *_, address in found):
             raise AddressRefused(host)
         return found
 
     async def _for_proxy(self, host: str, port: int) -> str:
-        """What the proxy is asked to connect to."""
+        """The target of the proxy's CONNECT."""
         if self.allow_private:
             return _ascii(host)
         if self.proxy_resolves and _numeric(host) is None:
@@ -144,7 +144,7 @@ class Outbound:
 
 
 def _ascii(host: str) -> str:
-    """A host as it is looked up: its digits, dots and letters in their plain forms. Raises OSError."""
+    """The host in plain ASCII digits, dots and letters, for the resolver. Raises OSError."""
     host = host.strip("[]")
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii")
@@ -153,7 +153,7 @@ def _ascii(host: str) -> str:
 
 
 def _numeric(host: str) -> str | None:
-    """The address, where the resolver takes the host for one, however it is written: 0x7f.1, 2130706433, 127.1."""
+    """The address, if the resolver reads the host as one, in any spelling: 0x7f.1, 2130706433, 127.1."""
     try:
         found = socket.getaddrinfo(_ascii(host).rstrip("."), 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, ValueError):
@@ -162,13 +162,13 @@ def _numeric(host: str) -> str | None:
 
 
 def known_private(host: str) -> bool:
-    """Whether this is an address that is not public; a name is judged when it is called. Asks nobody."""
+    """Whether this is a literal private address; a name is checked when it is called. Sends no request."""
     address = _numeric(host)
     return address is not None and not public(address)
 
 
 async def _dialled(addresses: Sequence[AddressInfo]) -> socket.socket:
-    """Raises OSError; Crowded among them, where only the descriptors are left that the database and files need."""
+    """Raises OSError, including Crowded if only reserved file descriptors are left."""
     return await aiohappyeyeballs.start_connection(
         list(addresses), happy_eyeballs_delay=NEXT_ADDRESS_SECONDS, socket_factory=_socket
     )

@@ -1,11 +1,11 @@
 """Why a call could not leave this node. Clients wrap these errors in their own; `cause` finds them again.
 
 OSError
-└─ OutboundError       the text is a sentence for whoever made the call
+└─ OutboundError       the text is a sentence for the caller
    ├─ AddressRefused   the host leads to an address that the operator has not allowed
-   ├─ Crowded          this node keeps its last file descriptors for itself
+   ├─ Crowded          only reserved file descriptors are left
    ├─ ProxyFailed      the operator's proxy refused the call or cannot be reached
-   └─ Untrusted        the host's certificate is signed by nobody whom this server trusts
+   └─ Untrusted        no trusted authority has signed the host's certificate
 """
 
 from ssl import SSLCertVerificationError
@@ -25,7 +25,7 @@ class AddressRefused(OutboundError):
 
 
 class Crowded(OutboundError):
-    """This node has no file descriptor to spare for another connection."""
+    """Only reserved file descriptors are left."""
 
     def __init__(self) -> None:
         super().__init__(

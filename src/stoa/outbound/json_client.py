@@ -1,4 +1,4 @@
-"""Asks servers that answer with JSON, one form or one GET at a time: token endpoints, identity providers."""
+"""A client for JSON endpoints, by form or GET: token endpoints, identity providers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ CONNECTIONS_MAX: Final = 20
 
 
 class Unanswered(Exception):
-    """There is no answer that could be read. The message goes on after who was asked: "did not answer in time"."""
+    """There is no readable response. The message continues after the server's name: "did not answer in time"."""
 
 
 class JsonClient:

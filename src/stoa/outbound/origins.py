@@ -1,4 +1,4 @@
-"""The origin of a URL: whom a secret was given to. Pure."""
+"""The origin of a URL, which a secret is bound to. Pure."""
 
 from urllib.parse import urlsplit
 
@@ -15,5 +15,5 @@ def origin_of(url: str | None) -> str | None:
         port = parts.port or _PORTS.get(scheme, 0)
         host = host if host.isascii() else host.encode("idna").decode("ascii")
     except (ValueError, UnicodeError):
-        return url  # Whatever it is, it is the origin of nothing else.
+        return url  # Invalid URLs are origins of their own.
     return f"{scheme}://{host.lower()}:{port}" if host else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What was answered; of the body as much as was asked for."""
+    """The response, with at most the requested bytes of its body."""
 
     status: int
     retry_after: str | None
@@ -26,7 +26,7 @@ class Posted:
 
 
 class Undelivered(Exception):
-    """No answer came, or one that asks to try again. `code`: timeout, unreachable, address_refused, or the sender's
+    """No response, or one that asks for a retry. `code`: timeout, unreachable, address_refused, or the sender's
     own."""
 
     def __init__(self, code: str, message: str, *, retry_after_seconds: float | None = None) -> None:
@@ -37,7 +37,7 @@ class Undelivered(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Not where the address may not be called at all."""
+        """False if the address may not be called at all."""
         return self.code != "address_refused"
 
 
@@ -72,7 +72,7 @@ class Poster:
             self._session = client(self._outbound, connections_max=self._connections_max)
         host = urlsplit(url).hostname or ""
         if not self._outbound.allow_private and (known_private(host) or urlsplit(url).scheme != "https"):
-            # The operator's setting may have changed since the address was named.
+            # The operator's setting may have changed since the address was stored.
             raise Undelivered("address_refused", str(AddressRefused(host)))
         try:
             async with (
@@ -80,7 +80,7 @@ class Poster:
                 self._session.post(url, data=body, headers=headers, allow_redirects=False) as response,
             ):
                 answer = await response.content.read(self._answer_bytes_max) if self._answer_bytes_max else b""
-                response.close()  # What else it says is not read.
+                response.close()  # The rest of the body is not read.
                 kind = response.headers.get("Content-Type", "")
                 return Posted(response.status, response.headers.get("Retry-After"), kind, answer)
         except TimeoutError as error:

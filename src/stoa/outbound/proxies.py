@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class ProxySettingError(ValueError):
-    """A proxy setting cannot be used; the sentence goes on from the setting's name."""
+    """A proxy setting cannot be used; the sentence continues after the setting's name."""
 
 
 @dataclass(frozen=True, slots=True)

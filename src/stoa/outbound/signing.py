@@ -1,7 +1,7 @@
 """Amazon's signature of requests, version 4, for requests without a body. Pure.
 
-Ours, because every library that signs also brings its own way out to the network, past the guard. The tests hold it
-against Amazon's.
+Our own code, because every signing library also opens its own connections, without our address check. The tests
+compare it with Amazon's examples.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The write side: takes a run from `created` to its one terminal event. Front door."""
+"""The write side: takes a run from `created` to its one terminal event. The public interface."""
 
 from stoa.runs.agent.items import content_of
 from stoa.runs.agent.knowledge import KnowledgeTool, Library, Quote, bases_of

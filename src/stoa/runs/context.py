@@ -27,8 +27,8 @@ from stoa.runs.agent.prompting import turn_messages
 from stoa.runs.agent.remembering import (
     CANDIDATES_MAX,
     RELEVANT_MAX,
+    EarlierMessage,
     MemoryUse,
-    Said,
     divided,
     exchanges,
     memory_of,
@@ -163,7 +163,7 @@ class Context:
             if memory.strategy == "all":
                 own = messages[-memory.limit :] if memory.limit else messages
                 return (own if memory == MemoryUse() else _placed(own)), ()
-            said = [Said(one.role, text_of(one.content)) for one in messages]
+            said = [EarlierMessage(one.role, text_of(one.content)) for one in messages]
             recent, others = divided(said, memory, None)
             own = messages[len(messages) - len(recent) :]
             return _placed(own), await self._relevant(question, others, budget_tokens)
@@ -176,7 +176,7 @@ class Context:
             question, others, budget_tokens
         )
 
-    async def _relevant(self, question: str, said: Sequence[Said], budget_tokens: int) -> Sequence[Passage]:
+    async def _relevant(self, question: str, said: Sequence[EarlierMessage], budget_tokens: int) -> Sequence[Passage]:
         """The exchanges that are relevant to a question and fit, oldest first."""
         if not said:
             return ()
@@ -237,7 +237,7 @@ def _placed(messages: Sequence[HistoryMessage]) -> Sequence[HistoryMessage]:
     return [one._replace(position=place) for place, one in enumerate(messages, 1)]
 
 
-def _message(said: Said, position: int) -> HistoryMessage:
+def _message(said: EarlierMessage, position: int) -> HistoryMessage:
     return HistoryMessage(position, Role(said.role), [{"type": "text", "text": said.text}], "completed", said.turns)
 
 

@@ -253,7 +253,7 @@ class Driver:
         lapses = self._node.lapses
         await _whole(self._recorder.record(active.run, active.writer, active.state, step))
         if self._node.lapsed or self._node.lapses != lapses:
-            await self._recorder.check_held(active.run)
+            await self._recorder.check_ownership(active.run)
         if self._draining() and loop.resting:
             raise HandedOver
 

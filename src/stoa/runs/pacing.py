@@ -19,5 +19,5 @@ class Pacing:
     def now(self) -> float:
         return monotonic()
 
-    async def apart(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)

@@ -295,7 +295,7 @@ WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attemp
 RETURNING id;
 
 -- name: is_saved
--- Whether the step is stored already, by a transaction whose commit was not acknowledged. Arguments of save_checkpoint.
+-- Whether a transaction whose commit was not acknowledged has stored the step. Arguments of save_checkpoint.
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started'
                AND checkpoint = $4 AND checkpoint_sequence = $5 AND attempt = $6);
 
@@ -436,7 +436,7 @@ SELECT EXISTS (SELECT 1 FROM runs
 -- The runs that belong to this node according to the database, with requested cancels.
 SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND status IN ('created', 'started');
 
--- name: let_go
+-- name: release_unclaimed
 -- Called after a fenced write: releases the run if no other node has claimed it.
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started';
 

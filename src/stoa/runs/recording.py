@@ -181,17 +181,17 @@ class Recorder:
                 raise Fenced
             tx.notify("stoa_runs", "claim")
 
-    async def check_held(self, run: Run) -> None:
+    async def check_ownership(self, run: Run) -> None:
         """Called before a tool call when this node's lease has expired meanwhile. Raises Fenced if another node has
         claimed the run."""
         async with internal_statement(self._database) as tx:
             if not await tx.fetchval(SQL.still_carried, run.org_id, run.id, self._node_id, run.attempt):
                 raise Fenced
 
-    async def let_go(self, run: Run) -> None:
+    async def release_unclaimed(self, run: Run) -> None:
         """Called after a fenced write: if no other node has claimed the run, release it."""
         async with internal(self._database) as tx:
-            await tx.execute(SQL.let_go, run.org_id, run.id, self._node_id, run.attempt)
+            await tx.execute(SQL.release_unclaimed, run.org_id, run.id, self._node_id, run.attempt)
 
 
 class _Answered(Exception):

@@ -62,7 +62,7 @@ class Starting:
         self._metrics = metrics
         self._callbacks = callbacks
         self.owner: Owner | None = None
-        self._starts = Starts(database, models, self._plain_run, self._start_alone, self._carry_on)
+        self._starts = Starts(database, models, self._plain_run, self._start_alone, self._after_commit)
 
     async def start(
         self,
@@ -111,7 +111,7 @@ class Starting:
                 if settle:
                     await settle(tx, begun.run.id)
             undo.pop_all()
-        self._carry_on(begun, owner)
+        self._after_commit(begun, owner)
         return Started(begun.run, first=True, interrupts=begun.interrupts)
 
     async def _start_alone(self, asked: Asked) -> Run:
@@ -123,7 +123,7 @@ class Starting:
         new = _NewRun(self._ids.new(), self._ids.new(), None, send.content, None, _options(send), send.metadata)
         return self._arguments(asked.principal, asked.conversation_id, new, asked.owner, undo)
 
-    def _carry_on(self, begun: Begun, owner: Owner | None) -> None:
+    def _after_commit(self, begun: Begun, owner: Owner | None) -> None:
         """After the commit: this node executes the run, or leaves it unclaimed for a node with capacity, or queued."""
         prepared = owner.prepare(begun.run) if owner is not None and begun.late else begun.prepared
         if owner is None or prepared is None:

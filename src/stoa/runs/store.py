@@ -12,7 +12,7 @@ from stoa.events import EventType, delta_of, from_subagent
 from stoa.gateway import Usage, add_spending, estimated_tokens
 from stoa.journal import Journal
 from stoa.kernel.errors import NotFound
-from stoa.kernel.leases import Wanted
+from stoa.kernel.leases import ClaimLimits
 from stoa.kernel.pages import Page, PageRequest
 from stoa.runs.agent.steps import Answer, LedgerEntry, Question
 from stoa.runs.types import (
@@ -107,7 +107,7 @@ async def queued(tx: Tx, org_id: UUID, conversation_id: UUID) -> Sequence[Run]:
     return [from_row(row) for row in await tx.fetch(SQL.queued, org_id, conversation_id)]
 
 
-async def claim(tx: Tx, node_id: UUID, wanted: Wanted) -> Sequence[Run]:
+async def claim(tx: Tx, node_id: UUID, wanted: ClaimLimits) -> Sequence[Run]:
     return [from_row(row) for row in await tx.fetch(SQL.claim, node_id, *wanted.arguments())]
 
 

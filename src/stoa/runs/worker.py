@@ -263,7 +263,7 @@ class Worker:
                     self._active[row["id"]].request_cancel(row["cancel_reason"])
             for run_id, attempt in self._unknown & unknown.keys():
                 _log.warning("released a run that this node does not know", run_id=str(run_id))
-                await tx.execute(SQL.let_go, unknown[run_id, attempt], run_id, self._node.id, attempt)
+                await tx.execute(SQL.release_unclaimed, unknown[run_id, attempt], run_id, self._node.id, attempt)
         self._unknown = set(unknown)
 
     # --- working ----------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class Worker:
         except Fenced:
             _log.info("run is another node's now", run_id=str(run.id))
             with suppress(Unavailable):  # Then its lease runs out, or `_compare` releases it.
-                await self._recorder.let_go(run)
+                await self._recorder.release_unclaimed(run)
         except (HandedOver, DatabaseUnavailable):
             await self._hand_over(active)
         finally:

@@ -18,7 +18,7 @@ from stoa.db.polls import Poll
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.ids import Ids
-from stoa.kernel.leases import SYNC, SYNCS_MAX, Places, Wanted
+from stoa.kernel.leases import SYNC, SYNCS_MAX, ClaimLimits, Places
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Heartbeat, Supervisor
@@ -107,7 +107,7 @@ class SyncWorker:
                 await self._origins.forget(source_id)
 
     # --- a kind of leased job ---------------------------------------------------------------------------------------
-    async def claim(self, wanted: Wanted, held: Sequence[Sync], /) -> Sequence[Sync]:
+    async def claim(self, wanted: ClaimLimits, held: Sequence[Sync], /) -> Sequence[Sync]:
         await self._schedule()
         own = [sync.id for sync in held]
         async with internal_statement(self._database) as tx:

@@ -2,7 +2,7 @@
 
 from stoa.storage.adapter import BucketBlobs
 from stoa.storage.addresses import BucketAddress, Reaching
-from stoa.storage.bucket import Bucket, BucketRefused, Patience, failures
+from stoa.storage.bucket import Bucket, BucketRefused, Timeouts, failures
 from stoa.storage.checks import bucket_checks, prove
 from stoa.storage.copies import Copies
 from stoa.storage.moving import Moved, move
@@ -16,8 +16,8 @@ __all__ = [
     "Copies",
     "Keys",
     "Moved",
-    "Patience",
     "Reaching",
+    "Timeouts",
     "UnfinishedUploads",
     "bucket_checks",
     "failures",

@@ -1,4 +1,4 @@
-"""Blobs in a bucket, with the promises of the directory.
+"""Blobs in a bucket, with the same guarantees as in a directory.
 
 An object appears under its name complete or not at all: a single PUT, or the completion of an upload in parts. A key is
 `<prefix>/<kind>/<org>/<project>/<sha256>`, so a kind of files can be listed for one organization.
@@ -28,23 +28,23 @@ from stoa.storage.copies import Copies
 from stoa.storage.unfinished import UnfinishedUploads
 
 BLOCK_BYTES: Final = 2 * 1024 * 1024
-"""Of a download. A reader holds one in memory, however slow it is, and no request is open while it waits."""
+"""Bytes per block of a download. A reader has one block in memory, and no request is open while it waits."""
 COPY_BLOCK_BYTES: Final = 8 * 1024 * 1024
 UPLOAD_ATTEMPTS_MAX: Final = 2
-"""Of an upload in parts; each of its requests is tried again by itself."""
+"""Bytes per part of an upload; each request is retried separately."""
 DIGEST_HEX: Final = 64
 
 
 class BucketBlobs:
     def __init__(self, bucket: Bucket, kind: str, copies: Copies, unfinished: UnfinishedUploads | None) -> None:
-        """`unfinished` is None where uploads in parts cannot be listed, which lifecycle rules must then end."""
+        """`unfinished` is None if unfinished uploads cannot be listed; lifecycle rules must then abort them."""
         self._bucket = bucket
         self._kind = kind
         self._copies = copies
         self._unfinished = unfinished
 
     async def put(self, org_id: UUID, project_id: UUID, source: BinaryIO) -> Blob:
-        """The name is known once all was read: what is larger than a part is read twice."""
+        """The name is the hash of the content, so content larger than a part is read twice."""
         first = await asyncio.to_thread(_read_full, source, self._bucket.part_bytes + 1)
         if len(first) <= self._bucket.part_bytes:
             digest = (await asyncio.to_thread(hashlib.sha256, first)).digest()
@@ -62,8 +62,8 @@ class BucketBlobs:
         return blob
 
     async def _put_parts(self, blob: Blob, source: BinaryIO, *, last: bool) -> bool:
-        """Whether the object is there now, which a look decides: the answer to the completion of an upload may be lost,
-        and some servers answer 200 where it failed. Raises BlobsUnavailable at the last attempt."""
+        """Whether the object exists now, which a HEAD decides: the response to the completion of an upload may be lost,
+        and some servers answer 200 although it failed. Raises BlobsUnavailable at the last attempt."""
         key = self._key(blob.name)
         failed: BlobsUnavailable | None = None
         try:
@@ -91,7 +91,7 @@ class BucketBlobs:
             try:
                 path = await stack.enter_async_context(self._copies.hold(size))
                 await self._copy(name, size, path)
-            except OSError as error:  # Of the disk here; its user's own errors are its own.
+            except OSError as error:  # An error of the local disk; errors of the consumer are not caught.
                 raise BlobsUnavailable(f"A file cannot be copied for reading: {error.strerror}.") from error
             yield path
 
@@ -126,7 +126,7 @@ class BucketBlobs:
         return there
 
     def _key(self, name: str) -> str:
-        """Raises ValueError for what is no name."""
+        """Raises ValueError for an invalid name."""
         org_id, project_id, digest = name.split("/")
         if len(digest) != DIGEST_HEX:
             raise ValueError(f"{name} names no blob")
@@ -151,7 +151,7 @@ class BucketBlobs:
         return found.size
 
     async def _blocks(self, name: str, size: int, block_bytes: int) -> AsyncIterator[bytes]:
-        """The last one comes only when all of them are what the name stands for."""
+        """Yields the last block only if the hash of all blocks is the name."""
         digest, key = hashlib.sha256(), self._key(name)
         expected = bytes.fromhex(name.rpartition("/")[2])
         for start in range(0, max(size, 1), block_bytes):
@@ -182,7 +182,7 @@ def _read_full(source: BinaryIO, size: int) -> bytes:
 
 
 def _measured(source: BinaryIO, first: bytes) -> tuple[bytes, int]:
-    """SHA-256 and size of what was read first and all that follows."""
+    """SHA-256 and size of the first bytes and the rest."""
     digest, size = hashlib.sha256(first), len(first)
     while piece := source.read(CHUNK_BYTES):
         digest.update(piece)
@@ -191,7 +191,7 @@ def _measured(source: BinaryIO, first: bytes) -> tuple[bytes, int]:
 
 
 async def _pieces(source: BinaryIO, expected: bytes) -> AsyncIterator[bytes]:
-    """The source once more. Raises BlobsUnavailable, which gives up the upload, where it changed meanwhile."""
+    """Reads the source again. Raises BlobsUnavailable, which aborts the upload, if it has changed."""
     digest = hashlib.sha256()
     while piece := await asyncio.to_thread(_read_full, source, CHUNK_BYTES):
         await asyncio.to_thread(digest.update, piece)

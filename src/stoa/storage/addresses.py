@@ -1,4 +1,4 @@
-"""Where a bucket is, and how it is reached. Pure."""
+"""The address of a bucket, and the connection to it. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class BucketAddress:
 
     @classmethod
     def of(cls, text: str) -> "BucketAddress":
-        """Of `s3://bucket/prefix`. Raises ValueError, whose message goes on behind the setting's name."""
+        """Parses `s3://bucket/prefix`. Raises ValueError, whose message continues after the setting's name."""
         scheme, separator, rest = text.partition("://")
         if not separator or scheme not in SCHEMES:
             raise ValueError("must be s3://bucket/prefix, gs://bucket/prefix or az://container/prefix")
@@ -32,7 +32,7 @@ class BucketAddress:
         prefix = prefix.removesuffix("/")
         if len(prefix) > PREFIX_CHARACTERS_MAX:
             raise ValueError(f"has a prefix of over {PREFIX_CHARACTERS_MAX} characters")
-        # A key with such a part is folded by some servers and clients and not by others.
+        # Some servers and clients normalize a key with such a part.
         if prefix and any(part in {"", ".", ".."} for part in prefix.split("/")):
             raise ValueError("has a prefix with an empty part, '.' or '..'")
         if any(not character.isprintable() or character in "?#\\" for character in prefix):
@@ -45,8 +45,8 @@ class BucketAddress:
 
 @dataclass(frozen=True, slots=True)
 class Reaching:
-    """How a bucket is reached. `endpoint` is of a server other than the cloud's own; `ca` are certificates in PEM,
-    trusted beside the system's; `https_proxy` and `http_proxy` are URLs, and `no_proxy` names who is called directly.
+    """The connection to a bucket. `endpoint` is of a server other than the cloud's own; `ca` are additional trusted
+    certificates (PEM); `https_proxy` and `http_proxy` are URLs, and `no_proxy` names hosts that are called directly.
     """
 
     endpoint: str | None = None
@@ -57,7 +57,7 @@ class Reaching:
     no_proxy: str | None = None
 
     def check(self) -> None:
-        """Raises ValueError for an endpoint that is none, or is not encrypted and not of this machine."""
+        """Raises ValueError for an invalid endpoint, or one without TLS that is not on this machine."""
         if self.endpoint is None:
             return
         try:

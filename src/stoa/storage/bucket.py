@@ -1,8 +1,8 @@
-"""Requests to a bucket: each bounded in time, tried again where that may help, its failures of one kind.
+"""Requests to a bucket, with timeouts and retries, and one kind of failure.
 
-Two clients with different patience: a look, a deletion and a listing may be made while a transaction waits for them,
-and end within seconds; content takes longer. The client library starts its timeout with a request and counts the body
-in, so nothing is read or sent at the pace of somebody else: content moves in blocks that fit into memory.
+There are two clients with different timeouts: a transaction may wait for a HEAD, a DELETE and a listing, so these end
+within seconds; content takes longer. The library's timeout includes the body, so a slow reader or writer must not
+determine the speed of a request: content is transferred in blocks that fit into memory.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ PART_BYTES: Final = 8 * 1024 * 1024
 """Larger content is sent in parts of this size: 10,000 of them are 80 GB, and the largest single PUT is 5 GB."""
 PARTS_AT_ONCE: Final = 2
 UPLOADS_MAX: Final = 8
-"""At once on a node. Each holds up to three parts in memory."""
+"""Concurrent uploads on a node. Each has up to three parts in memory."""
 UPLOAD_SECONDS_MAX: Final = 1800.0
 """An upload in parts. S3 dates an object by the begin of its upload, and orphans are those of over an hour."""
 DELETE_ATTEMPTS_MAX: Final = 2
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """For one request: seconds of an attempt, retries, and the seconds after which there is no other."""
 
     seconds_max: float
@@ -54,15 +54,15 @@ class Patience:
     backoff_seconds_max: float = 1.0
 
 
-QUICK: Final = Patience(seconds_max=5, retries_max=2, retry_seconds_max=8)
-"""Of a look, a deletion, a page of a listing: a transaction may wait for them."""
-PATIENT: Final = Patience(seconds_max=60, retries_max=4, retry_seconds_max=60, backoff_seconds_max=4)
+QUICK: Final = Timeouts(seconds_max=5, retries_max=2, retry_seconds_max=8)
+"""For a HEAD, a DELETE, a page of a listing: a transaction may wait for them."""
+PATIENT: Final = Timeouts(seconds_max=60, retries_max=4, retry_seconds_max=60, backoff_seconds_max=4)
 """Of content: a part in a minute is 140 kB/s."""
 
 
 class BucketRefused(BlobsUnavailable):
-    """The bucket answers, and says no: it is not there, or not for these credentials. Waiting does not help. `reason`
-    is what it says, for the operator."""
+    """The bucket refuses: it does not exist, or the credentials have no access. Waiting does not help. `reason` is its
+    message, for the operator."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class BucketRefused(BlobsUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object. `version` is None or "null" where the bucket keeps none."""
+    """An object. `version` is None or "null" if the bucket keeps no versions."""
 
     key: str
     size: int
@@ -100,8 +100,8 @@ class Bucket:
         address: BucketAddress,
         reaching: Reaching,
         *,
-        quick: Patience = QUICK,
-        patient: Patience = PATIENT,
+        quick: Timeouts = QUICK,
+        patient: Timeouts = PATIENT,
         part_bytes: int = PART_BYTES,
     ) -> None:
         self.address = address
@@ -109,7 +109,7 @@ class Bucket:
         self.part_bytes = part_bytes
         self._patience = (quick, patient)
         self.failures = failures()
-        self._stores: dict[Patience, Store] = {}
+        self._stores: dict[Timeouts, Store] = {}
         self._uploads = asyncio.Semaphore(UPLOADS_MAX)
         self._ending: set[asyncio.Future[Any]] = set()
 
@@ -119,12 +119,12 @@ class Bucket:
         await asyncio.to_thread(lambda: (self._look_store, self._content_store))
 
     async def close(self) -> None:
-        """Waits a moment for uploads that were given up, so that they take their parts away."""
+        """Waits a moment for aborted uploads, so that they remove their parts."""
         if self._ending:
             await asyncio.wait(self._ending, timeout=CLOSE_SECONDS_MAX)
 
     async def head(self, key: str) -> Listed | None:
-        """None where there is no such object."""
+        """None if there is no such object."""
         import obstore  # noqa: PLC0415 — a server with a directory does without it
 
         with suppress(FileNotFoundError):
@@ -153,8 +153,7 @@ class Bucket:
                 raise self._refused("write", error) from error
 
     async def put_parts(self, key: str, pieces: AsyncIterator[bytes]) -> None:
-        """In parts. Where it fails or is given up, what was sent is taken away again, as far as the bucket can be
-        reached."""
+        """In parts. If it fails or is aborted, its parts are removed if the bucket is reachable."""
         import obstore  # noqa: PLC0415
 
         source = _Abandonable(pieces)
@@ -167,12 +166,12 @@ class Bucket:
                 chunk_size=self.part_bytes,
                 max_concurrency=PARTS_AT_ONCE,
             )
-            # Cancelling the request would leave its parts in the bucket: it ends by its source instead.
+            # Cancelling the request would leave its parts in the bucket; instead its source is made to fail.
             sending = asyncio.ensure_future(request)
             try:
                 await self._call("write", asyncio.shield(sending), UPLOAD_SECONDS_MAX)
             except FileNotFoundError as error:
-                if "NoSuchUpload" in str(error):  # Completed, or aborted: the answer was lost, and asked for again.
+                if "NoSuchUpload" in str(error):  # Completed or aborted by an earlier try whose response was lost.
                     raise self._failed("write", reason_of(error)) from error
                 raise self._refused("write", error) from error
             finally:
@@ -182,7 +181,7 @@ class Bucket:
                     sending.add_done_callback(self._ended)
 
     async def delete(self, key: str) -> None:
-        """Also fine where there is no such object."""
+        """No error if there is no such object."""
         import obstore  # noqa: PLC0415
 
         for left in reversed(range(DELETE_ATTEMPTS_MAX)):
@@ -192,7 +191,8 @@ class Bucket:
                 return
             except BucketRefused:
                 raise
-            except BlobsUnavailable:  # The client sends a deletion once, though a kept connection may just have ended.
+            # The client does not retry a DELETE, although a kept-alive connection may just have ended.
+            except BlobsUnavailable:
                 if left == 0:
                     raise
 
@@ -212,7 +212,7 @@ class Bucket:
             except BucketRefused:
                 raise
             except BlobsUnavailable:
-                failures += 1  # The client does not ask again for a page whose body broke off.
+                failures += 1  # The client does not retry a page whose body broke off.
                 if failures > 1:
                     raise
                 stream = obstore.list(self._look_store, prefix, offset=last, chunk_size=LISTED_AT_ONCE)
@@ -228,12 +228,12 @@ class Bucket:
     def _content_store(self) -> "Store":
         return self._store(self._patience[1])
 
-    def _store(self, patience: Patience) -> "Store":
+    def _store(self, patience: Timeouts) -> "Store":
         if patience not in self._stores:
             self._stores[patience] = self._made(patience)
         return self._stores[patience]
 
-    def _made(self, patience: Patience) -> "Store":
+    def _made(self, patience: Timeouts) -> "Store":
         from obstore.exceptions import BaseError  # noqa: PLC0415
         from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415
 
@@ -266,15 +266,15 @@ class Bucket:
             if self.address.scheme == "az":
                 azure: Any = {"endpoint": endpoint} if endpoint else {}
                 return AzureStore(name, prefix=prefix, config=azure, client_options=client, retry_config=retry)
-            # Other servers than Amazon's know no deletion of many objects at once, or want a checksum with it.
+            # Other servers than Amazon's do not support deleting many objects at once, or require a checksum.
             s3: Any = {"disable_bulk_delete": True, **({"endpoint": endpoint} if endpoint else {})}
             return S3Store(name, prefix=prefix, config=s3, client_options=client, retry_config=retry)
         except BaseError as error:
             raise BucketRefused(reason_of(error)) from error
 
     async def _call(self, operation: str, request: Awaitable[T], seconds_max: float | None = None) -> T:
-        """Within `seconds_max`, or what one request may take with its retries. Raises FileNotFoundError where the
-        bucket answers 404, BlobsUnavailable for all else."""
+        """Calls within `seconds_max`, or the time of one request with its retries. Raises FileNotFoundError for a 404,
+        BlobsUnavailable for everything else."""
         from obstore.exceptions import (  # noqa: PLC0415
             BaseError,
             NotSupportedError,
@@ -321,7 +321,7 @@ class UploadAbandoned(Exception):
 
 
 class _Abandonable:
-    """An iterator that can be made to fail by who did not start it."""
+    """An iterator that another task can make fail."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
@@ -343,8 +343,8 @@ class _Abandonable:
 
 
 def is_final(text: str) -> bool:
-    """Whether an error of the client says no, rather than that nobody answered."""
-    if _METADATA_SERVICE in text:  # No credentials were given, and this machine has no role either.
+    """Whether an error of the client is a refusal, not a missing response."""
+    if _METADATA_SERVICE in text:  # There are no credentials, and this machine has no role.
         return True
     if "redirect without LOCATION" in text:  # Amazon's answer to a signature for another region.
         return True
@@ -353,7 +353,7 @@ def is_final(text: str) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error of the client says, in a line without its debug output."""
+    """An error of the client in one line, without its debug output."""
     text = str(error).partition("\n\nDebug source")[0]
     if _METADATA_SERVICE in text:
         return "no credentials were found in the environment, and this machine has no role to take them from"
@@ -362,7 +362,7 @@ def reason_of(error: Exception) -> str:
     code, message, status = _CODE.search(text), _SAID.search(text), _STATUS.search(text)
     if code is not None:
         return f"{code[1]}{f': {message[1]}' if message else ''}{f' (HTTP {status[1]})' if status else ''}"
-    if status is not None:  # The answer to a look has no body.
+    if status is not None:  # The response to a HEAD has no body.
         return f"HTTP {status[1]}"
     return " ".join(_URL.sub("", text).split())[:300]
 

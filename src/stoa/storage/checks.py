@@ -1,4 +1,4 @@
-"""Whether a bucket can be used at all, asked at the start; and what the doctor asks of it."""
+"""The check of a bucket at the start, and the doctor's check."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 async def prove(bucket: Bucket, kind: str) -> None:
-    """Writes, reads, lists and deletes a small object. Raises BucketRefused where the bucket says no to one of these;
-    only warns where it does not answer: a server that starts during an outage serves what needs no files."""
+    """Writes, reads, lists and deletes a small object. Raises BucketRefused if the bucket refuses one of these; only
+    warns if it does not answer, so that a server can start during an outage."""
     key = f"{kind}/{INCOMING}/{uuid4()}"
     content = os.urandom(16)
     await bucket.open()
@@ -76,7 +76,7 @@ def bucket_checks(bucket: Bucket) -> Sequence[Check]:
 
 
 async def _versions(bucket: Bucket, _: Tx, scope: Scope) -> AsyncIterator[Finding]:
-    """Asks one object; the operator's question, not a tenant's."""
+    """Checks one object, for the operator only."""
     if scope.org_id is not None:
         return
     async for batch in bucket.list():

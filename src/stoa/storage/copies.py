@@ -1,5 +1,5 @@
-"""Local copies of what lies in a bucket, for readers of files: bounded in bytes, gone when their context ends, and
-after a crash gone at the next start."""
+"""Local copies of a bucket's objects for document readers: limited in bytes, removed when their context ends, and after
+a crash at the next start."""
 
 import asyncio
 import fcntl

@@ -1,4 +1,4 @@
-"""The read side: follows a journal as Server-Sent Events or pages. Front door."""
+"""The read side: follows a journal as Server-Sent Events or pages. The public interface."""
 
 from stoa.streams.api import routes
 from stoa.streams.service import Follower, Streams

@@ -44,11 +44,11 @@ async def open_component(
     kit: Kit,
     journal: Journal,
     principal_of_key: Callable[[UUID], Awaitable[Principal]],
-    living_keys: LivingKeys,
+    valid_keys: LivingKeys,
     *,
     streams_per_key_max: int,
 ) -> AsyncGenerator[StreamsComponent]:
-    streams = Streams(journal, kit.clock, living_keys, streams_per_key_max)
+    streams = Streams(journal, kit.clock, valid_keys, streams_per_key_max)
 
     def open_stream(principal: Principal, run_id: UUID) -> EventStream:
         return EventStream(streams.follow(principal, run_id), {"Stoa-Run-Id": str(run_id)})

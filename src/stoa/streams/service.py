@@ -86,10 +86,10 @@ LivingKeys = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
 class Streams:
     """Long-lived: `start` before use, `stop` ends every stream of this node so that its clients resume elsewhere."""
 
-    def __init__(self, journal: Journal, clock: Clock, living_keys: LivingKeys, per_key_max: int) -> None:
+    def __init__(self, journal: Journal, clock: Clock, valid_keys: LivingKeys, per_key_max: int) -> None:
         self._journal = journal
         self._clock = clock
-        self._living_keys = living_keys
+        self._living_keys = valid_keys
         self._per_key_max = per_key_max
         self._followers: set[Follower] = set()
         self._supervisor = Supervisor()

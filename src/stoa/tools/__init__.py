@@ -1,4 +1,4 @@
-"""Tools: what an agent may call. Front door."""
+"""Tools: what an agent may call. The public interface."""
 
 from stoa.tools.api import routes
 from stoa.tools.factory import ToolFactory

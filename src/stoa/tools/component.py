@@ -23,7 +23,7 @@ class ToolsComponent(Component):
 async def open_component(
     kit: Kit, vault: Vault, projects: Projects, *, outbound: Outbound, programs: Sequence[Program]
 ) -> AsyncGenerator[ToolsComponent]:
-    """`programs` are the MCP servers that the operator declares as commands of this machine."""
+    """`programs` are the MCP servers that the operator declares as commands."""
     async with AsyncExitStack() as stack:
         factory = ToolFactory(outbound=outbound, schemas=kit.schemas, programs=programs)
         stack.push_async_callback(factory.close)

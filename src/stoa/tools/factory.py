@@ -1,6 +1,4 @@
-"""Makes tools out of definitions: one HTTP client for all of them, the Python tools that are installed, the sessions
-with MCP servers.
-"""
+"""Builds tools from definitions: one HTTP client, the installed Python tools, and the sessions with MCP servers."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +23,7 @@ DOCUMENT_BYTES_MAX: Final = 8_000_000
 
 
 class ToolFactory:
-    """Long-lived; `close` ends its connections, its sessions and their programs."""
+    """Long-lived; `close` ends its connections, sessions and their programs."""
 
     def __init__(self, *, outbound: Outbound, schemas: SchemaChecker, programs: Sequence[Program] = ()) -> None:
         self._check = schemas.argument_problem
@@ -71,7 +69,7 @@ class ToolFactory:
             raise Unlisted(failure.message) from failure
 
     async def fetch(self, url: str, ca_bundle: str | None = None) -> str:
-        """Raises Unlisted. The sentence goes on from the field's name."""
+        """Raises Unlisted. The sentence continues after the field's name."""
         if problem := rules.url_problem(url):
             raise Unlisted(problem)
         import aiohttp  # noqa: PLC0415 — the server starts without it

@@ -1,4 +1,4 @@
-"""What MCP servers offer: asked, and kept with their definitions."""
+"""The tools that MCP servers offer: requested, and stored with the definitions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from stoa.tools.store import SQL
 from stoa.tools.types import Definition, Listing, ToolKind, Unlisted
 
 ANSWER_SECONDS_MAX: Final = 4.0
-"""What a request that makes or changes a tool waits for its server."""
+"""How long a request that creates or changes a tool waits for its server."""
 NO_ANSWER_YET: Final = "the server has not answered yet; it is still being asked, look again in a moment"
 _log = structlog.get_logger("stoa.tools")
 
@@ -37,8 +37,8 @@ class Offers:
         await self._supervisor.stop()
 
     async def ask(self, org_id: UUID, definition: Definition, row: Row | None) -> Definition:
-        """An MCP server's definition with what it offers now, or with the reason why that is not known; any other as
-        it is."""
+        """An MCP server's definition with its present tools, or with the reason why they are unknown; any other
+        definition unchanged."""
         if definition.type is not ToolKind.MCP or row is None:
             return definition
         try:
@@ -53,18 +53,18 @@ class Offers:
         return store.value(stored, definition.id) if stored is not None else definition
 
     async def ask_briefly(self, org_id: UUID, definition: Definition, row: Row | None) -> Definition:
-        """Like `ask`, but a server that takes its time is waited for in the background."""
+        """Like `ask`, but waits for a slow server in the background."""
         if definition.type is not ToolKind.MCP or row is None:
             return definition
-        asking = self.ask_beside(org_id, definition, row)
+        asking = self.ask_in_background(org_id, definition, row)
         await asyncio.wait([asking], timeout=ANSWER_SECONDS_MAX)
         if not asking.done():
             return replace(definition, problem=NO_ANSWER_YET)
         async with internal_statement(self._database) as tx:
             return store.value(await tx.fetchrow(SQL.tool, org_id, definition.id), definition.id)
 
-    def ask_beside(self, org_id: UUID, definition: Definition, row: Row) -> asyncio.Task[None]:
-        """In the background; once at a time for each version of a definition."""
+    def ask_in_background(self, org_id: UUID, definition: Definition, row: Row) -> asyncio.Task[None]:
+        """In the background; one request at a time for each version of a definition."""
         key = definition.id, definition.updated_at
         if key in self._asking:
             return self._asking[key]

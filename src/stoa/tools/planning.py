@@ -1,4 +1,4 @@
-"""Makes tools out of OpenAPI documents in a process of its own for each, which is killed when it takes too long."""
+"""Converts each OpenAPI document in a separate process, which is killed at a timeout."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from stoa.tools.openapi.process import LINE_BYTES_MAX
 from stoa.tools.types import Imported, ImportRequest, NewTool, Planned, ToolKind
 
 SECONDS_MAX: Final = 20.0
-"""For one document. The largest that are published take five."""
+"""Seconds for one document. The largest published ones take five."""
 PROCESSES_MAX: Final = 2
 WAIT_SECONDS_MAX: Final = 30.0
 ANSWER_BYTES_MAX: Final = 12 * 1024 * 1024
@@ -21,14 +21,13 @@ ANSWER_BYTES_MAX: Final = 12 * 1024 * 1024
 
 
 class Planner:
-    """Bounded: so many documents at once, the others wait."""
+    """Limits the number of concurrent documents; others wait."""
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(PROCESSES_MAX)
 
     async def plan(self, document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
-        """Raises BadRequest for a document, or a request, of which nothing can be made; Unavailable when others are
-        being read."""
+        """Raises BadRequest for an unusable document or request; Unavailable if too many documents wait."""
         text = document.encode("utf-8", "replace") if isinstance(document, str) else orjson.dumps(document)
         without = replace(request, document=None, secrets=dict.fromkeys(request.secrets, ""))
         head = orjson.dumps(asdict(without))
@@ -63,7 +62,7 @@ async def _asked(question: bytes, secrets: Mapping[str, str]) -> Imported:
 
 
 async def _send(stdin: asyncio.StreamWriter, question: bytes) -> None:
-    """Fails where the process has died; then its output ends too."""
+    """Fails if the process has died; then its output ends too."""
     try:
         stdin.write(question)
         await stdin.drain()

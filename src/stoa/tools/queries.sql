@@ -4,8 +4,7 @@ INSERT INTO tools (org_id, project_id, id, name, type, description, config, secr
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: update_tool
--- Everything but the name's owner; secrets that are left out stay. What a server offered counts until it is another
--- server.
+-- Updates everything except the owner; omitted secrets stay. Stored offers stay valid unless the server changes.
 UPDATE tools SET name = $3, type = $4, description = $5, config = $6, secrets = coalesce($7, secrets),
     secret_names = CASE WHEN $7 IS NULL THEN secret_names ELSE $8 END, idempotent = $9, approval = $10,
     editable_params = $11,
@@ -18,7 +17,7 @@ WHERE org_id = $1 AND id = $2 RETURNING *;
 SELECT * FROM tools WHERE org_id = $1 AND id = $2;
 
 -- name: tool_to_change
--- Locked: of two changes at once the second sees the first.
+-- With a row lock, so that the second of two concurrent changes sees the first.
 SELECT * FROM tools WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: tool_of_name
@@ -44,13 +43,13 @@ SELECT *, listed_at IS NULL OR listed_at < now() - make_interval(secs => $5) AS 
 WHERE org_id = $1 AND project_id = $2 AND (name = ANY ($3::text[]) OR type = 'mcp' AND name = ANY ($4::text[]));
 
 -- name: store_offers
--- What a server offers, unless it has become another definition since it was asked.
+-- Stores a server's offers, unless the definition has changed since the request.
 UPDATE tools SET offers = $4, listed_at = now(), problem = $5
 WHERE org_id = $1 AND id = $2 AND updated_at = $3
 RETURNING *;
 
 -- name: store_problem
--- The server could not be asked: what it offered before still counts.
+-- The server could not be asked: its earlier offers stay valid.
 UPDATE tools SET problem = $4 WHERE org_id = $1 AND id = $2 AND updated_at = $3 RETURNING *;
 
 -- name: delete_tool

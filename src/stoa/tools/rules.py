@@ -1,4 +1,4 @@
-"""Pure decisions about tools: what a definition must hold, and what a call of it becomes."""
+"""Pure rules of tools: checks of definitions, and the construction of calls."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name
 JOIN: Final = "__"
 """Between an MCP server's name and its tool's: `github__create_issue`."""
 TOOL_NAME_MAX: Final = 64
-"""What every model provider takes, of letters, digits, _ and -."""
+"""The length of a name that every model provider accepts, of letters, digits, _ and -."""
 SERVER_NAME_MAX: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _STEPS: Final = re.compile(r"[/\\\\;]")
@@ -59,7 +59,7 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
 
 
 def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> None:
-    """Raises BadRequest naming the field. Whether a `server` is declared is for whoever knows them."""
+    """Raises BadRequest naming the field. Does not check whether the `server` is declared."""
     if len(name) > SERVER_NAME_MAX or JOIN in name or name.endswith("_"):
         reason = (
             f"leads the names of the server's tools ({name[:20]}{JOIN}…): "
@@ -84,7 +84,7 @@ def check_mcp(name: str, config: Mapping[str, Any], secrets: frozenset[str]) -> 
 
 
 def url_problem(url: str) -> str | None:
-    """Why this is no address that may be called, or None; the sentence goes on from the field's name."""
+    """Why this URL may not be called, or None; the sentence continues after the field's name."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
@@ -119,7 +119,7 @@ def _settable(header: str, taken: frozenset[str]) -> bool:
 def check_origin(before: Definition, new: NewTool) -> bool:
     """Whether a changed definition sends its calls to another origin (scheme, host, port).
 
-    Raises BadRequest where stored secrets would go to somebody whom their owner did not name.
+    Raises BadRequest if stored secrets would be sent to a new origin.
     """
     was, becomes = (origin_of(config.get("url")) for config in (before.config, new.config))
     if was == becomes:
@@ -134,14 +134,14 @@ def check_origin(before: Definition, new: NewTool) -> bool:
 
 # --- names ----------------------------------------------------------------------------------------------------------
 def server_of(name: str) -> str:
-    """The definition that a tool's name comes from."""
+    """The name of the definition in a tool's name."""
     return name.partition(JOIN)[0]
 
 
 def safe_name(text: str, length_max: int = TOOL_NAME_MAX) -> str:
-    """A name as model providers take them.
+    """A name that model providers accept.
 
-    What had to be changed ends in a mark of the original, so that two never become one.
+    A changed name ends in a hash of the original, so that two names never become equal.
     """
     made = re.sub(r"[^A-Za-z0-9_-]", "_", text)
     if made == text and len(made) <= length_max:
@@ -157,7 +157,7 @@ def marked_name(name: str, original: str, length_max: int = TOOL_NAME_MAX) -> st
 def offered_name(server: str, tool: str) -> str:
     """What the model calls a server's tool.
 
-    It depends on these two alone: whoever takes a run over finds the same tool.
+    It depends on these two only, so a node that takes a run over finds the same tool.
     """
     return f"{server}{JOIN}{safe_name(tool, TOOL_NAME_MAX - len(server) - len(JOIN))}"
 
@@ -165,7 +165,7 @@ def offered_name(server: str, tool: str) -> str:
 def repeatable(offer: Offer, setting: bool | None) -> bool:
     """Whether a call that may have happened may be made again.
 
-    The creator's word counts; else the server's, at its most careful.
+    The creator's setting takes precedence; otherwise the server's hints, interpreted cautiously.
     """
     if setting is not None:
         return setting
@@ -183,7 +183,7 @@ def revealed(value: str, secrets: Mapping[str, str]) -> str:
 def filled(
     url: str, arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """The URL with its placeholders filled, percent-encoded, and the arguments that it did not take."""
+    """The URL with its placeholders filled, percent-encoded, and the remaining arguments."""
     taken = set(_PLACEHOLDER.findall(url))
     made = _PLACEHOLDER.sub(
         lambda found: quote(_joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), safe=""), url
@@ -196,8 +196,8 @@ def path_problem(
 ) -> str | None:
     """Why an argument would leave its segment of the path, or None.
 
-    A service takes `.` and `..` as steps, also behind an encoded slash, and many drop an empty segment:
-    `/users/{id}/orders` would become another address than the definition names.
+    Services resolve `.` and `..`, also after an encoded slash, and many drop an empty segment:
+    `/users/{id}/orders` would become another path than the definition's.
     """
     path = url.split("://", 1)[-1].partition("#")[0].partition("?")[0].partition("/")[2]
     for segment in path.split("/"):
@@ -220,7 +220,7 @@ def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
 def placed(
     arguments: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], where: str
 ) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """The arguments that go to this place, as name and value, and the others."""
+    """The arguments for this part of the request, as name and value, and the others."""
     pairs: list[tuple[str, str]] = []
     rest: dict[str, Any] = {}
     for argument, value in arguments.items():
@@ -269,7 +269,7 @@ def _plain(value: Any) -> str:
 
 # --- results --------------------------------------------------------------------------------------------------------
 def limited(text: str, bytes_max: int) -> str:
-    """What goes back to the model: storable, and cut where it is too long, so that it can be seen."""
+    """The result for the model: storable, and visibly truncated if it is too long."""
     data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
     if len(data) <= bytes_max:
         return data.decode()
@@ -277,7 +277,7 @@ def limited(text: str, bytes_max: int) -> str:
 
 
 def without_secrets(text: str, secrets: Mapping[str, str]) -> str:
-    """A service that repeats a secret to us does not repeat it to the model."""
+    """Removes secrets that a service returns."""
     for secret in sorted(secrets.values(), key=len, reverse=True):
         if len(secret) >= 4:
             text = text.replace(secret, "[secret]")
@@ -285,7 +285,7 @@ def without_secrets(text: str, secrets: Mapping[str, str]) -> str:
 
 
 def of_operation(error: BadRequest) -> str:
-    """Why this operation is no tool.
+    """Why this operation cannot be a tool.
 
     Raises BadRequest for the caller's own headers and query, by the names that were sent.
     """

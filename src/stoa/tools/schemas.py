@@ -1,4 +1,4 @@
-"""Schemas of an OpenAPI document as self-contained JSON schemas: references unfolded within bounds, cycles kept.
+"""Schemas of an OpenAPI document as self-contained JSON schemas: references resolved within limits, cycles kept.
 
 Pure.
 """
@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 NODES_MAX: Final = 5_000
-"""Of one operation: a few references that name one another can stand for billions."""
+"""Schemas of one operation: a few mutual references can expand to billions."""
 DEPTH_MAX: Final = 48
 _SCHEMAS: Final = (
     "items",
@@ -55,12 +55,11 @@ _PLAIN: Final = frozenset(
         "examples",
     }
 )
-"""Everything else (xml, discriminator, example, extensions …) says nothing to a model."""
+"""Everything else (xml, discriminator, example, extensions …) is useless to a model."""
 
 
 class Unusable(Exception):
-    """Something of the document cannot be used; `path` names it within its operation, the message goes on from
-    there."""
+    """A part of the document cannot be used; `path` names it within its operation, the message continues after it."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(reason)
@@ -88,8 +87,7 @@ class Document:
         raise Unusable(place, "refers to itself without end")
 
     def unfolded(self, schema: Any, place: str, *, writing: bool = False) -> Any:
-        """A schema with its references in place; those that lead back to themselves stay, and `definitions` holds
-        them."""
+        """A schema with resolved references; recursive ones stay, with their targets in `definitions`."""
         return self._unfold(schema, place, (), writing)
 
     def definitions(self) -> dict[str, Any]:
@@ -138,7 +136,7 @@ class Document:
         made |= {key: self._named(schema[key], f"{place}.{key}", stack, writing) for key in _NAMED if key in schema}
         if isinstance(made.get("required"), list) and isinstance(
             given := schema.get("properties"), Mapping
-        ):  # What is only read is not asked for.
+        ):  # Read-only properties are not arguments.
             made["required"] = [
                 name
                 for name in made["required"]
@@ -176,7 +174,7 @@ def _name(reference: str) -> str:
 
 
 def _as_2020(made: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What OpenAPI 3.0 says in its own way."""
+    """Converts OpenAPI 3.0's dialect to JSON schema."""
     for bound, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(made.get(bound), bool) and made.pop(bound) and plain in made:
             made[bound] = made.pop(plain)

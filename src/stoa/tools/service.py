@@ -40,9 +40,9 @@ from stoa.tools.types import (
 )
 
 FRESH_SECONDS: Final = 300.0
-"""How long what an MCP server offers is taken as known.
+"""How long the offers of an MCP server are fresh.
 
-Older offers still count; they are asked for anew beside the run.
+Older offers are still used, and refreshed in parallel with the run.
 """
 _log = structlog.get_logger("stoa.tools")
 
@@ -61,7 +61,7 @@ class Projects(Protocol):
 
 
 class Maker(Protocol):
-    """Makes the tools of a definition; none where this server cannot. Speaks to what they need."""
+    """Builds the tools of a definition; none if this server cannot."""
 
     def __call__(self, definition: Definition, secrets: Mapping[str, str]) -> Sequence[Tool]: ...
 
@@ -78,11 +78,11 @@ class Maker(Protocol):
         ...
 
     def outdated(self, definition_id: UUID) -> bool:
-        """Whether an MCP server has said, since it was last asked, that it offers something else now."""
+        """Whether an MCP server has said, since the last request, that its tools have changed."""
         ...
 
     async def fetch(self, url: str, ca_bundle: str | None = None) -> str:
-        """A document of the internet's. Raises Unlisted."""
+        """Fetches a document. Raises Unlisted."""
         ...
 
 
@@ -132,7 +132,7 @@ class Tools:
         return store.value(await self._row(principal, tool_id), tool_id)
 
     async def update(self, principal: Principal, tool_id: UUID, change: Callable[[Definition], NewTool]) -> Definition:
-        """The definition that `change` makes of the one that is there; secrets that are left out stay."""
+        """Changes the definition by `change`; omitted secrets stay."""
         name = ""
         try:
             async with self._database.tenant(principal) as tx:
@@ -162,7 +162,7 @@ class Tools:
         return await self._offers.ask(principal.org_id, definition, row)
 
     async def delete(self, principal: Principal, tool_id: UUID) -> None:
-        """Agents that name it go on without it."""
+        """Agents that name it continue without it."""
         async with self._database.tenant(principal) as tx:
             if await tx.fetchval(SQL.delete_tool, principal.org_id, tool_id) is None:
                 raise NotFound(f"There is no tool {tool_id}.")
@@ -171,7 +171,7 @@ class Tools:
     async def try_out(
         self, principal: Principal, tool_id: UUID, tool: str | None, arguments: Mapping[str, object]
     ) -> Called:
-        """One real call, outside of any run: nothing of it is kept but that it was made."""
+        """One real call outside of any run; only the fact of the call is stored."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.tool, principal.org_id, tool_id)
             definition = store.value(row, tool_id)
@@ -193,7 +193,7 @@ class Tools:
         return Called(result, perf_counter() - begun)
 
     async def unknown(self, principal: Principal, names: Sequence[str]) -> Sequence[str]:
-        """Those of the names that are no tool of the principal's, and of no MCP server of the principal's."""
+        """The names that are no tool, and of no MCP server, of the principal."""
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.names, principal.org_id, names, [rules.server_of(name) for name in names])
         known = {row["name"] for row in rows}
@@ -213,11 +213,11 @@ class Tools:
         return await self._checked(await self._planner.plan(text, request), request)
 
     async def _checked(self, planned: Imported, request: ImportRequest) -> Imported:
-        """Without the tools that cannot be made: each of them costs itself alone."""
+        """Skips the tools that are invalid; the others are unaffected."""
         made: list[Planned] = []
         skipped = list(planned.skipped)
         for one in planned.tools:
-            await asyncio.sleep(0)  # A document has thousands of operations, and other requests have their turn.
+            await asyncio.sleep(0)  # Yields to other requests, because a document may have thousands of operations.
             try:
                 await self._check(one.new, frozenset(request.secrets), UUID(int=0))
             except BadRequest as error:
@@ -293,8 +293,8 @@ class Tools:
     ) -> AsyncGenerator[Sequence[Tool]]:
         """The tools of these names.
 
-        One that is gone, or cannot be had on this server, is left out: the model is told when it calls it. `lent` are
-        an end user's own secrets by the name of the tool's definition; those that are `withheld` are left out too.
+        A deleted or unavailable one is left out: the model gets an error when it calls it. `lent` are an end user's own
+        secrets by the name of the tool's definition; `withheld` tools are left out too.
         """
         if not names:
             yield ()
@@ -320,10 +320,10 @@ class Tools:
                 if definition.offers is None or self._make.outdated(definition.id):
                     definition = await self._offers.ask(org_id, definition, row)
                 elif row["stale"]:
-                    self._offers.ask_beside(org_id, definition, row)
+                    self._offers.ask_in_background(org_id, definition, row)
             if lent is None:
                 return self._make(definition, self._open(row))
-            # A session with an MCP server is kept by the definition's id: one user's must not serve another.
+            # A session with an MCP server is cached by the definition's id: one user's must not serve another.
             own = uuid5(definition.id, hashlib.sha256(orjson.dumps(lent, option=orjson.OPT_SORT_KEYS)).hexdigest())
             return self._make(replace(definition, id=own), {**self._open(row), **lent})
         except ValueError as error:

@@ -22,7 +22,7 @@ class ToolKind(StrEnum):
 class Call:
     """One call, as the ledger knows it.
 
-    `key` is the same whenever this call is repeated: services that honour it do its work once.
+    `key` is the same when this call is repeated: services that honour it do its work once.
     """
 
     org_id: UUID
@@ -34,8 +34,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What goes back to the model: text, or why there is none. A failure is a result too: the model decides what to do
-    with it.
+    """The result for the model: text, or an error. A failure is a result too: the model decides what to do with it.
 
     `code` is one of: tool_timeout, tool_unreachable, tool_refused (4xx), tool_failed (5xx, an exception, an MCP error),
     tool_bad_arguments, tool_address_refused, tool_unavailable, tool_unknown. Text over a tool's limit is cut, visibly.
@@ -54,9 +53,9 @@ CheckArguments: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], Awa
 
 
 class Tool(Protocol):
-    """`call` never raises but for cancellation: what fails becomes a ToolResult.
+    """`call` raises nothing except cancellation: a failure becomes a ToolResult.
 
-    It keeps its own timeout and output limit.
+    It enforces its own timeout and output limit.
     """
 
     @property
@@ -77,8 +76,8 @@ class Tool(Protocol):
 
     @property
     def idempotent(self) -> bool:
-        """Whether a call that may have happened may be made again with the same key: else a crash ends in a question to
-        a person.
+        """Whether a call that may have happened may be repeated with the same key; otherwise a crash leads to a
+        question to a person.
         """
         ...
 
@@ -99,7 +98,7 @@ class Tool(Protocol):
 class Offer:
     """A tool that an MCP server offers, under the server's own name.
 
-    The hints are the server's word, None where it gives none.
+    The hints are the server's claims, None if it makes none.
     """
 
     name: str
@@ -112,7 +111,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An MCP server that the operator has declared: a program, spoken to over its stdin and stdout.
+    """An MCP server that the operator has declared: a program with stdin and stdout as its transport.
 
     `projects` None: all may use it.
     """
@@ -134,12 +133,12 @@ class Listing:
 
 
 class Unlisted(Exception):
-    """What was asked for could not be had: a server's offers, a document. The message says why."""
+    """A server's offers or a document could not be fetched. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A tool, or a server of tools, as a project has it. `secret_names` are all that is ever shown of its secrets."""
+    """A project's tool, or MCP server. Of its secrets only `secret_names` are ever shown."""
 
     id: UUID
     project_id: UUID
@@ -157,14 +156,14 @@ class Definition:
     created_at: datetime
     updated_at: datetime
     offers: Sequence[Offer] | None = None
-    """Of an MCP server, as it was last asked; None: it never answered."""
+    """The offers of an MCP server at the last request; None: it never answered."""
     listed_at: datetime | None = None
     problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewTool:
-    """What a caller defines; `secrets` None keeps those that are there."""
+    """A caller's definition; `secrets` None keeps the stored ones."""
 
     name: str
     type: ToolKind
@@ -180,7 +179,7 @@ class NewTool:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a trial call gave, and how long it took."""
+    """The result of a test call, and its duration."""
 
     result: ToolResult
     seconds: float

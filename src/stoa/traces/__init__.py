@@ -1,4 +1,4 @@
-"""Traces: spans of other programs and of this server's runs. Front door."""
+"""Traces: spans of other programs and of this server's runs. The public interface."""
 
 from stoa.traces.export import headers_of
 from stoa.traces.exporting import Endpoint

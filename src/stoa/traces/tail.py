@@ -43,9 +43,9 @@ Render = Callable[[Span], wire.SpanWire]
 class Tails:
     """The live tails of this node."""
 
-    def __init__(self, database: Database, living_keys: LivingKeys, render: Render) -> None:
+    def __init__(self, database: Database, valid_keys: LivingKeys, render: Render) -> None:
         self._database = database
-        self._living_keys = living_keys
+        self._living_keys = valid_keys
         self._render = render
         self._open: set[Tail] = set()
 

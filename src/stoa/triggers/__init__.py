@@ -1,4 +1,4 @@
-"""What starts runs of apps by itself: schedules and webhooks. Front door."""
+"""Schedules and webhooks that start runs of apps. The public interface."""
 
 from stoa.triggers.ports import Settle
 from stoa.triggers.store import hand_over, of_keys

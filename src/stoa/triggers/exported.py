@@ -1,4 +1,4 @@
-"""What an export of a project holds of triggers. They are imported inactive, in the name of whoever imports."""
+"""What an export of a project holds of triggers. They are imported inactive, and run as the importing key or user."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""What triggers ask of their neighbours."""
+"""The ports of triggers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
@@ -8,11 +8,11 @@ from stoa.db import Tx
 from stoa.kernel.principal import Principal
 
 Settle: TypeAlias = Callable[[Tx, UUID], Awaitable[None]]
-"""Given the transaction in which a run begins, and the run's id. What it raises rolls the run back."""
+"""Called in the transaction that starts a run, with the run's id. An exception rolls the run back."""
 
 
 class Runner(Protocol):
-    """What triggers ask of runs."""
+    """The port for runs."""
 
     async def start(
         self,
@@ -23,24 +23,24 @@ class Runner(Protocol):
         settle: Settle,
         /,
     ) -> None:
-        """Begins a run of an app; `settle` is called in the same transaction. Raises an AppError where the app takes no
-        run, and what `settle` raises."""
+        """Starts a run of an app; `settle` is called in the same transaction. Raises an AppError if the app accepts no
+        run, and the errors of `settle`."""
         ...
 
 
 class Actors(Protocol):
-    """What triggers ask of access."""
+    """The port for access."""
 
     async def acting(
         self, org_id: UUID, project_id: UUID, actor_id: UUID, user: bool, permission: str, /
     ) -> Principal | None:
-        """The principal for a run in the name of a key or a user; None once it is revoked, has expired, or lacks the
-        permission in this project."""
+        """The principal of a trigger's key or user; None once it is revoked, has expired, or lacks the permission in
+        this project."""
         ...
 
 
 class Vault(Protocol):
-    """Encrypts what may not be read in the database; each value opens for its row alone."""
+    """Encrypts secrets in rows; each value can be decrypted only for its own row."""
 
     def seal(self, row_id: UUID, plain: str) -> bytes: ...
 

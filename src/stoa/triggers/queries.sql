@@ -1,5 +1,5 @@
 -- name: app
--- The project of an app; it is locked against deletion until the transaction ends.
+-- The project of an app; locks the app against deletion.
 SELECT project_id, archived_at FROM apps WHERE org_id = $1 AND id = $2 FOR KEY SHARE;
 
 -- name: insert_trigger
@@ -14,7 +14,7 @@ SELECT * FROM triggers WHERE org_id = $1 AND app_id = $2 AND id = $3;
 SELECT * FROM triggers WHERE org_id = $1 AND app_id = $2 AND id = $3 FOR NO KEY UPDATE;
 
 -- name: share_trigger
--- A trigger's status, which does not change until the transaction ends.
+-- A trigger's status, with a row lock.
 SELECT status FROM triggers WHERE org_id = $1 AND id = $2 FOR SHARE;
 
 -- name: list_triggers
@@ -25,8 +25,8 @@ SELECT * FROM triggers WHERE org_id = $1 AND app_id = $2 ORDER BY {order} LIMIT 
 SELECT count(*) FROM triggers WHERE org_id = $1 AND app_id = $2;
 
 -- name: update_trigger
--- A signing secret that is NULL leaves the old one, unless $8 says that there is none any more. The next due instant
--- stays unless $13 says that the schedule is another one.
+-- A NULL signing secret keeps the old one, unless $8 removes it. The next due time stays unless $13 says that the
+-- schedule has changed.
 UPDATE triggers SET config = $3, input_transformer = $4, status = $5,
     next_at = CASE WHEN $13::boolean THEN $6 ELSE next_at END, wake_at = CASE WHEN $13 THEN $7 ELSE wake_at END,
     missed = CASE WHEN $13 THEN 0 ELSE missed END, missed_from = CASE WHEN $13 THEN NULL ELSE missed_from END,
@@ -35,7 +35,7 @@ UPDATE triggers SET config = $3, input_transformer = $4, status = $5,
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: set_status
--- Activated or not. Instants that passed while it was not active do not count as missed.
+-- Activates or deactivates. Due times while it was not active do not count as missed.
 UPDATE triggers SET status = $3, next_at = $4, wake_at = $5, missed = 0, missed_from = NULL, problem = NULL,
     actor_id = $6, actor_is_user = $7, updated_by = $8, updated_at = now()
 WHERE org_id = $1 AND id = $2 RETURNING *;
@@ -48,7 +48,7 @@ UPDATE triggers SET hook_hash = $3, updated_by = $4, updated_at = now() WHERE or
 DELETE FROM triggers WHERE org_id = $1 AND app_id = $2 AND id = $3 RETURNING id;
 
 -- name: drop_waiting
--- Events of a trigger that is stopped: those that no node has begun to start.
+-- Skips the pending events of a stopped trigger.
 UPDATE trigger_events SET status = 'skipped', error = $3
 WHERE org_id = $1 AND trigger_id = $2 AND status = 'pending';
 
@@ -56,7 +56,7 @@ WHERE org_id = $1 AND trigger_id = $2 AND status = 'pending';
 SELECT count(*) FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 AND status IN ('pending', 'starting');
 
 -- name: insert_event
--- No row: there is one of this delivery, or of this due instant.
+-- No row: an event of this delivery or due time exists.
 INSERT INTO trigger_events (org_id, project_id, id, trigger_id, source, due_at, delivery_id, payload, status,
     received_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING *;
@@ -75,20 +75,20 @@ SELECT * FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 ORDER BY {eve
 SELECT count(*) FROM (SELECT FROM trigger_events WHERE org_id = $1 AND trigger_id = $2 LIMIT 10001) counted;
 
 -- name: hook
--- Of all tenants: the trigger that a secret URL leads to.
+-- Of all tenants: the trigger of a secret URL.
 SELECT t.*, a.archived_at FROM triggers t JOIN apps a ON a.org_id = t.org_id AND a.id = t.app_id WHERE t.hook_hash = $1;
 
 -- name: due
--- Of all tenants: schedules that have to be looked at, each locked by one node.
+-- Of all tenants: schedules that are due, each locked by one node (SKIP LOCKED).
 SELECT * FROM triggers WHERE wake_at <= $1 ORDER BY wake_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: advance
--- After a look at a schedule. NULL $4: it has ended.
+-- Moves a schedule on. NULL $4: it has ended.
 UPDATE triggers SET next_at = $3, wake_at = $4, status = $5, missed = $6, missed_from = $7
 WHERE org_id = $1 AND id = $2;
 
 -- name: stop
--- By the server, which says why; unless somebody else than $4 has activated it meanwhile.
+-- Stops a trigger with a reason, unless another actor than $4 has activated it meanwhile.
 UPDATE triggers SET status = 'inactive', next_at = NULL, wake_at = NULL, problem = $3, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND status = 'active' AND actor_id = $4;
 

@@ -1,4 +1,4 @@
-"""Pure decisions about triggers: limits, what may follow what, a webhook's secret, whose delivery is which."""
+"""Pure rules of triggers: limits, state transitions, a webhook's secret, delivery ids."""
 
 import hashlib
 import secrets
@@ -16,14 +16,14 @@ PREVIEW_MAX: Final = 100
 TRIGGERS_MAX: Final = 200
 """Of one app."""
 WAITING_MAX: Final = 100
-"""Events of one trigger that wait for their runs to begin. A schedule that makes up for more goes on when these have
-begun; a webhook answers 429."""
+"""Pending events of one trigger. A schedule that catches up on more continues when these have started; a webhook
+answers 429."""
 EVENTS_KEPT: Final = timedelta(days=30)
 PRUNED_MAX: Final = 1_000
 HOOK_PREFIX: Final = "stoa_hook_"
 DELIVERY_CHARACTERS_MAX: Final = 255
 DELIVERY_HEADERS: Final = ("webhook-id", "x-github-delivery", "x-gitlab-event-uuid", "idempotency-key", "ce-id")
-"""Where a delivery's id is looked for, unless the trigger names its header."""
+"""Headers with a delivery's id, unless the trigger names one."""
 DEACTIVATED: Final = {"code": "deactivated", "message": "The trigger was deactivated before this run began."}
 _ALPHABET: Final = string.ascii_letters + string.digits
 
@@ -38,7 +38,7 @@ def digest(secret: str) -> bytes:
 
 
 def backoff_seconds(attempt: int) -> float:
-    """How long an event waits after a failure that may pass: 2, 8, 32 seconds."""
+    """The backoff after a temporary failure: 2, 8, 32 seconds."""
     return 2.0 * 4 ** (attempt - 1)
 
 
@@ -53,7 +53,7 @@ def check_current(config: Config, now: datetime) -> None:
 
 
 def wake_at(schedule: Schedule, next_at: datetime | None) -> datetime | None:
-    """When a node has to look at it: also at its expiry, to say that it has expired."""
+    """When a node has to process it next: also at its expiry, to set its status."""
     known = [one for one in (next_at, schedule.expires_at) if one is not None]
     return min(known) if known else None
 
@@ -66,7 +66,7 @@ def check_move(status: TriggerStatus, wanted: TriggerStatus) -> None:
 
 
 def delivery_id(webhook: Webhook, headers: Mapping[str, str]) -> str | None:
-    """None: the sender gives none, so each request is a delivery of its own. Header names are in lower case."""
+    """None without a header: each request is then a separate delivery. Header names are in lower case."""
     names = [webhook.delivery_header.lower()] if webhook.delivery_header else DELIVERY_HEADERS
     found = next((headers[name].strip() for name in names if headers.get(name, "").strip()), None)
     if found is None:

@@ -1,8 +1,8 @@
 """When a schedule is due. Pure: the caller brings the present moment.
 
-A schedule that names hours (`30 2 * * *`, `0 */2 * * *`) goes by the clock on the wall. An hour that daylight saving
-skips comes due at the first valid minute after it, and an hour that occurs twice comes due at its first occurrence. A
-schedule of every hour (`*/15 * * * *`) goes by elapsed time: it does not pause for a repeated hour.
+A schedule that names hours (`30 2 * * *`, `0 */2 * * *`) follows local time. A due time that daylight saving skips
+moves to the first valid minute after the gap, and a repeated one fires at its first occurrence. A schedule of every
+hour (`*/15 * * * *`) follows elapsed time: it does not pause for a repeated hour.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from stoa.kernel.clock import rfc3339
 from stoa.triggers.types import CatchUp, Schedule
 
 BATCH: Final = 100
-"""Due instants that one transaction deals with."""
+"""Due times that one transaction processes."""
 GRACE: Final = timedelta(seconds=60)
-"""An instant that passed longer ago than this was missed."""
+"""A due time that passed longer ago than this was missed."""
 _EVERY_HOUR: Final = frozenset(range(24))
 
 
@@ -51,7 +51,7 @@ def at_once_or_later(local: datetime, timezone: str) -> datetime:
 
 
 def instants(schedule: Schedule, after: datetime) -> Iterator[datetime]:
-    """The due instants later than `after`, in UTC, in order, each once; none from `expires_at` on."""
+    """The due times after `after`, in UTC, in order, each once; none from `expires_at` on."""
     last = after
     for instant in _cron(schedule, after) if schedule.run_at is None else (schedule.run_at,):
         if schedule.expires_at is not None and instant >= schedule.expires_at:
@@ -93,7 +93,7 @@ def _cron(schedule: Schedule, after: datetime) -> Iterator[datetime]:
 
 
 def _instant(local: datetime, zone: ZoneInfo) -> datetime:
-    """The first time that the zone's clock shows `local`; where it never does, the end of the gap."""
+    """The first UTC time with this local time; if it does not exist, the end of the gap."""
     instant = local.replace(tzinfo=zone, fold=0).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == local:
         return instant
@@ -112,17 +112,17 @@ def _instant(local: datetime, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one look at a due schedule does. `complete`: it reached the present; otherwise there is more to look at."""
+    """The result for a due schedule. `complete`: it reached the present; otherwise there are more due times."""
 
     fire: list[datetime]
     missed: list[datetime]
-    """Those that are not made up for."""
+    """Missed due times that are skipped."""
     next_at: datetime | None
     complete: bool
 
 
 def plan(schedule: Schedule, due: datetime, now: datetime) -> Plan:
-    """`due` is the schedule's next instant as it was stored, and has come."""
+    """`due` is the schedule's stored next due time, which has passed."""
     coming = chain([due], instants(schedule, due))
     past = list(islice(takewhile(lambda one: one <= now, coming), BATCH + 1))
     complete = len(past) <= BATCH

@@ -1,4 +1,4 @@
-"""Triggers as their owners use them, and the deliveries that webhooks take. One transaction per method."""
+"""Triggers, and deliveries to webhooks. One transaction per method."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ class Triggers:
     async def create(
         self, principal: Principal, app_id: UUID, new: NewTrigger, once: IdempotencyKey | None
     ) -> tuple[Trigger, str | None]:
-        """A draft, and the secret part of its URL if it is a webhook; a repetition of the request gives no secret."""
+        """A draft, and the secret part of its URL if it is a webhook; a repeated request gets no secret."""
         rules.check_current(new.config, self._clock.now())
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.app, principal.org_id, app_id)
@@ -99,8 +99,8 @@ class Triggers:
             return await store.trigger(tx, principal.org_id, app_id, trigger_id)
 
     async def update(self, principal: Principal, app_id: UUID, trigger_id: UUID, changes: Changes) -> Trigger:
-        """Config and input_transformer, where they were sent. From then on runs start in the name of the caller. An
-        expired trigger with a new time in the future becomes inactive."""
+        """Changes config and input_transformer. From then on the trigger acts as the caller. An expired trigger with a
+        new time in the future becomes inactive."""
         now = self._clock.now()
         async with self._database.tenant(principal) as tx:
             before = await store.lock_trigger(tx, principal.org_id, app_id, trigger_id)
@@ -136,7 +136,7 @@ class Triggers:
         return store.trigger_of(row)
 
     async def activate(self, principal: Principal, app_id: UUID, trigger_id: UUID) -> Trigger:
-        """From now on it fires, in the name of the caller. What was due before is not made up for."""
+        """Activates it; it acts as the caller. Earlier due times are not caught up on."""
         async with self._database.tenant(principal) as tx:
             before = await store.lock_trigger(tx, principal.org_id, app_id, trigger_id)
             _check_may_run(principal, before.project_id)
@@ -147,7 +147,7 @@ class Triggers:
             return await self._moved(tx, principal, before, TriggerStatus.ACTIVE, "trigger.activate")
 
     async def deactivate(self, principal: Principal, app_id: UUID, trigger_id: UUID) -> Trigger:
-        """Nothing fires any more, and what waits to begin does not."""
+        """Deactivates it, and skips its pending events."""
         async with self._database.tenant(principal) as tx:
             before = await store.lock_trigger(tx, principal.org_id, app_id, trigger_id)
             rules.check_move(before.status, TriggerStatus.INACTIVE)
@@ -184,7 +184,7 @@ class Triggers:
         return next_at, rules.wake_at(config, next_at)
 
     async def delete(self, principal: Principal, app_id: UUID, trigger_id: UUID) -> None:
-        """For good, with its log. Its runs stay."""
+        """Deletes it with its log. Its runs stay."""
         async with self._database.tenant(principal) as tx:
             if await tx.fetchval(SQL.delete_trigger, principal.org_id, app_id, trigger_id) is None:
                 raise store.no_trigger(app_id, trigger_id)
@@ -205,7 +205,7 @@ class Triggers:
         return store.trigger_of(row), secret
 
     async def preview(self, principal: Principal, app_id: UUID, trigger_id: UUID, count: int) -> Sequence[datetime]:
-        """The next due instants; of a trigger that is not active, those it would have if it were activated now."""
+        """The next due times; for an inactive trigger, as if it were activated now."""
         trigger = await self.get(principal, app_id, trigger_id)
         if not isinstance(trigger.config, Schedule):
             raise BadRequest("A webhook has no due times; its sender decides.")
@@ -213,7 +213,7 @@ class Triggers:
 
     # --- events -----------------------------------------------------------------------------------------------------
     async def run_now(self, principal: Principal, app_id: UUID, trigger_id: UUID, once: IdempotencyKey | None) -> Event:
-        """Fires an active schedule once more, beside its due times."""
+        """Fires an active schedule now, in addition to its due times."""
         now = self._clock.now()
         async with self._database.tenant(principal) as tx:
             trigger = await store.lock_trigger(tx, principal.org_id, app_id, trigger_id)
@@ -251,13 +251,13 @@ class Triggers:
         return store.event_of(row)
 
     async def receive(self, secret: str, delivery: Delivery) -> tuple[Event, bool]:
-        """A delivery to a webhook's URL: its event, and whether it is new. One that came before starts nothing."""
+        """A delivery to a webhook's URL: its event, and whether it is new. A repeated one starts no run."""
         trigger = await self._hooked(secret, delivery)
         assert isinstance(trigger.config, Webhook), "only a webhook has a URL"
         delivery_id = rules.delivery_id(trigger.config, delivery.headers)
         now = self._clock.now()
         async with self._database.tenant(Principal(trigger.org_id, trigger.project_id, trigger.id)) as tx:
-            # Waits for a deactivation that is under way.
+            # Waits for a concurrent deactivation.
             if await tx.fetchval(SQL.share_trigger, trigger.org_id, trigger.id) != TriggerStatus.ACTIVE:
                 raise _inactive(replace(trigger, status=TriggerStatus.INACTIVE))
             event = await store.insert_event(
@@ -272,7 +272,7 @@ class Triggers:
         return event, True
 
     async def _hooked(self, secret: str, delivery: Delivery) -> Trigger:
-        """The active trigger that a URL leads to, if the delivery is its sender's."""
+        """The active trigger of a URL, if the delivery's signature is valid."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.hook, rules.digest(secret))
         if row is None:
@@ -293,7 +293,7 @@ class Triggers:
         return trigger
 
     async def _check_room(self, tx: Tx, trigger: Trigger) -> None:
-        """Raises RateLimited where too many events wait."""
+        """Raises RateLimited if too many events are pending."""
         if await tx.fetchval(SQL.events_waiting, trigger.org_id, trigger.id) > rules.WAITING_MAX:
             message = f"{rules.WAITING_MAX} events of this trigger wait for their runs to begin; send it again later."
             raise RateLimited(message, retry_after_seconds=WAIT_SECONDS)
@@ -304,7 +304,7 @@ def _actor(principal: Principal) -> Actor:
 
 
 def _check_may_run(principal: Principal, project_id: UUID) -> None:
-    """Raises Forbidden: who may not run an app cannot have a trigger run it."""
+    """Raises Forbidden if the caller may not run the app."""
     permitted = principal.permitted((RUNS,))
     if permitted is None or not (permitted.projects is None or project_id in permitted.projects):
         raise Forbidden(f"A trigger runs the app in your name, so this needs the permission {RUNS} too.")

@@ -1,4 +1,4 @@
-"""Whether a delivery to a webhook is its sender's: HMAC-SHA256 over the body. Pure."""
+"""The signature of a webhook delivery: HMAC-SHA256 over the body. Pure."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from typing import Final
 from stoa.triggers.types import Signature
 
 TOLERANCE_SECONDS: Final = 300
-"""How far the timestamp of a Standard Webhook may lie from the present: what is older is a replay."""
+"""Maximum difference of a Standard Webhook's timestamp from now; older ones are replays."""
 STANDARD_PREFIX: Final = "whsec_"
 
 

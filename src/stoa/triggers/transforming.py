@@ -1,7 +1,7 @@
-"""What a run's input is made of: `input_transformer {path, selector}` over the payload of an event. Pure.
+"""Builds a run's input from an event's payload: `input_transformer {path, selector}`. Pure.
 
-`path` chooses a part of the payload by JSONPath; `selector` makes the fields of the input, each a JSONPath into that
-part, or a value as it stands.
+`path` selects a part of the payload by JSONPath; `selector` defines the fields of the input, each a JSONPath into that
+part, or a literal value.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class NoInput(Exception):
 
 
 def problem(expression: str) -> str | None:
-    """Why this is no JSONPath that is taken here, or None; the sentence goes on from the field's name."""
+    """Why this is no supported JSONPath, or None; the sentence continues after the field's name."""
     try:
         compiled(expression)
     except PathError as error:

@@ -1,4 +1,4 @@
-"""Triggers of apps, what makes them due, and the log of their firings."""
+"""Triggers of apps, their schedules and webhooks, and the log of their events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class TriggerStatus(StrEnum):
 
 
 class CatchUp(StrEnum):
-    """What becomes of due instants that passed while no node was up."""
+    """What happens with due times that passed while no node was running."""
 
     SKIP = "skip"
     LAST = "last"
@@ -78,7 +78,7 @@ Config: TypeAlias = Schedule | Webhook
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The access key or the user in whose name runs are started."""
+    """The access key or the user that the trigger acts as."""
 
     id: UUID
     user: bool
@@ -117,7 +117,7 @@ class NewTrigger:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`fields` are the names that were sent. A webhook's signing secret stays unless another one is sent."""
+    """`fields` are the sent names. A webhook's signing secret stays unless another one is sent."""
 
     fields: frozenset[str]
     config: Config | None = None

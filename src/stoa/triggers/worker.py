@@ -1,9 +1,9 @@
-"""Looks at schedules that have come due, and starts the runs of events. Every node does both.
+"""Processes due schedules, and starts the runs of events. Every node does both.
 
-A look writes the events of a schedule's due instants and moves the schedule on, in one transaction under the row's
-lock; the unique index of (trigger, due instant) decides whatever else may happen. An event is a leased job: its run
-begins, and the event gets the run, in one transaction that only the current owner of the event may commit. So a node
-that dies anywhere leaves a due schedule, a waiting event, or a run.
+For a due schedule one transaction writes the events of its due times and moves it on, under the row's lock; the unique
+index of (trigger, due time) prevents duplicates. An event is a leased job: one transaction, which only the current
+owner of the event may commit, starts its run and links it to the event. So a node that dies leaves a due schedule, a
+pending event, or a run.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from stoa.db.polls import Poll
 from stoa.kernel.clock import Clock, rfc3339
 from stoa.kernel.errors import AppError, RateLimited, Unavailable
 from stoa.kernel.ids import Ids
-from stoa.kernel.leases import FIRING, FIRINGS_MAX, Places, Wanted
+from stoa.kernel.leases import FIRING, FIRINGS_MAX, ClaimLimits, Places
 from stoa.kernel.metrics import Counter, Metric
 from stoa.kernel.supervise import Heartbeat, Supervisor
 from stoa.triggers import rules, schedules, store, transforming
@@ -34,15 +34,15 @@ from stoa.triggers.store import SQL
 from stoa.triggers.types import CatchUp, EventStatus, Firing, Schedule, Source, Trigger, TriggerStatus
 
 LOOKS_MAX: Final = 20
-"""Schedules that one transaction looks at."""
+"""Schedules that one transaction processes."""
 SWEEP_SECONDS: Final = 300.0
 FULL: Final = timedelta(seconds=5)
-"""How long a schedule that makes up for much waits for its events to become runs."""
+"""How long a schedule that catches up waits for its pending events."""
 _log = structlog.get_logger("stoa.triggers")
 
 
 class TriggerWorker:
-    """`start`, then it works by itself; `stop` releases its events. The `JobKind` of firings."""
+    """Runs between `start` and `stop`, which releases its events. The `JobKind` of firings."""
 
     def __init__(
         self, database: Database, runner: Runner, actors: Actors, ids: Ids, clock: Clock, node_id: UUID
@@ -78,7 +78,7 @@ class TriggerWorker:
         await self._worker.stop()
 
     def on_notification(self, _payload: str, _server_pid: int) -> None:
-        """A notification of channel `stoa_triggers`: an event waits."""
+        """A notification of channel `stoa_triggers`: an event is pending."""
         self._worker.wake()
 
     def wake(self) -> None:
@@ -92,7 +92,7 @@ class TriggerWorker:
 
     # --- schedules --------------------------------------------------------------------------------------------------
     async def look(self) -> bool:
-        """Deals with schedules that have come due. True where there may be more."""
+        """Processes due schedules. True if there may be more."""
         now = self._clock.now()
         more = False
         async with internal(self._database) as tx:
@@ -136,7 +136,7 @@ class TriggerWorker:
         return not plan.complete
 
     async def _skipped(self, tx: Tx, trigger: Trigger, missed: int, first: datetime) -> None:
-        """One entry of the log for all instants that were missed."""
+        """One log entry for all missed due times."""
         now, skipped = self._clock.now(), EventStatus.SKIPPED
         payload = {"missed": missed, "first": rfc3339(first), "until": rfc3339(now)}
         await store.insert_event(
@@ -151,7 +151,7 @@ class TriggerWorker:
         _log.warning("trigger stopped", trigger_id=str(trigger_id), code=code, reason=message)
 
     # --- a kind of leased job ---------------------------------------------------------------------------------------
-    async def claim(self, wanted: Wanted, held: Sequence[Firing], /) -> Sequence[Firing]:
+    async def claim(self, wanted: ClaimLimits, held: Sequence[Firing], /) -> Sequence[Firing]:
         if await self.look():
             self._worker.wake()
         own = [firing.id for firing in held]
@@ -204,7 +204,7 @@ class TriggerWorker:
 
 
 async def _fields(firing: Firing) -> dict[str, object]:
-    """The run's input. A transformer searches what a stranger may have sent, so it works beside the event loop."""
+    """The run's input. A transformer searches untrusted data, so it runs in a thread."""
     if firing.input_transformer is None:
         return dict(firing.payload)
     try:

@@ -12,7 +12,7 @@ import pytest
 from stoa.db.leases import JobFailed, JobWorker, Superseded, TookTooLong, renewed
 from stoa.db.node import LOCK_CLASS
 from stoa.kernel.errors import Unavailable
-from stoa.kernel.leases import Lease, Places, Wanted
+from stoa.kernel.leases import ClaimLimits, Lease, Places
 
 pytestmark = pytest.mark.timeout(30)
 LEASE = Lease(seconds=60, renew_seconds=10, poll_seconds=3_600, attempts_max=3)
@@ -40,7 +40,7 @@ class Kind:
         self.claims_fail = 0
         self.ends = asyncio.Event()
 
-    async def claim(self, wanted: Wanted, held: Sequence[Job], /) -> Sequence[Job]:
+    async def claim(self, wanted: ClaimLimits, held: Sequence[Job], /) -> Sequence[Job]:
         if self.claims_fail:
             self.claims_fail -= 1
             raise Unavailable("away")

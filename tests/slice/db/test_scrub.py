@@ -16,7 +16,7 @@ from stoa.gateway import Capabilities, Finish, ModelError, ReasoningDelta, TextD
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
 from tests.support.databases import Databases
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.knowledge import base_of, settled, upload
 
 PLACES = (
@@ -152,12 +152,12 @@ async def oid(dsn: str) -> int:
         await database.close()
 
 
-def shelf() -> Shelf:
+def shelf() -> ScriptedToolbox:
     look, broken = (
         ScriptedTool("look", [ToolResult(canary("toolresult"))]),
         ScriptedTool("break", [ToolResult(canary("toolerror"), "tool_failed")]),
     )
-    return Shelf(look, broken, ScriptedTool("pay", approval=True))
+    return ScriptedToolbox(look, broken, ScriptedTool("pay", approval=True))
 
 
 async def test_no_byte_is_left(cluster: Databases, dsn: str, room: Path, tmp_path: Path) -> None:

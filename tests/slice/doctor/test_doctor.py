@@ -28,7 +28,7 @@ from stoa.settings.tables import Backup
 from tests.conftest import Running, serving
 from tests.support import run_states
 from tests.support.databases import Databases
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Patient:
 @pytest.fixture(scope="module")
 async def patient(cluster: Databases, room: Path) -> Patient:
     data_dir = room / "patient"
-    tools = Shelf(ScriptedTool("look"), ScriptedTool("pay", approval=True))
+    tools = ScriptedToolbox(ScriptedTool("look"), ScriptedTool("pay", approval=True))
     model = ScriptedModel(
         [answer("One", " two", " three"), calling(("look", "{}")), answer("Seen"), calling(("pay", "{}"))]
     )
@@ -522,7 +522,7 @@ async def test_an_abandoned_run_is_released_and_goes_on(opened: Opened) -> None:
     done = [one async for one in opened.doctor.repair(report)]
     assert [one.done for one in done] == [True]
     assert await opened.value("SELECT node_id IS NULL FROM runs WHERE id = '{paused}'")
-    tools = Shelf(ScriptedTool("look"), ScriptedTool("pay", approval=True))
+    tools = ScriptedToolbox(ScriptedTool("look"), ScriptedTool("pay", approval=True))
     async with serving(opened.dsn, opened.data_dir, ScriptedModel([answer("Done")]), toolbox=tools) as server:
         await server.status(str(opened.ids["paused"]), "completed")
         await server.status(str(opened.ids["queued"]), "completed")

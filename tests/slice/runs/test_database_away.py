@@ -8,10 +8,10 @@ from stoa.kernel.errors import DatabaseUnavailable
 from stoa.runs import Run
 from stoa.tools import Tool
 from tests.conftest import serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer
 
 
-class ShelfBehindADatabase(Shelf):
+class ShelfBehindADatabase(ScriptedToolbox):
     """Tools are read from the database when a run is taken up; so many times it is away."""
 
     away = 2

@@ -16,7 +16,7 @@ from stoa.gateway import Capabilities, ModelError, ModelRequest, ToolCallPart, T
 from stoa.runs.agent.checkpoint import NOT_MADE, UNKNOWN
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling, until
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling, until
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 
@@ -26,7 +26,7 @@ def serve(dsn: str, tmp_path: Path) -> Serve:
     @asynccontextmanager
     async def made(*tools: ScriptedTool, scripts: list[Any]) -> AsyncGenerator[Running]:
         model = ScriptedModel(scripts, Capabilities(images=True, tools=True, context_tokens=8_000))
-        async with serving(dsn, tmp_path, model, toolbox=Shelf(*tools)) as server:
+        async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(*tools)) as server:
             yield server
 
     return made

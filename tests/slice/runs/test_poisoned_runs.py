@@ -10,7 +10,7 @@ import pytest
 from stoa.gateway import Capabilities, Finish, ModelError, TextDelta, Usage
 from stoa.tools import ToolResult
 from tests.conftest import serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 
 DEEP = '{"a":' * 300 + "1" + "}" * 300
 
@@ -36,7 +36,7 @@ async def test_sixty_neighbours_of_twelve_poisoned_runs(dsn: str, tmp_path: Path
 
     tool = ScriptedTool("poison", [ToolResult("no", "\ud800")] * 6 + [ToolResult("no", "\0")])
     model = Model([answer("unused")], Capabilities(images=False, tools=True, context_tokens=8_000))
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(tool), runs_max=200) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool), runs_max=200) as server:
 
         async def one(text: str) -> Any:
             conversation = await server.conversation(agent={"tools": ["poison"]})
@@ -91,7 +91,7 @@ async def test_arguments_that_cannot_be_stored_are_refused_to_the_model(
 ) -> None:
     tool = ScriptedTool("look", [ToolResult("a\0b\ud800")])
     model = ScriptedModel([calling(("look", arguments)), answer("Done.")], Capabilities(images=False, tools=True))
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(tool)) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(tool)) as server:
         run = await server.ask(await server.conversation(agent={"tools": ["look"]}))
         assert (run["status"], run["output"]) == ("completed", "Done.")
         storable = arguments.endswith('u0000"}')

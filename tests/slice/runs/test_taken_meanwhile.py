@@ -15,7 +15,7 @@ from stoa.kernel.ids import RandomIds
 from stoa.kernel.principal import Principal
 from stoa.runs import Runs
 from tests.conftest import serving
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, calling
 
 
 class Contested(Journal):
@@ -43,7 +43,7 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 async def test_a_cancel_is_acknowledged_only_once_the_run_has_ended(
     dsn: str, database: Database, tmp_path: Path
 ) -> None:
-    tools = Shelf(ScriptedTool("pay", approval=True))
+    tools = ScriptedToolbox(ScriptedTool("pay", approval=True))
     async with serving(dsn, tmp_path, ScriptedModel([calling(("pay", "{}"))]), toolbox=tools) as server:
         run = await server.ask(await server.conversation(agent={"tools": ["pay"]}))
         assert run["status"] == "paused"

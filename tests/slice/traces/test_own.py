@@ -7,7 +7,7 @@ from stoa.gateway import Capabilities
 from stoa.tools import ToolResult
 from tests.conftest import Running, serving
 from tests.support.apps import deployed
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.graphs import flow, node
 
 TOOLS = Capabilities(images=False, tools=True, context_tokens=8_000)
@@ -34,7 +34,7 @@ async def trace_of(server: Running, run_id: str) -> list[dict[str, Any]]:
 
 async def test_an_agent_with_subagents_and_tools(dsn: str, tmp_path: Path) -> None:
     look = ScriptedTool("look", [ToolResult("Six.")])
-    async with serving(dsn, tmp_path, Parts([], TOOLS), toolbox=Shelf(look)) as server:
+    async with serving(dsn, tmp_path, Parts([], TOOLS), toolbox=ScriptedToolbox(look)) as server:
         conversation = await server.conversation(agent={"tools": ["look"]})
         run = await server.ask(conversation, "Do it", subagents_enabled=True)
         assert run["output"].endswith("All in all.")
@@ -67,7 +67,7 @@ async def test_an_agent_with_subagents_and_tools(dsn: str, tmp_path: Path) -> No
 
 async def test_a_graph_of_nodes(dsn: str, tmp_path: Path) -> None:
     model = ScriptedModel([answer("Done.")], TOOLS)
-    async with serving(dsn, tmp_path, model, toolbox=Shelf(ScriptedTool("a"))) as server:
+    async with serving(dsn, tmp_path, model, toolbox=ScriptedToolbox(ScriptedTool("a"))) as server:
         graph = flow(
             node("http", "a", "start"),
             node("llm", "b", "a", prompt={"messages": [{"content": "Say {{x}}"}]}, pick={"x": "$.a.output.content"}),

@@ -18,7 +18,7 @@ from stoa.gateway import Capabilities
 from stoa.runs import Worker
 from stoa.runs.driving import RECORDING
 from stoa.tools import Call, ToolKind, ToolResult
-from tests.support.doubles import ScriptedModel, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedToolbox, answer, calling
 from tests.support.running import serving
 
 DIED = 9
@@ -75,11 +75,11 @@ class CountingModel(ScriptedModel):
         return super().stream(request)
 
 
-def parts(effects: Path, ticks: int = 0) -> tuple[CountingModel, Shelf]:
+def parts(effects: Path, ticks: int = 0) -> tuple[CountingModel, ScriptedToolbox]:
     countdown = Countdown(ticks)
     model = CountingModel([], Capabilities(images=False, tools=True))
     model.countdown = countdown
-    return model, Shelf(
+    return model, ScriptedToolbox(
         *(EffectTool(name, effects, countdown, idempotent=name == "repeatable") for name in ("once", "repeatable"))
     )  # type: ignore[arg-type]
 

@@ -18,7 +18,7 @@ from stoa.runs import Worker
 from tests.support.apps import deployed
 from tests.support.crashes.dying import DIED, Countdown, EffectTool, count_statements, nothing
 from tests.support.databases import Databases
-from tests.support.doubles import ScriptedModel, Shelf, answer
+from tests.support.doubles import ScriptedModel, ScriptedToolbox, answer
 from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
 
@@ -39,9 +39,9 @@ def graph() -> dict[str, Any]:
     )
 
 
-def parts(effects: Path, countdown: Countdown, *, idempotent: bool) -> tuple[ScriptedModel, Shelf]:
+def parts(effects: Path, countdown: Countdown, *, idempotent: bool) -> tuple[ScriptedModel, ScriptedToolbox]:
     model = ScriptedModel([answer("All", " done.")], Capabilities(images=False, tools=True))
-    return model, Shelf(*(EffectTool(name, effects, countdown, idempotent=idempotent) for name in NODES))  # type: ignore[arg-type]
+    return model, ScriptedToolbox(*(EffectTool(name, effects, countdown, idempotent=idempotent) for name in NODES))  # type: ignore[arg-type]
 
 
 def die(dsn: str, directory: str, app_id: str, ticks: int, idempotent: bool) -> None:

@@ -9,18 +9,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa.console import view
-from stoa.console.documentation import rendering, search, shelf
+from stoa.console.documentation import pages, rendering, search
 
 REFERENCE: Final = frozenset(
-    f"{shelf.BASE}/{name}" for name in ("reference", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+    f"{pages.BASE}/{name}" for name in ("reference", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 )
-FOUND: Final = f"{shelf.BASE}/search"
+FOUND: Final = f"{pages.BASE}/search"
 
 
 class _Template:
     """What requests are counted under."""
 
-    path = f"{shelf.BASE}/{{page}}"
+    path = f"{pages.BASE}/{{page}}"
 
 
 class Documentation:
@@ -41,7 +41,7 @@ def _is_ours(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope.get("root_path"):
         return False
     path = scope["path"]
-    return (path == shelf.BASE or path.startswith(f"{shelf.BASE}/")) and path not in REFERENCE
+    return (path == pages.BASE or path.startswith(f"{pages.BASE}/")) and path not in REFERENCE
 
 
 async def _answer(request: Request) -> Response:
@@ -50,9 +50,9 @@ async def _answer(request: Request) -> Response:
         query = request.query_params.get("q", "").strip()
         found = await asyncio.to_thread(search.search, query) if query else []
         return _page(request, "found.html", title=query or "Search", query=query, found=found)
-    if path != shelf.BASE and path.endswith("/"):
+    if path != pages.BASE and path.endswith("/"):
         return RedirectResponse(quote(path.rstrip("/")), 308)
-    known = await asyncio.to_thread(shelf.by_address)
+    known = await asyncio.to_thread(pages.by_address)
     if (page := known.get(quote(path))) is None:
         return _page(request, "found.html", 404, title="There is no such page", query="", found=[])
     shown = await asyncio.to_thread(rendering.page, page)
@@ -61,6 +61,6 @@ async def _answer(request: Request) -> Response:
 
 def _page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
     language = view.language_of(request)
-    response = view.respond(request, language, template, status, groups=shelf.navigation(), page="docs", **values)
+    response = view.respond(request, language, template, status, groups=pages.navigation(), page="docs", **values)
     response.headers["Cache-Control"] = "no-cache"
     return response

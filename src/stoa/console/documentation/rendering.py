@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from stoa.console.documentation import shelf
+from stoa.console.documentation import pages
 from stoa.console.markdown import code
 
 _SVG_HEAD: Final = re.compile(r"<svg\b[^>]*>")
@@ -27,10 +27,10 @@ class Page:
 
 @cache
 def page(path: str) -> Page:
-    """Of one of the shelf's paths. The first time takes some milliseconds, so outside of the event loop."""
-    body = _markdown().render(shelf.source(path), {"page": path, "anchors": iter(shelf.sections(path))})
-    parts = tuple((one.heading, one.anchor) for one in shelf.sections(path) if one.level == 2)
-    return Page(shelf.title(path), Markup(body), parts)  # noqa: S704 — our own pages, without raw HTML
+    """Renders the page of a path. The first time takes some milliseconds, so call it in a thread."""
+    body = _markdown().render(pages.source(path), {"page": path, "anchors": iter(pages.sections(path))})
+    parts = tuple((one.heading, one.anchor) for one in pages.sections(path) if one.level == 2)
+    return Page(pages.title(path), Markup(body), parts)  # noqa: S704 — our own pages, without raw HTML
 
 
 @lru_cache(1)
@@ -52,7 +52,7 @@ def _markdown() -> Any:
 
 
 def _heading(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
-    anchors: Iterator[shelf.Section] = env["anchors"]
+    anchors: Iterator[pages.Section] = env["anchors"]
     if int(tokens[index].tag[1]) <= 4 and (section := next(anchors, None)) is not None:
         tokens[index].attrSet("id", section.anchor)
     return str(renderer.renderToken(tokens, index, options, env))
@@ -61,7 +61,7 @@ def _heading(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> 
 def _link(_: Any, tokens: Any, index: int, _options: Any, env: Any) -> str:
     """A link to a file that is no page stays readable: its text, and where it lies in the repository."""
     link = str(tokens[index].attrGet("href") or "")
-    found = shelf.target(env["page"], link)
+    found = pages.target(env["page"], link)
     if found is None:
         env["closing"] = "</span>"
         return f'<span title="{html.escape(link)}">'
@@ -78,7 +78,7 @@ def _image(_: Any, tokens: Any, index: int, _options: Any, env: Any) -> str:
     """A picture of ours stands in the page itself, so that it has the page's colours and no style of its own."""
     token = tokens[index]
     folder = env["page"].rpartition("/")[0]
-    drawn = shelf.picture(f"{folder}/{token.attrGet('src')}")
+    drawn = pages.picture(f"{folder}/{token.attrGet('src')}")
     words = html.escape(token.content)
     if drawn is None:
         return words

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from stoa.console.documentation import shelf
-from stoa.console.documentation.shelf import Section
+from stoa.console.documentation import pages
+from stoa.console.documentation.pages import Section
 
 RESULTS_MAX: Final = 20
 QUERY_CHARACTERS_MAX: Final = 200
@@ -41,11 +41,11 @@ def words(text: str) -> list[str]:
 @cache
 def _index() -> tuple[Sequence[Section], Sequence[Mapping[str, int]], Mapping[str, int]]:
     """(sections, their words, in how many sections each word stands)."""
-    sections = [section for path in sorted(shelf.paths()) for section in shelf.sections(path)]
+    sections = [section for path in sorted(pages.paths()) for section in pages.sections(path)]
     counts: list[Counter[str]] = []
     for section in sections:
         counted = Counter(words(section.text))
-        for word in (*words(section.heading), *words(shelf.title(section.page))):
+        for word in (*words(section.heading), *words(pages.title(section.page))):
             counted[word] += _TITLE_WEIGHT
         counts.append(counted)
     return sections, counts, Counter(word for counted in counts for word in counted)
@@ -96,8 +96,8 @@ def _found(section: Section, wanted: frozenset[str]) -> Found:
         if (len(parts) % 2 == 0) != _is(piece.lower(), wanted):
             parts.append("")
         parts[-1] += piece
-    where = f"{shelf.address(section.page)}#{section.anchor}" if section.level > 1 else shelf.address(section.page)
-    return Found(shelf.title(section.page), section.heading, where, parts)
+    where = f"{pages.address(section.page)}#{section.anchor}" if section.level > 1 else pages.address(section.page)
+    return Found(pages.title(section.page), section.heading, where, parts)
 
 
 def _plain(text: str) -> str:

@@ -1,7 +1,7 @@
 """The embedded PostgreSQL: a server of our own on one data directory, reached over a private unix socket.
 
-`start_embedded(data_dir)` gives a running server, starting (and on first use creating) it, or joining the one another
-Stoa process already runs there. Why it is built as it is: docs/decisions/0002-embedded-postgresql.md.
+`start_embedded(data_dir)` returns a running server: it creates it at first use, starts it, or joins the server that
+another Stoa process runs there. The reasons are in docs/decisions/0002-embedded-postgresql.md.
 """
 
 from stoa.db.embedded.errors import EmbeddedError

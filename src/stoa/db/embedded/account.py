@@ -47,12 +47,12 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def give(self, path: Path) -> None:
-        """Changes the owner of a path that we have just made to the account. Only called inside our own directories."""
+        """Makes the account the owner of a path that we have just created, inside our own directories."""
         if self.dropped:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def can_enter(self, directory: Path) -> bool:
-        """Tries it as the account: file modes alone would miss access lists and mount options."""
+        """Tries it as the account, because file modes do not show access lists and mount options."""
         return self.can_run(["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)])
 
     def can_run(self, command: list[str]) -> bool:
@@ -76,7 +76,7 @@ class Account:
 def choose_account(wanted: str | None, owner_uid: int | None) -> Account:
     """The account for a cluster owned by `owner_uid` (None: not created yet).
 
-    An existing cluster keeps its owner, whatever accounts have appeared since. `wanted` matters to root only.
+    An existing cluster keeps its owner. `wanted` is used by root only.
     Raises EmbeddedError when no account fits.
     """
     here = os.geteuid()

@@ -20,10 +20,10 @@ from stoa.db.embedded.programs import MAJOR, Programs
 
 ROLE: Final = "stoa"
 CONNECTIONS_MAX: Final = 100
-"""Connections that the server takes unless whoever starts it needs more."""
+"""The default number of connections."""
 
 CLEAN_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
-"""Nothing of ours reaches the server: no PGDATA, no PGPORT, no key that happens to be in the environment."""
+"""The server gets none of our environment: no PGDATA, no PGPORT, no API key."""
 
 _CONTROL_GROUP: Final = Path("/sys/fs/cgroup/memory.max")
 
@@ -32,18 +32,18 @@ def _shared_buffers_mb() -> int:
     """An eighth of the memory, from 128 to 512 MB: a knowledge base of 100,000 chunks is searched through 350 MB of
     vectors, graph and postings.
 
-    Memory that is never read is never allocated, so a small base costs nothing.
+    Unused memory is not allocated, so a small base costs nothing.
     """
     held = 1024
     with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf.
         held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    with contextlib.suppress(ValueError, OSError):  # "max" is no number, and no bound.
+    with contextlib.suppress(ValueError, OSError):  # "max" is not a number: no limit.
         held = min(held, int(_CONTROL_GROUP.read_text()) >> 20)
     return max(128, min(512, held // 8))
 
 
-# Shared memory of parallel workers: the posix kind lies in /dev/shm, of which a container gets 64 MB, too little for a
-# parallel index build; macOS in turn allows almost none of the sysv kind.
+# Shared memory of parallel workers: posix memory is in /dev/shm, which has 64 MB in a container, too little for a
+# parallel index build; macOS allows almost no sysv memory.
 CONFIGURATION: Final = f"""\
 # Written by Stoa at each start. To change a setting for good use ALTER SYSTEM, which wins over this file.
 
@@ -95,7 +95,7 @@ log_line_prefix = '%m [%p] %d '
 
 
 def check_version(cluster: Path) -> None:
-    """Raises EmbeddedError unless the cluster is whole and of the version we run."""
+    """Raises EmbeddedError unless the cluster is complete and of our version."""
     marker = cluster / "PG_VERSION"
     if not marker.is_file():
         raise EmbeddedError(
@@ -112,14 +112,13 @@ def check_version(cluster: Path) -> None:
 
 
 async def create_cluster(programs: Programs, account: Account, places: Places, deadline: float) -> None:
-    """Runs initdb in a temporary directory, and renames that to the cluster's name only when it is complete and on
-    disk.
+    """Runs initdb in a temporary directory, and renames it to the cluster's name when it is complete and on disk.
 
-    Call with the gate locked: what an earlier, interrupted initdb has left is removed first.
+    Call with the gate locked: it first removes the remains of an interrupted initdb.
     """
     fresh = await asyncio.to_thread(_make_room, account, places)
     command = [programs.program("initdb"), "--pgdata", str(fresh), "--username", ROLE, "--encoding", "UTF8"]
-    # The built-in C.UTF-8 knows the case of every letter and sorts by code point, on any system, without its locales.
+    # The built-in C.UTF-8 maps the case of all letters and sorts by code point, without the system's locales.
     command += ["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
     command += ["--auth-local", "peer", "--auth-host", "reject", "--no-instructions"]
     status, output = await _run(command, account, deadline)
@@ -130,7 +129,8 @@ async def create_cluster(programs: Programs, account: Account, places: Places, d
 
 
 def write_configuration(account: Account, places: Places, connections_max: int) -> None:
-    """The three files PostgreSQL reads from base. They belong to us: the account cannot change who may come in."""
+    """The three files that PostgreSQL reads from base. They belong to us, so the account cannot change who may
+    connect."""
     write_whole(places.configuration, CONFIGURATION.format(connections_max=connections_max))
     write_whole(places.hba, "local all all peer map=stoa\n")
     name = account.launcher.replace('"', '""')
@@ -138,9 +138,9 @@ def write_configuration(account: Account, places: Places, connections_max: int) 
 
 
 def sweep(places: Places) -> None:
-    """Removes what interrupted runs of initdb have left. Call with the gate locked."""
+    """Removes the remains of interrupted runs of initdb. Call with the gate locked."""
     for leftover in places.base.glob("cluster.new-*"):
-        # The initdb of a killed Stoa may still be writing there; it fails, and what remains goes at the next start.
+        # The initdb of a killed Stoa may still be writing there; it fails, and the next start removes the rest.
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -158,7 +158,7 @@ def _put_in_place(fresh: Path, places: Places) -> None:
 
 
 async def _run(command: list[str], account: Account, deadline: float) -> tuple[int, str]:
-    """Runs a program to its end; kills it with all it has started when the deadline passes or we are cancelled."""
+    """Runs a program to its end; kills its process group at the timeout or when cancelled."""
     process = _spawn(command, account)
     listening = asyncio.create_task(asyncio.to_thread(process.communicate))
     try:
@@ -170,7 +170,7 @@ async def _run(command: list[str], account: Account, deadline: float) -> tuple[i
         if not listening.done():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await listening  # Which ends at once now, and has the system forget the process.
+            await listening  # Ends at once now and reaps the process.
     return process.returncode, output
 
 

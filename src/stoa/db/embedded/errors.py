@@ -1,17 +1,17 @@
-"""The one error of the launcher: a sentence an operator can act on, made from whatever the system said."""
+"""The launcher's only error: a sentence for the operator, built from the system's error."""
 
 import errno
 from pathlib import Path
 from typing import Final
 
 OWN_DATABASE: Final = "or set STOA_DATABASE_URL to a PostgreSQL of your own"
-"""The way out that is open to everybody whose machine cannot run the embedded server."""
+"""The remedy for machines that cannot run the embedded server."""
 
 _SAID_LINES_MAX: Final = 12
 
 
 class EmbeddedError(Exception):
-    """The embedded PostgreSQL cannot run. `message` says what, where and what to do, fit to be shown."""
+    """The embedded PostgreSQL cannot run. `message` is the sentence to show: what, where and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class EmbeddedError(Exception):
 
 
 def from_os_error(error: OSError, path: Path) -> EmbeddedError:
-    """What the operating system refused us at `path`, as a sentence."""
+    """An operating system error at `path`, as a sentence."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return disk_full(path)
     if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
@@ -50,7 +50,7 @@ def disk_full(path: Path) -> EmbeddedError:
 
 
 def last_lines(output: str) -> str:
-    """The end of a program's output, indented under one heading; empty output is said to be empty."""
+    """The end of a program's output, indented under one heading, or a note that it is empty."""
     lines = [line for line in output.splitlines() if line.strip()][-_SAID_LINES_MAX:]
     if not lines:
         return "It said nothing."

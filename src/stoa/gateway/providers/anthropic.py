@@ -30,8 +30,7 @@ from stoa.gateway.types import (
 
 VERSION: Final = "2023-06-01"
 OUTPUT_TOKENS_MAX: Final = 32_000
-"""Of a model that is not below: this wire wants a limit, and one that is too high is lowered to what the provider
-says."""
+"""The default limit of unknown models: the API requires one, and a too high one is lowered to the provider's."""
 OUTPUT_TOKENS: Final = (
     (r"claude-(?:3-(?:opus|sonnet|haiku)|2)", 4_096),
     (r"claude-3-5", 8_192),
@@ -83,7 +82,7 @@ class AnthropicModel(StreamingModel):
         return body
 
     def _limit(self, request: ModelRequest, body: Mapping[str, Any], granted: Concessions) -> int:
-        """As long as the request wants and the model gives, within what the prompt leaves of the context."""
+        """The requested limit, at most the model's and the rest of the context after the prompt."""
         limits = [self._abilities.output_tokens_max or output_tokens_max(self._wire_name)]
         limits += [limit for limit in (request.output_tokens_max, granted.output_tokens_max) if limit is not None]
         characters = sum(_characters(body[name]) for name in ("messages", "system", "tools") if name in body)
@@ -95,8 +94,8 @@ class AnthropicModel(StreamingModel):
 
 
 def _mark_for_cache(body: dict[str, Any], control: Mapping[str, Any]) -> None:
-    """Where the provider's cache may end: behind what is the same in each request, and behind the last message, which
-    the next request repeats."""
+    """Sets the cache breakpoints: after the constant part of the requests, and after the last message, which the next
+    request repeats."""
     if isinstance(system := body.get("system"), str):
         body["system"] = [{"type": "text", "text": system, "cache_control": control}]
     elif tools := body.get("tools"):
@@ -116,7 +115,7 @@ def _characters(value: Any) -> int:
 
 
 def _alternating(made: Prepared) -> list[dict[str, Any]]:
-    """Results are the user's on this wire, in one message with what the user says next, and before it."""
+    """Tool results belong to the user's role here: in one message with the user's next text, before it."""
     messages: list[dict[str, Any]] = []
     for message in made.messages:
         role = "assistant" if message.role == "assistant" else "user"
@@ -129,7 +128,7 @@ def _alternating(made: Prepared) -> list[dict[str, Any]]:
 
 
 def _thinking(message: ModelMessage) -> list[Any]:
-    """What the model thought before it called tools, with the signatures that it is taken back by."""
+    """The model's reasoning before its tool calls, with the required signatures."""
     return list(list_of(message.provider.data.get("thinking"))) if message.provider is not None else []
 
 
@@ -153,7 +152,7 @@ def _part(part: object) -> dict[str, Any]:
 
 
 def _id(id_: str) -> str:
-    """Look-alikes give ids that Anthropic's own form forbids; nobody compares them with what was given."""
+    """A valid id: compatible servers use ids that Anthropic forbids; only equality within a request matters."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", id_)
 
 

@@ -160,7 +160,7 @@ class AnthropicReading(Reading):
         out += [ToolCallDelta(use.number, use.input) for use in self._uses if use.input and not use.streamed]
         if self._uses and self._source:
             signed = [thought for thought in self._thoughts if thought.signature or thought.redacted]
-            # Look-alikes that sign nothing want their thoughts back all the same.
+            # Compatible servers without signatures still require their reasoning back.
             blocks = [block for thought in signed or self._thoughts if (block := thought.as_block())]
             data: dict[str, Any] = {"calls": [{"id": use.id} for use in self._uses]}
             if blocks:
@@ -173,7 +173,7 @@ class AnthropicReading(Reading):
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage | None:
-    """Their input count leaves cached tokens out; ours holds every token of the prompt."""
+    """Anthropic's input count excludes cached tokens; ours includes every token of the prompt."""
     cached, written = count_of(usage.get("cache_read_input_tokens")), count_of(usage.get("cache_creation_input_tokens"))
     prompt = count_of(usage.get("input_tokens")) + cached + written
     completion = count_of(usage.get("output_tokens"))

@@ -1,4 +1,4 @@
-"""What a request gives up after a provider has refused it, so that one refused part does not end a conversation.
+"""Removes parts of a request that a provider has refused, so that one refused part does not end a conversation.
 Pure."""
 
 import re
@@ -21,12 +21,12 @@ class Concessions:
     limit_name: str | None = None
     """`max_tokens` or `max_completion_tokens`, where the provider has said which."""
     output_schema: bool = True
-    """Whether the schema of the answer is sent as such; else it is told in words."""
+    """Whether the answer's schema is sent as a field; otherwise it is written into the prompt."""
     system_role: bool = True
     thoughts_always: bool = False
     """Whether every message of the assistant holds `reasoning_content`, be it empty."""
     tools: bool = True
-    """Whether the model takes tools at all."""
+    """Whether the model supports tools at all."""
     empty_content: bool = False
     """Whether a reply that only called tools has an empty text instead of null."""
     named_results: bool = False
@@ -35,7 +35,7 @@ class Concessions:
     """Whether a message may be the developer's, where it is passed on as it came."""
     output_tokens_max: int | None = None
     opaque: bool = True
-    """Whether the provider is given back what it gave with earlier replies."""
+    """Whether provider data of earlier replies is sent back."""
     placeholder_signatures: bool = False
     pictures: bool = True
     tools_left_out: frozenset[str] = frozenset()
@@ -66,8 +66,7 @@ class Conceded:
 
 
 def conceded(granted: Concessions, error: ModelError, request: ModelRequest, *, limit_name: str) -> Conceded | None:
-    """What to try next; None where the refusal is about something that cannot be left out. `limit_name` is the one that
-    was sent."""
+    """The next attempt; None if the refused part cannot be left out. `limit_name` is the sent field's name."""
     if error.code not in ("model_refused_request", "context_length_exceeded"):
         return None
     refusal = _Refusal(error.words, request, limit_name)
@@ -213,7 +212,7 @@ def _no_tools(granted: Concessions, refusal: _Refusal) -> Conceded | None:
 
 
 def _forms(granted: Concessions, refusal: _Refusal) -> Conceded | None:
-    """Two ways in which look-alikes read the history otherwise: a null for no text, a result without a name."""
+    """Two deviations of compatible servers: null for no text, and a result without a name."""
     if not _calls(refusal.request):
         return None
     if re.search(r"function_response\.name|name.{0,20}cannot be empty", refusal.words, re.IGNORECASE):

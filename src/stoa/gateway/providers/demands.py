@@ -1,4 +1,4 @@
-"""What each provider demands of a request: one description, from which requests are made valid. Pure."""
+"""The requirements of each provider, as one description from which requests are made valid. Pure."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -10,7 +10,7 @@ _MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """The defaults are what all look-alikes of OpenAI's wire take. Bytes are those of the picture, before base64."""
+    """The defaults work with all OpenAI-compatible servers. Bytes are those of the image, before base64."""
 
     user_after_tool: bool = False
     """Whether a user's message may follow a tool's result. Where not, a short message of the assistant is put between

@@ -1,4 +1,4 @@
-"""What an exchange with a provider is made of: its address, its time limit, what is sent, how it fails. Pure."""
+"""The values of an exchange with a provider: address, timeouts, request, failures. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Origin:
     port: int
     tls: bool
     ca_bundle: str | None = None
-    """Authorities beside the system's. A connection that was opened with them is nobody else's."""
+    """Additional certificate authorities. A connection that was opened with them is not shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Address:
 
 @lru_cache(ADDRESSES_MAX)
 def address_of(url: str, ca_bundle: str | None) -> Address:
-    """Of few URLs, each of which is asked many times."""
+    """Cached, because there are few URLs."""
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     origin = Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls, ca_bundle if tls else None)

@@ -1,4 +1,4 @@
-"""What a provider says when it fails, found wherever it stands and turned into one of our codes. Pure."""
+"""Extracts a provider's error from any known place of a response, and maps it to one of our codes. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -71,8 +71,7 @@ class Failure:
 
 
 def found(body: Any, *, refused: bool = False, depth: int = 0) -> Failure | None:
-    """The failure that a JSON body or event holds, in any of its known places. `refused`: the status line says that
-    there is one."""
+    """The failure in a JSON body or event, at any known place. `refused`: the status line says that there is one."""
     if depth > _DEPTH_MAX:
         return None
     if isinstance(body, list):
@@ -175,7 +174,7 @@ def _code(said: str, status: int | None, wait_seconds: float | None, *, in_strea
 
 
 def _by_words(said: str, status: int | None) -> tuple[str, bool] | None:
-    """What the words say more clearly than the status."""
+    """The code from the message, where it is more specific than the status."""
     if (status not in (401, 404, 429) and _CONTEXT.search(said)) or (status == 429 and _OVER_PLAN.search(said)):
         return "context_length_exceeded", False
     if _GARBLED.search(said):

@@ -1,6 +1,6 @@
-"""Makes a request valid for a provider: its messages, pictures and tools, after the provider's `Demands`. Pure.
+"""Makes a request valid for a provider: messages, images and tools, according to the provider's `Demands`. Pure.
 
-Whatever is left out or changed in a way that the reader should know of is named in a notice.
+Omissions and changes that the user should know are named in a notice.
 """
 
 import re
@@ -48,13 +48,13 @@ class Prepared:
     instructions: str | None
     tools: list[ToolSpec] = field(default_factory=list[ToolSpec])
     tools_offered: bool = True
-    """False: the tools stand there for the sake of earlier calls alone, and none may be called."""
+    """False: the tools are only declared for earlier calls, and none may be called."""
     names: dict[str, str] = field(default_factory=dict[str, str])
     notices: list[str] = field(default_factory=list[str])
 
 
 def prepared(request: ModelRequest, demands: Demands, granted: Concessions, source: str) -> Prepared:
-    """`source` is the provider's: what came from another one is not given to it."""
+    """`source` is the provider's: data of other providers is not sent to it."""
     made = Prepared([], request.instructions)
     _tools(request, demands, granted, made)
     messages = list(request.messages)
@@ -74,8 +74,8 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
 
 
 def _valid(messages: Sequence[ModelMessage]) -> int:
-    """How many messages at the beginning every provider takes as they are: text by turns. Of a long conversation that
-    is nearly all, and the steps below then look at the rest alone."""
+    """The number of leading messages that are valid for every provider: alternating texts. In a long conversation these
+    are nearly all, and the steps below only process the rest."""
     role = "user"
     for place, message in enumerate(messages):
         parts = message.parts
@@ -229,7 +229,7 @@ def _paired(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
 
 
 def _told(message: ModelMessage) -> ModelMessage:
-    """Calls and results as text."""
+    """Tool calls and results as text."""
     parts: list[Part] = []
     for part in message.parts:
         match part:
@@ -286,7 +286,8 @@ def _without_blanks(message: ModelMessage) -> ModelMessage:
 
 
 def _ordered(valid: Sequence[ModelMessage], messages: Sequence[ModelMessage], demands: Demands) -> list[ModelMessage]:
-    """Roles take turns, a user's message comes first, and the last one is not the assistant's. `valid` are in order."""
+    """Roles alternate, a user's message is first, and the last one is not the assistant's. `valid` are already
+    valid."""
     out = list(valid)
     for message in messages:
         if not message.parts:

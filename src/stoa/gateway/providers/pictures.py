@@ -1,4 +1,4 @@
-"""What a picture is, read from its first bytes: names and declared types are often wrong. Pure."""
+"""The type of an image from its first bytes, because names and declared types are often wrong. Pure."""
 
 import struct
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Look:
 
 
 def look(data: bytes) -> Look | None:
-    """None for what is none of the kinds that providers take."""
+    """None for types that providers do not accept."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return Look(PNG, *struct.unpack(">II", data[16:24]))
@@ -37,7 +37,7 @@ def look(data: bytes) -> Look | None:
 
 
 def problem(picture: ImagePart, demands: Demands) -> str | None:
-    """Why a provider with these demands does not take it, as the end of a sentence; None where it does."""
+    """Why a provider does not accept it, as the end of a sentence; None if it does."""
     seen = look(picture.data)
     if seen is None:
         return "it is not a PNG, JPEG, GIF or WebP picture"

@@ -1,4 +1,4 @@
-"""What the readers of all wires share: events in, deltas out, and how a reply ends."""
+"""The common code of the readers of all wire formats: events in, deltas out, and the end of a reply."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ REASONS: Final[Mapping[str, FinishReason]] = {
     "sensitive": "content_filter", "guardrail_intervened": "content_filter", "language": "content_filter",
     "refusal": "refusal", "refused": "refusal",
 }  # fmt: skip # a table
-"""Whatever is not here ends a reply in an error: an unknown reason is never taken for a good end."""
+"""An unknown reason ends a reply with an error."""
 
 
 class Reading(ABC):

@@ -47,7 +47,7 @@ class Reception:
         self._refused: _Refused | None = None
 
     async def batches(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:
-        """Deltas as they arrive, `Finish` at last. What came before an error is given before the error is raised."""
+        """Deltas as they arrive, finally `Finish`. Deltas before an error are yielded before it is raised."""
         reading, self._reply = self._reading, reply
         chunks = reply.chunks()
         self._kind = reply.headers.get("content-type", self._kind)
@@ -77,14 +77,14 @@ class Reception:
         yield end
 
     def push_to(self, take: TakeWords) -> None:
-        """From now on a batch of words alone is given to `take`, as long as the reader of `batches` waits. That spares
-        a task's step through all the generators that stand between."""
+        """From now on batches of text deltas are passed to `take` while the reader of `batches` waits, which saves a
+        task step through all generators in between."""
         assert self._reply is not None, "it has begun"
         self._take = take
         self._reply.offer_to(self._taken)
 
     def _taken(self, chunk: bytes) -> bool:
-        """Reads a chunk as soon as it has come; false where the reader must be woken."""
+        """Parses a chunk when it arrives; false if the reader must be woken."""
         take = self._take
         assert take is not None, "nobody offers chunks otherwise"
         if self._refused is not None:
@@ -121,7 +121,7 @@ class Reception:
     async def _opening(
         self, chunks: AsyncIterator[bytes], parser: EventParser
     ) -> tuple[list[Delta], ModelError | None]:
-        """The first bytes tell a stream from a whole answer, whatever the head says."""
+        """Distinguishes a stream from a complete answer by its first bytes, whatever the headers say."""
         first = await _beginning(chunks)
         if first.lstrip()[:1] not in (b"{", b"[", b"<"):
             return self._batch(parser.feed(first))

@@ -1,5 +1,4 @@
-"""Under load a connection that was just read is left alone for a while, so that one read takes all that comes
-meanwhile."""
+"""Under load a connection is paused after a read, so that the next read takes all data that arrived meanwhile."""
 
 import asyncio
 from collections import deque
@@ -12,7 +11,7 @@ REST_SLACK_SECONDS: Final = 0.001
 
 
 class Resting(Protocol):
-    """A connection that can leave what comes to the kernel; `pause` is false where it cannot just now."""
+    """A connection whose reads can be paused; `pause` is false if it cannot be paused now."""
 
     def pause(self) -> bool: ...
 

@@ -1,4 +1,4 @@
-"""What all streaming adapters share: one exchange from request to the first word, with its retries and concessions."""
+"""The common code of all streaming adapters: one exchange from request to first token, with retries and concessions."""
 
 import asyncio
 import random
@@ -35,7 +35,7 @@ from stoa.gateway.types import (
 RETRIES_MAX: Final = 2
 BACKOFF_SECONDS: Final = 0.5
 RETRY_AFTER_SECONDS_MAX: Final = 20.0
-"""A provider that wants us to wait longer gets its refusal passed on."""
+"""If a provider asks for a longer wait, its refusal is passed on."""
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
 MESSAGE_CHARACTERS_MAX: Final = 500
 
@@ -87,7 +87,7 @@ class StreamingModel(ABC):
 
     @property
     def source(self) -> str:
-        """The wire and the host: what a provider gave is given back to it alone."""
+        """The wire and the host, because provider data is sent back only to its source."""
         return self._source
 
     @property
@@ -124,8 +124,7 @@ class StreamingModel(ABC):
         return Outgoing(orjson.dumps(self.body(request, made, granted)), Names(made.names), made.notices)
 
     async def _open(self, stack: AsyncExitStack, request: ModelRequest) -> "_Primed":
-        """A reply that has begun. Tries again what a moment may cure, and without the part that the provider
-        refused."""
+        """A reply that has begun. Retries temporary errors, and without a part that the provider refused."""
         granted, told = self._granted, list[str]()
         outgoing = self._outgoing(request, granted)
         first: ModelError | None = None

@@ -1,4 +1,4 @@
-"""Streaming POSTs: a thin HTTP/1.1 client for the hot path, where every microsecond is paid once per token.
+"""Streaming POSTs: a thin HTTP/1.1 client for the hot path, whose cost is per token.
 
 A general client costs 15-20 µs per delta (a chunk object, a future and a task step each); this one appends bytes to a
 buffer and wakes its reader once per pace. Everything else (model lists) goes through aiohttp.
@@ -18,11 +18,11 @@ from stoa.gateway.providers.rests import Rests
 from stoa.outbound import Outbound, OutboundError, Untrusted
 
 BUFFER_BYTES_MAX: Final = 512 * 1024
-"""Of one reply, unread: past it the socket is not read from, so a fast model waits for us."""
+"""Unread bytes of one reply: above it the socket is not read, so a fast model waits for us."""
 HEADER_BYTES_MAX: Final = 64 * 1024
 IDLE_PER_ORIGIN_MAX: Final = 64
 CHUNKS_WITHOUT_REST: Final = 3
-"""A reply begins with formalities; its first words are not to wait."""
+"""The first chunks of a reply are not delayed."""
 LINGER_SECONDS_MAX: Final = 0.25
 """A stream that has said its last word may take so long to end; then its connection is closed."""
 IDLE_SECONDS_MAX: Final = 30.0

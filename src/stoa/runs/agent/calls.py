@@ -50,7 +50,7 @@ class Calls:
         self._scope = scope
         self._iteration = iteration
 
-    async def carry(self, call: CallState) -> AsyncGenerator[Step]:
+    async def execute(self, call: CallState) -> AsyncGenerator[Step]:
         """Executes a call until it has a result or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:

@@ -159,7 +159,7 @@ class Loop:
     def _calls(self, agent: Agent, state: AgentState, turn: Turn, scope: AgentScope) -> AsyncGenerator[Step]:
         job = Job(self._run, self.state, self.ports)
         made = calls.Calls(job, self.converse, agent, scope, state.iteration)
-        return merged([made.carry(call) for call in _undone(agent, turn)])
+        return merged([made.execute(call) for call in _undone(agent, turn)])
 
     def _allow_reply(self, agent: Agent, state: AgentState) -> None:
         """Checks the limits before each model call. Raises RunStopped."""

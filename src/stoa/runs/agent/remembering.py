@@ -36,7 +36,7 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EarlierMessage:
     """One earlier message."""
 
     role: str
@@ -137,11 +137,11 @@ def _with_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> list[Mapping
     return [*messages, _message("assistant", last["text"] if not last["calls"] and last["text"] else answer)]
 
 
-def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[Said]:
+def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[EarlierMessage]:
     """The messages of a memory, oldest first, without calls that have no result, which providers refuse."""
     whole = use.save == "full"
     results = {one.tool_call_id: one.text for one in found if one.role == "tool"} if whole else {}
-    said: list[Said] = []
+    said: list[EarlierMessage] = []
     begun: dict[str | None, list[dict[str, Any]]] = {}
     """Of answers whose end is still to come, by their session."""
     for one in found:
@@ -154,11 +154,13 @@ def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[Said]:
             if one.role == "user":
                 begun.pop(one.session_id, None)  # Calls of an answer whose end is missing.
             replies = [*turns, {"text": one.text, "calls": []}] if turns else None
-            said.append(Said(one.role, one.text, one.session_id, replies))
+            said.append(EarlierMessage(one.role, one.text, one.session_id, replies))
     return said
 
 
-def divided(said: Sequence[Said], use: MemoryUse, session: str | None) -> tuple[Sequence[Said], Sequence[Said]]:
+def divided(
+    said: Sequence[EarlierMessage], use: MemoryUse, session: str | None
+) -> tuple[Sequence[EarlierMessage], Sequence[EarlierMessage]]:
     """The messages to show as history, and those to search. `said` is oldest first."""
     if use.strategy == "relevant":
         return (), said
@@ -170,13 +172,13 @@ def divided(said: Sequence[Said], use: MemoryUse, session: str | None) -> tuple[
     return recent, [one for one in said if id(one) not in shown]
 
 
-def exchanges(said: Sequence[Said]) -> Sequence[Passage]:
+def exchanges(said: Sequence[EarlierMessage]) -> Sequence[Passage]:
     """Questions with their answers, as searchable texts."""
     return [Passage(text) for text in _exchanges(said)]
 
 
-def _exchanges(said: Sequence[Said]) -> Iterator[str]:
-    waiting: Said | None = None
+def _exchanges(said: Sequence[EarlierMessage]) -> Iterator[str]:
+    waiting: EarlierMessage | None = None
     for one in said:
         if waiting is not None and one.role == "assistant" and one.session_id == waiting.session_id:
             yield _cut(f"User: {waiting.text}\n\nAssistant: {one.text}")

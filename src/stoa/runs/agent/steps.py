@@ -109,8 +109,8 @@ class Released:
     """The last step of a run that this node releases, because it shuts down."""
 
 
-Said: TypeAlias = Sequence[Event | TextDelta]
-Step: TypeAlias = Said | Checkpoint | Interrupt | Released
+NewEvents: TypeAlias = Sequence[Event | TextDelta]
+Step: TypeAlias = NewEvents | Checkpoint | Interrupt | Released
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from stoa.runs.workflow.conditions import ConditionError
 from stoa.runs.workflow.graph import Graph, GraphNode
 from stoa.runs.workflow.nodes.node import Inputs, NodeFailed
 from stoa.runs.workflow.ports import WorkflowPorts
-from stoa.runs.workflow.readiness import READY, WAITING, joined_outputs, result_of, standing
+from stoa.runs.workflow.readiness import READY, WAITING, joined_outputs, readiness_of, result_of
 from stoa.runs.workflow.state import NodeState, WorkflowCheckpoint
 from stoa.runs.workflow.task import Task
 
@@ -151,7 +151,7 @@ class Workflow:
     async def _decide_one(self, one: GraphNode, decided: _Decided, states: Mapping[str, NodeState]) -> None:
         head, path = _head(one, self._source(one)), one.node.id
         try:
-            stands = await self._apart(self._graph.costly, partial(standing, one, self._graph, states))
+            stands = await self._in_thread(self._graph.costly, partial(readiness_of, one, self._graph, states))
             if stands is WAITING:
                 return
             if stands is READY and one.type.decide is None:
@@ -178,15 +178,15 @@ class Workflow:
         if one.joins and one.inputs is None:
             joined = joined_outputs(one, states)
             inputs = Inputs(joined, joined)
-        output = await self._apart(one.node.costly, partial(one.type.decide, one.node, inputs))
+        output = await self._in_thread(one.node.costly, partial(one.type.decide, one.node, inputs))
         return await self._output(one, output)
 
     def _as_step(self, decided: _Decided) -> Checkpoint:
         made = decided.states
         return self._counted(Checkpoint(lambda: self.state.nodes.update(made), decided.events, nodes=list(made)))
 
-    async def _apart(self, costly: bool, work: Callable[[], T]) -> T:
-        return await self._ports.clock.apart(work) if costly else work()
+    async def _in_thread(self, costly: bool, work: Callable[[], T]) -> T:
+        return await self._ports.clock.in_thread(work) if costly else work()
 
     # --- nodes that work --------------------------------------------------------------------------------------------
     async def _work(
@@ -268,7 +268,7 @@ class Workflow:
         if (mapped := one.inputs) is None:
             return Inputs(values, own)
         try:
-            chosen = await self._apart(not mapped.cheap, partial(mapped.of, values))
+            chosen = await self._in_thread(not mapped.cheap, partial(mapped.of, values))
         except PathError as error:
             raise NodeFailed("input_invalid", f"its input_transformer {error}") from error
         given = chosen if isinstance(chosen, dict) else {"input": chosen}
@@ -278,7 +278,7 @@ class Workflow:
         """Transformed, and fit to be stored. Raises NodeFailed."""
         if (mapped := one.outputs) is not None:
             try:
-                output = await self._apart(not mapped.cheap, partial(mapped.of, output))
+                output = await self._in_thread(not mapped.cheap, partial(mapped.of, output))
             except PathError as error:
                 raise NodeFailed("output_invalid", f"its output_transformer {error}") from error
         kept, size = attempts.storable(output)

@@ -63,7 +63,7 @@ class Clock(Protocol):
         """Seconds, from any beginning."""
         ...
 
-    async def apart(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
         """Does what may take long outside of the event loop."""
         ...
 

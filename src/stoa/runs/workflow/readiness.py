@@ -20,18 +20,18 @@ STATUS_NAMES: Mapping[str, str] = {"completed": "success", "failed": "failure", 
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Readiness:
     """`reason` says why the node is skipped; `ready` with a reason never stands."""
 
     ready: bool = False
     reason: str | None = None
 
 
-WAITING = Standing()
-READY = Standing(ready=True)
+WAITING = Readiness()
+READY = Readiness(ready=True)
 
 
-def standing(node: GraphNode, graph: Graph, states: Mapping[str, NodeState]) -> Standing:
+def readiness_of(node: GraphNode, graph: Graph, states: Mapping[str, NodeState]) -> Readiness:
     """Raises ConditionError for an edge's condition that cannot be judged."""
     results = {one.node: states.get(one.node) for one in node.depends}
     if any(state is None or not state.ended for state in results.values()):
@@ -43,7 +43,7 @@ def standing(node: GraphNode, graph: Graph, states: Mapping[str, NodeState]) -> 
         if tolerant and _not_taken(one, state, node, graph):
             continue
         if reason := _refused(one, state, graph):
-            return Standing(reason=reason)
+            return Readiness(reason=reason)
     return READY
 
 

@@ -100,9 +100,9 @@ class Task:
         return not any(call.begun and not call.settled for call in self.state.calls())
 
     # --- tools and people -------------------------------------------------------------------------------------------
-    async def carry(self, call: CallState, agent: Agent) -> AsyncGenerator[Step]:
+    async def execute(self, call: CallState, agent: Agent) -> AsyncGenerator[Step]:
         """Works on a call until it has a result, or waits for a person: as an agent's calls are made."""
-        async with aclosing(self._calls(agent).carry(call)) as steps:
+        async with aclosing(self._calls(agent).execute(call)) as steps:
             async for step in steps:
                 yield step
 

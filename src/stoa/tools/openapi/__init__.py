@@ -1,8 +1,7 @@
-"""Tools out of an OpenAPI document, 3.0 or later: one HTTP tool for each operation. Pure.
+"""Converts an OpenAPI document, 3.0 or later, into one HTTP tool per operation. Pure.
 
-A document is untrusted: references are followed inside of it alone, and the size of an operation with its references
-unfolded is bounded. An operation that cannot be a tool is left out and reported with the reason; the others are
-imported.
+A document is untrusted: only references within it are followed, and the size of an operation with resolved references
+is limited. An operation that cannot be a tool is skipped and reported with the reason; the others are imported.
 """
 
 import importlib
@@ -28,7 +27,7 @@ _OTHER_METHODS: Final = ("head", "options", "trace", "query")
 
 
 def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
-    """Raises BadRequest for a document, or a request, of which nothing can be made."""
+    """Raises BadRequest for an unusable document or request."""
     root = _parsed(document) if isinstance(document, str) else dict(document)
     _check(root, request)
     wanted = set(request.operations) if request.operations is not None else None
@@ -78,7 +77,8 @@ def _check(root: Mapping[str, Any], request: ImportRequest) -> None:
 
 
 def _operations(root: Mapping[str, Any], request: ImportRequest) -> Iterator[tuple[str, set[str], Operation | str]]:
-    """Each operation's title, the names by which a request may choose it, and the operation, or why it is none."""
+    """Each operation's title, the names by which a request may select it, and the operation, or the reason to skip
+    it."""
     document = Document(root)
     for path, held in (root.get("paths") or {}).items():
         if str(path).startswith("x-"):
@@ -105,7 +105,7 @@ def _operations(root: Mapping[str, Any], request: ImportRequest) -> Iterator[tup
 
 
 def _distinct(made: Planned, others: Mapping[str, Planned]) -> Planned:
-    """With a name of its own. The mark depends on the operation alone: the same document gives the same names."""
+    """A unique name. The suffix depends on the operation only, so the same document gives the same names."""
     other = others.get(made.new.name)
     if other is None:
         return made

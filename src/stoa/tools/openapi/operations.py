@@ -28,7 +28,7 @@ _DROPPED_HEADERS: Final = frozenset(
         "transfer-encoding",
     }
 )
-"""The document's own rules put these elsewhere, or they are ours."""
+"""Headers that OpenAPI defines elsewhere, or that we set ourselves."""
 _STYLES: Final = {"spaceDelimited": "space", "pipeDelimited": "pipe", "deepObject": "deep"}
 
 
@@ -63,7 +63,7 @@ class _Draft:
     notes: list[str] = field(default_factory=list[str])
 
     def take(self, name: str, where: str) -> str:
-        """The argument's name: free, and as every provider takes it."""
+        """The argument's name: unique, and valid for every provider."""
         made = rules.safe_name(name)
         while made in self.properties:
             made = rules.safe_name(f"{made}_{where}")
@@ -172,7 +172,7 @@ class Operation:
 
     # --- arguments --------------------------------------------------------------------------------------------------
     def _parameters(self) -> str:
-        """Notes every parameter; gives the path with the placeholders of a tool."""
+        """Collects the parameters; returns the path with the placeholders of a tool."""
         path, found = self._path, self._found()
         for (name, where), (place, parameter) in found.items():
             if where == "header" and name.lower() in _DROPPED_HEADERS:
@@ -257,7 +257,7 @@ class Operation:
 
     # --- security ---------------------------------------------------------------------------------------------------
     def _secure(self, headers: dict[str, str], query: dict[str, str]) -> None:
-        """A secret that has a scheme's name is sent as the scheme says; what is wanted and not given becomes a note."""
+        """A secret with a scheme's name is sent as the scheme says; a missing one becomes a note."""
         wanted = self._operation.get("security", self._root.get("security")) or []
         alternatives = [list(one) for one in wanted if isinstance(one, Mapping)] if isinstance(wanted, list) else []
         if not alternatives or [] in alternatives:

@@ -1,5 +1,5 @@
-"""The process that makes tools out of one OpenAPI document. It can be killed: a document of a stranger may take any
-time and memory to unfold (YAML's aliases stand for billions of values).
+"""The process that converts one OpenAPI document into tools. It can be killed: an untrusted document may need any time
+and memory to expand (YAML aliases can expand to billions of values).
 
 Reads a line of JSON (the request, without its secrets' values) and then the document, to the end of its input. Answers
 one JSON object a line: `{tool}`, `{skipped}` or `{refused}` each, and `{end}` when it is done.

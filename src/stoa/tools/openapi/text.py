@@ -1,4 +1,4 @@
-"""What of a document can be stored. Pure."""
+"""Makes the values of a document storable. Pure."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -18,12 +18,12 @@ VALUES_MAX: Final = 50_000
 
 
 class TooMany(ValueError):
-    """A value stands for more values than a tool may hold."""
+    """A value expands to more values than a tool may have."""
 
 
 def clean(value: Any) -> Any:
-    """YAML's dates and numbers as keys become text; what the database cannot hold is replaced. Raises TooMany: an alias
-    of YAML is one object in many places, and a few lines of aliases stand for billions of values."""
+    """YAML's dates, and numbers as keys, become text; unstorable characters are replaced. Raises TooMany: a few lines
+    of YAML aliases can expand to billions of values."""
     return _clean(value, count())
 
 

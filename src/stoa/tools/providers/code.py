@@ -14,8 +14,8 @@ OUTPUT_BYTES_MAX: Final = 65_536
 
 
 class CodeTool:
-    """`sandbox` None: the operator allows none (any more). `whole`: the result is all that the code gave, as JSON with
-    `content`; else what an agent is to read."""
+    """`sandbox` None: the operator does not allow code (any more). `whole`: the result is the complete return value, as
+    JSON with `content`; otherwise the text for an agent."""
 
     kind = ToolKind.PYTHON
     approval = False
@@ -59,7 +59,7 @@ class CodeTool:
 
 
 def with_content(result: Any) -> Mapping[str, Any]:
-    """A result as the platform's library gives it on: what has `content` as it stands, anything else as `content`."""
+    """A result in the platform's form: an object with `content` unchanged, anything else as `content`."""
     if isinstance(result, dict) and "content" in result:
         return cast("Mapping[str, Any]", result)
     return {"content": result}

@@ -73,7 +73,7 @@ class HttpTool:
         headers = {name: rules.revealed(value, self._secrets) for name, value in config.get("headers", {}).items()}
         query = [(name, rules.revealed(value, self._secrets)) for name, value in config.get("query", {}).items()]
         given, rest = rules.placed(rest, places, "header")
-        headers = {**dict(given), **headers}  # A definition's own headers are not the model's to change.
+        headers = {**dict(given), **headers}  # The model cannot change a definition's own headers.
         given, rest = rules.placed(rest, places, "query")
         query += given
         if method in ("GET", "DELETE") and not any(places.get(name, {}).get("in") == "body" for name in rest):
@@ -89,7 +89,7 @@ class HttpTool:
             bytes_max = self._definition.output_bytes_max if response.status < 300 else _ERROR_BYTES_MAX
             content = await read_bounded(
                 response, bytes_max + SECRET_CHARACTERS_MAX
-            )  # A secret is not cut in two before it is seen.
+            )  # Secrets are removed before the text is truncated, which could cut one in two.
             text = content.decode(_charset(response.charset), "replace")
             text = rules.limited(rules.without_secrets(text, self._secrets), bytes_max)
         if response.status < 300:
@@ -104,7 +104,7 @@ class HttpTool:
 
 
 def _charset(named: str | None) -> str:
-    """What a service calls its encoding, if Python knows it as one of text; else UTF-8."""
+    """The service's text encoding, if Python knows it; else UTF-8."""
     try:
         found = codecs.lookup(named or "utf-8")
     except (LookupError, ValueError):
@@ -122,7 +122,7 @@ def _unreachable(host: str, error: Exception) -> ToolResult:
 
 
 def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
-    """What is sent: the argument that is the body, or those that no place takes as a JSON object (`whole`: even of
+    """The request's body: the body argument, or the remaining arguments as a JSON object (`whole`: even if there are
     none).
     """
     for name, value in rest.items():

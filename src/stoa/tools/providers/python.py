@@ -1,9 +1,9 @@
 """Tools that are Python callables, registered by packages of the operator's under the entry point group `stoa.tools`.
 
-A callable takes keyword arguments and gives a string, or anything that JSON holds; its signature becomes the
-parameters. It may be `async`; a plain one runs in a thread, which a timeout leaves behind: it should keep a timeout of
-its own. Such threads are bounded, and are not those that the rest of the server works with: tools that hang take none
-of its room.
+A callable takes keyword arguments and returns a string or a JSON value; its signature becomes the parameters. It may be
+`async`; a plain one runs in a thread, which cannot be stopped at a timeout, so it should have its own timeout. The
+number of these threads is limited, and they are separate from the server's own, so tools that hang do not block the
+server.
 """
 
 import asyncio
@@ -35,16 +35,16 @@ def registered() -> Mapping[str, Callable[..., Any]]:
 
 
 class Threads:
-    """Runs callables in threads that nobody waits for at the end of the process.
+    """Runs callables in daemon threads.
 
-    At most THREADS_MAX at once, those left behind included.
+    At most THREADS_MAX at once, including those that outlived their timeout.
     """
 
     def __init__(self, threads_max: int = THREADS_MAX) -> None:
         self._free = threads_max
 
     async def run(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        """What the function gives or raises. Raises BusyThreads when no thread is free."""
+        """Calls the function. Raises BusyThreads if no thread is free."""
         if self._free == 0:
             raise BusyThreads
         self._free -= 1

@@ -1,4 +1,4 @@
-"""Where Python code of flows runs: a process of its own for each call, confined, bounded and killed."""
+"""Runs Python code of flows: one confined and limited process per call."""
 
 from stoa.tools.sandbox.running import Code, Ended, Sandbox, SandboxError, Succeeded
 

@@ -1,5 +1,5 @@
-"""What a process takes away from itself before it runs somebody else's code, on Linux. Started by its path, without the
-server's packages: `python -I -S confining.py PARENT`.
+"""Confines this process on Linux before it runs untrusted code. Started by its path, without the server's packages:
+`python -I -S confining.py PARENT`.
 
 - Landlock: no file can be opened but the standard library and shared libraries, and nothing can be written, made or
   removed. So there is no `/proc`, no data directory, no configuration.
@@ -8,7 +8,7 @@ server's packages: `python -I -S confining.py PARENT`.
 - Limits: memory, processor time, open files, no file content.
 - No capability, no new privileges; another user where the server is root. It dies with the server.
 
-Each of these that the kernel refuses raises, and then nothing is run.
+If the kernel refuses one of these, an exception is raised and no code is run.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ _PDEATHSIG, _DUMPABLE, _SECCOMP, _CAPBSET_DROP, _NO_NEW_PRIVS = 1, 4, 22, 24, 38
 
 
 def confine(parent: int, seconds: float, memory_bytes: int) -> None:
-    """Raises OSError or ValueError for whatever this system cannot do."""
+    """Raises OSError or ValueError if this system does not support a restriction."""
     library = str(Path(os.__file__).parent)
     _limit(seconds, memory_bytes)
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -72,7 +72,7 @@ def _limit(seconds: float, memory_bytes: int) -> None:
 
 
 def _lose_privileges(library: str) -> None:
-    """Another user where this one is root and the interpreter's library can be read by anybody."""
+    """Changes to another user, if this one is root and everybody can read the interpreter's library."""
     for capability in range(64):
         if _LIBC.prctl(_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break  # Not allowed, or there is none of this number.
@@ -90,7 +90,7 @@ _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 
 
 def _only_read(paths: Sequence[str]) -> None:
-    """Files below these may be read; every other right to files that this kernel knows is gone."""
+    """Files below these may be read; all other file access rights of this kernel are dropped."""
     version = _syscall(_CREATE_RULESET, None, 0, 1)
     files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
     rights = [files, *([3] if version >= 4 else []), *([3] if version >= 6 else [])]

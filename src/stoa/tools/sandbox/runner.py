@@ -1,4 +1,4 @@
-"""Calls the function `run` of somebody else's code, in whatever sandbox this process was started.
+"""Calls the function `run` of untrusted code, inside the sandbox that this process was started in.
 
 Only the standard library, and Python 3.9: an operator's sandbox has its own interpreter, which is given this file's
 text. One line of JSON comes in (`code`, `input`, `spread`), one goes out (`result`, `failed` or `refused`).
@@ -18,8 +18,7 @@ MESSAGE_CHARACTERS_MAX = 1_000
 
 
 def main(confine: Callable[[float, int], None] | None = None) -> None:
-    """`confine` takes the rights of this process away, before any of the code is read as Python. Where it raises
-    nothing is run."""
+    """`confine` drops the privileges of this process before the code is compiled. If it raises, no code is run."""
     answers = os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
@@ -40,7 +39,7 @@ def main(confine: Callable[[float, int], None] | None = None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever started this process holds its input open."""
+    """Ends when standard input is closed, which the parent keeps open."""
     while os.read(0, 64):
         pass
     os._exit(1)

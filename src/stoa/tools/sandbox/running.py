@@ -1,4 +1,4 @@
-"""Runs code in a sandbox: starts a process for each call, asks it once, and kills it with all that it started."""
+"""Runs code in a sandbox: starts a process for each call, and kills its process group afterwards."""
 
 import asyncio
 import os
@@ -22,18 +22,18 @@ MEMORY_BYTES: Final = 512 * 1024 * 1024
 RESULT_BYTES_MAX: Final = 1024 * 1024
 INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
 AT_ONCE_MAX: Final = 4
-"""Processes of a node; one place is never taken by a project that has all others."""
+"""Processes of a node; one of them is never used by a project that has all others."""
 WAIT_SECONDS_MAX: Final = 60.0
 _HERE: Final = Path(__file__).parent
 _START: Final = """import ctypes, os, sys
 if sys.platform == "linux": ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
 if os.getppid() == int(sys.argv[1]): os.execvp(sys.argv[2], sys.argv[2:])"""
-"""Becomes an operator's command, which the kernel kills when the server is gone (PR_SET_PDEATHSIG)."""
+"""Executes an operator's command, which the kernel kills when the server ends (PR_SET_PDEATHSIG)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A function `run` of somebody's. `spread`: it takes the input's fields as arguments, not the input itself."""
+    """Code with a function `run`. `spread`: it takes the input's fields as arguments, not the input itself."""
 
     text: str
     spread: bool = False
@@ -69,8 +69,7 @@ class Sandbox:
 
     @property
     def closed(self) -> bool:
-        """Whether code can change nothing outside, so that a call may be made again. Of an operator's sandbox that is
-        not known."""
+        """Whether code can have no side effects, so that a call may be repeated. Unknown for an operator's sandbox."""
         return self._command is None
 
     async def run(self, project_id: UUID, code: Code, fields: Mapping[str, Any], seconds: float) -> Outcome:
@@ -144,7 +143,7 @@ def _outcome(answer: bytes | Ended) -> Outcome:
 
 
 class _Places:
-    """At most so many calls at once, and of one project one less."""
+    """Limits concurrent calls; one project may have one less."""
 
     def __init__(self) -> None:
         self._taken: Counter[UUID] = Counter()

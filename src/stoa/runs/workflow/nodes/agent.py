@@ -74,7 +74,7 @@ class AgentTool(NodePart):
         """What the agent may call."""
         return [*self.names(), *(one.name for one in self.own_code())]
 
-    def asked_first(self) -> Sequence[str]:
+    def needing_approval(self) -> Sequence[str]:
         """Those of which a person must approve each call."""
         return self.offered() if self.approval is not None and self.approval.enabled else ()
 
@@ -222,7 +222,7 @@ class AgentNode(Node):
         return Agent(
             instructions=fill(text, fields) if text else None,
             tools=[name for tool in self.tools if tool.type != _AGENT for name in tool.offered()],
-            approvals=frozenset(name for tool in self._all_tools() for name in tool.asked_first()),
+            approvals=frozenset(name for tool in self._all_tools() for name in tool.needing_approval()),
             human_feedback=any(tool.type == _FEEDBACK for tool in self.tools),
             knowledge_bases=[str(base_id) for base_id in needs.bases],
             subagents=[_subagent(tool) for tool in subagents],

@@ -42,7 +42,7 @@ async def _work(node: FeedbackNode, inputs: Inputs, task: Task) -> AsyncGenerato
         call_id = str(uuid5(task.run.id, f"{task.path}/{task.state.attempts}"))
         call = CallState(call_id, builtin.ASK, orjson.dumps(arguments).decode())
     task.state.call = call
-    async with aclosing(task.carry(call, Agent(human_feedback=True))) as steps:
+    async with aclosing(task.execute(call, Agent(human_feedback=True))) as steps:
         async for step in steps:
             yield step
     if call.error is not None:

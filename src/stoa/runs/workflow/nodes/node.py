@@ -117,11 +117,11 @@ class Node(NodePart):
         """What the schema cannot say: the field, and the reason."""
         if self.input_mapping:
             yield "input_mapping", "is not read here: write it as an input_transformer"
-        if self.asks_first and not self.may_ask_first:
+        if self.asks_approval and not self.may_ask_first:
             yield "approval", "is asked before calls of tools alone: put a HumanFeedbackTool before this node"
 
     @property
-    def asks_first(self) -> bool:
+    def asks_approval(self) -> bool:
         return self.approval is not None and self.approval.enabled
 
     @property

@@ -71,7 +71,7 @@ class CallingNode(Protocol):
     def tool(self) -> str: ...
 
     @property
-    def asks_first(self) -> bool: ...
+    def asks_approval(self) -> bool: ...
 
 
 async def _work(node: ToolNode, inputs: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
@@ -92,8 +92,8 @@ async def called(node: CallingNode, fields: Mapping[str, Any], task: Task) -> As
     elif call.settled:
         call = replace(call, error=None, request_id=None)
     task.state.call = call
-    agent = Agent(tools=[node.tool], approvals=frozenset([node.tool] if node.asks_first else []))
-    async with aclosing(task.carry(call, agent)) as steps:
+    agent = Agent(tools=[node.tool], approvals=frozenset([node.tool] if node.asks_approval else []))
+    async with aclosing(task.execute(call, agent)) as steps:
         async for step in steps:
             yield step
     if call.error is not None:

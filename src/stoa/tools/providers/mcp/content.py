@@ -1,4 +1,4 @@
-"""What an MCP server gives back, as the text that a model reads. Pure.
+"""Converts an MCP server's result into text for the model. Pure.
 
 Many servers deviate from the protocol. What can be read is read; what cannot is reported without affecting the rest.
 """
@@ -19,8 +19,7 @@ LISTING_BYTES_MAX: Final = 1024 * 1024
 
 # --- results --------------------------------------------------------------------------------------------------------
 def result_of(result: Mapping[str, Any]) -> ToolResult:
-    """Text as it is, other content as a line that says what it was, structured content unless the text says the
-    same."""
+    """Text unchanged, other content as a line with its type, structured content unless it equals the text."""
     content = result.get("content")
     if content is not None and not isinstance(content, list | dict | str):
         return ToolResult(
@@ -89,13 +88,13 @@ def _bytes(base64: Any) -> int:
 def _json(value: Any) -> str:
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # Nested deeper than the library goes.
+    except TypeError:  # Nested deeper than the library supports.
         return "[content that is nested too deeply: not shown]"
 
 
 def _said(structured: Any, blocks: Sequence[Any]) -> bool:
-    """Servers are asked to say structured content as JSON text too; the SDK's wrap what is no object as `{"result":
-    …}`.
+    """Whether the text equals the structured content: servers should send both; the SDK wraps non-objects as
+    `{"result": …}`.
     """
     result = structured.get("result") if isinstance(structured, dict) and len(structured) == 1 else None
     for block in blocks:
@@ -114,14 +113,14 @@ def _said(structured: Any, blocks: Sequence[Any]) -> bool:
 
 # --- listings -------------------------------------------------------------------------------------------------------
 def offer_of(tool: Any) -> tuple[Offer | None, str | None]:
-    """What a server says of a tool, or why it cannot be offered."""
+    """The offered tool, or why it cannot be offered."""
     if not isinstance(tool, dict):
         return None, "it is no object"
     name = tool.get("name")
     if not isinstance(name, str) or not name.strip() or len(name) > 200 or "\0" in name or not _storable(name):
         return None, "its name is missing, blank or longer than 200 characters"
     given = tool.get("inputSchema")
-    if given is None or given == []:  # A tool without arguments, as many servers describe it; [] is PHP's empty object.
+    if given is None or given == []:  # Many servers describe a tool without arguments so; [] is PHP's empty object.
         given = {"type": "object"}
     if not isinstance(given, dict):
         return None, "its inputSchema is no object"
@@ -148,13 +147,13 @@ def offer_of(tool: Any) -> tuple[Offer | None, str | None]:
 
 
 def named(tool: Any) -> str:
-    """How a tool that cannot be offered is called in a report."""
+    """The name of an unusable tool in the report."""
     name = tool.get("name") if isinstance(tool, dict) else None
     return repr(name[:100]) if isinstance(name, str) else "a tool without a name"
 
 
 def _hint(hints: Mapping[str, Any], name: str) -> bool | None:
-    """A hint that is no boolean promises nothing."""
+    """A hint that is not a boolean is ignored."""
     value = hints.get(name)
     return value if isinstance(value, bool) else None
 

@@ -24,7 +24,7 @@ METHOD_NOT_FOUND: Final = -32601
 REFUSAL_BYTES_MAX: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 32
 NOTIFY_SECONDS_MAX: Final = 3.0
-"""For what wants no answer: the next message waits for it."""
+"""The timeout of a notification, because the next message waits for it."""
 _OURS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
 _UNPACKED: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _REFUSALS: Final = frozenset({400, 401, 404, 410, 422, 500, 503})
@@ -32,7 +32,7 @@ _REFUSALS: Final = frozenset({400, 401, 404, 410, 422, 500, 503})
 
 @asynccontextmanager
 async def speaking(url: str, headers: Mapping[str, str], outbound: Outbound) -> AsyncGenerator[Any]:
-    """The two streams of a session with an endpoint."""
+    """The two message streams of a session with an endpoint."""
     async with client(outbound, connections_max=CONNECTIONS_MAX) as session:
         transport = _Guarded(session)
         async with (
@@ -86,7 +86,7 @@ def _answer(response: aiohttp.ClientResponse, request: httpx2.Request) -> httpx2
 
 
 async def _judged(response: aiohttp.ClientResponse, request: httpx2.Request, sent: bytes) -> httpx2.Response:
-    """A refusal within a session: that of a server that does not know the session, or one of the call itself."""
+    """Whether a refusal means an unknown session, or concerns the call itself."""
     try:
         body = await read_bounded(response, REFUSAL_BYTES_MAX)
     except (aiohttp.ClientError, OSError, BodyError):
@@ -140,7 +140,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 def _told(error: Exception, request: httpx2.Request) -> httpx2.Response:
-    """A response made here instead of by the server."""
+    """A response that we create instead of the server."""
     found = cause(error)
     code = "tool_address_refused" if isinstance(found, AddressRefused) else "tool_unreachable"
     message = str(found or f"{request.url.host} cannot be reached: {type(error).__name__}.")

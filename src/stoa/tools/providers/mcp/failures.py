@@ -10,5 +10,5 @@ class Failure(Exception):
         self.message = message
 
 
-class Gone(Failure):
+class SessionLost(Failure):
     """The session is over, and the server never saw the call: with a new session it may be made."""

@@ -1,9 +1,8 @@
-"""Keeps results of tools from the SDK's validation, which refuses a whole list for one bad tool, and a whole result for
+"""Bypasses the SDK's validation of tool results, which refuses a whole list for one bad tool, and a whole result for
 one bad block.
 
-The two streams of a session are wrapped. The answer to a `tools/list` or a `tools/call` reaches the SDK as an empty
-result that is valid, with what the server really said in its `_meta`; `said` takes it out again. Everything else passes
-as it is.
+The two streams of a session are wrapped. The SDK gets an empty valid result for a `tools/list` or a `tools/call`, with
+the server's actual response in its `_meta`; `said` extracts it. Everything else passes unchanged.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -15,7 +14,7 @@ import mcp_types as types
 _SAID: Final = "stoa/said"
 _EMPTY: Final[Mapping[str, Mapping[str, Any]]] = {"tools/list": {"tools": []}, "tools/call": {"content": []}}
 REQUESTS_MAX: Final = 10_000
-"""Of which the method is remembered; a request that is never answered is forgotten at last."""
+"""Pending requests whose method is stored; the oldest unanswered ones are dropped."""
 
 
 @asynccontextmanager
@@ -27,14 +26,14 @@ async def lenient(opened: AbstractAsyncContextManager[Any]) -> AsyncGenerator[An
 
 
 def said(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the server answered."""
+    """The server's actual response."""
     meta = result.get("_meta")
     found = meta.get(_SAID) if isinstance(meta, dict) else None
     return found if isinstance(found, dict) else result
 
 
 class _Wrapped:
-    """Everything that is not wrapped is the stream's own."""
+    """Delegates all other attributes to the stream."""
 
     def __init__(self, stream: Any, methods: dict[Any, str]) -> None:
         self._stream = stream

@@ -25,11 +25,11 @@ from stoa.tools.types import Program
 
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Bytes sent to a server that it may leave unread."""
+"""Bytes sent to a server that it has not read yet."""
 WAITING_MAX: Final = 64
-"""Messages read and not yet taken; beyond them the server's pipe fills, and it waits."""
+"""Buffered messages; beyond them we stop reading and the server's pipe fills."""
 GARBAGE_MAX: Final = 1_000
-"""Lines on stdout that are no messages: many a server logs there, but not for ever."""
+"""Lines on stdout that are not messages: some servers log there, but it is limited."""
 LAST_LINES_MAX: Final = 10
 """Of stderr, for the log when a server fails; the rest is there at the level debug."""
 EXIT_SECONDS: Final = 0.1
@@ -39,9 +39,7 @@ _log = structlog.get_logger("stoa.tools.mcp")
 
 
 class _Lines(asyncio.SubprocessProtocol):
-    """The program's side of things: complete lines become messages; whatever ends it calls `ended` with the reason,
-    once.
-    """
+    """The program's output: complete lines become messages; calls `ended` once with the reason of the end."""
 
     def __init__(self, program: Program, ended: Callable[[str], None]) -> None:
         self._program = program
@@ -77,7 +75,7 @@ class _Lines(asyncio.SubprocessProtocol):
             self._pause(on=True)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 — the protocol's shape
-        if fd == 1:  # As a rule because it ended; then how it ended says more, and is known in a moment.
+        if fd == 1:  # Usually because it exited; its exit status, which follows in a moment, says more.
             asyncio.get_running_loop().call_later(EXIT_SECONDS, self.end, "closed its output")
 
     def process_exited(self) -> None:
@@ -169,7 +167,7 @@ async def _read(lines: _Lines, into: Any) -> None:
         while True:
             while lines.messages:
                 await into.send(lines.taken())
-            if lines.over:  # Whoever waits for an answer learns that none will come.
+            if lines.over:  # Pending requests fail.
                 into.close()
                 return
             lines.arrived.clear()
@@ -212,5 +210,5 @@ def _signal(transport: asyncio.SubprocessTransport, number: signal.Signals) -> N
 
 
 def _environment(given: Mapping[str, str]) -> Mapping[str, str]:
-    """The few variables that every program needs, and what the operator gives it; nothing of ours."""
+    """The few variables that every program needs, and the operator's; none of the server's own."""
     return {**get_default_environment(), **given}

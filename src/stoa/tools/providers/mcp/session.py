@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from stoa.outbound import Outbound
 from stoa.tools.providers.mcp import content, endpoint, program
-from stoa.tools.providers.mcp.failures import Failure, Gone
+from stoa.tools.providers.mcp.failures import Failure, SessionLost
 from stoa.tools.providers.mcp.lenient import lenient, said
 from stoa.tools.types import Listing, Offer, Program, ToolResult
 
 PAGES_MAX: Final = 20
 CLOSE_SECONDS_MAX: Final = 6.0
 KEY: Final = "stoa/idempotency-key"
-"""In a call's `_meta`: the same whenever this call is made again."""
+"""The idempotency key in a call's `_meta`, which is the same when the call is repeated."""
 _CLIENT: Final = types.Implementation(name="stoa", version="1")
 _RESULT: Final[TypeAdapter[Any]] = TypeAdapter(dict[str, Any])
 
@@ -29,7 +29,7 @@ Opened = AbstractAsyncContextManager[Any]
 
 
 class Session:
-    """The SDK's client runs in a task of its own from opening to close: `over` once that task has ended."""
+    """The SDK's client runs in its own task from opening to close; `over` once that task has ended."""
 
     def __init__(self, speak: Callable[["Session"], Opened]) -> None:
         self._speak = speak
@@ -49,7 +49,7 @@ class Session:
         return self.forgotten or self._leave.is_set() or self._task is None or self._task.done()
 
     async def start(self, seconds_max: float) -> None:
-        """Raises Failure. Leaves nothing behind when it fails or is cancelled."""
+        """Raises Failure. Cleans up when it fails or is cancelled."""
         self._task = asyncio.create_task(self._live(), name="tools.mcp.session")
         try:
             async with asyncio.timeout(seconds_max):
@@ -64,7 +64,7 @@ class Session:
             raise
 
     def ended(self, reason: str) -> None:
-        """The transport's word that nothing more will come."""
+        """Called by the transport when the connection has ended."""
         self.hurried = True
         self.reason = self.reason or f"The MCP server {reason}."
         self._leave.set()
@@ -76,7 +76,7 @@ class Session:
         self._leave.set()
         if self._task is None or self._task.done():
             return
-        if not self._ready.done():  # It is still being opened: nothing listens for the word to leave.
+        if not self._ready.done():  # It is still being opened, so the task does not wait for the close event yet.
             self._task.cancel()
         await asyncio.wait([self._task], timeout=CLOSE_SECONDS_MAX)
         if not self._task.done():
@@ -133,7 +133,7 @@ class Session:
         )
 
     async def _tools(self) -> AsyncIterator[Any]:
-        """As the server describes them. Read here and not by the SDK, for which one bad tool spoils the whole list."""
+        """The server's tools. Parsed here and not by the SDK, which refuses the whole list for one bad tool."""
         cursor: str | None = None
         for _ in range(PAGES_MAX):
             params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
@@ -150,14 +150,15 @@ class Session:
 
     async def call(self, name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
         params = types.CallToolRequestParams(name=name, arguments=dict(arguments), _meta={KEY: key})  # pyright: ignore[reportArgumentType]
-        # Not the SDK's `call_tool`: that one runs the server's own output schema, with its expressions, in our process.
+        # Not the SDK's `call_tool`, which evaluates the server's output schema and its regular expressions in our
+        # process.
         raw = await self._asked(types.CallToolRequest(params=params))
         if raw.get("resultType") == "input_required":
             raise Failure("tool_failed", "The tool asks its user for input, which cannot be given here.")
         return content.result_of(raw)
 
     async def _asked(self, request: Any) -> Mapping[str, Any]:
-        """The server's answer as it came. Raises Failure."""
+        """The server's unvalidated response. Raises Failure."""
         client = self._open
         self._in_flight += 1
         try:
@@ -180,11 +181,11 @@ class Session:
     @property
     def _open(self) -> Client:
         if self._client is None or self.over:
-            raise Gone("tool_unreachable", self.reason or "The session with the MCP server is over.")
+            raise SessionLost("tool_unreachable", self.reason or "The session with the MCP server is over.")
         return self._client
 
     def _failure(self, error: BaseException) -> Failure:
-        """What to tell the model."""
+        """The failure as the model reads it."""
         if isinstance(error, BaseExceptionGroup):
             return self._failure(error.exceptions[0])
         if isinstance(error, Failure):
@@ -208,7 +209,7 @@ class Session:
         data = error.error.data
         if isinstance(data, dict) and data.get(endpoint.CODE) == endpoint.FORGOTTEN:
             self.forgotten = True
-            return Gone("tool_unreachable", error.error.message)
+            return SessionLost("tool_unreachable", error.error.message)
         if isinstance(data, dict) and endpoint.CODE in data:
             return Failure(str(data[endpoint.CODE]), error.error.message)
         if error.error.code == types.CONNECTION_CLOSED:

@@ -21,7 +21,7 @@ import structlog
 from stoa.kernel.supervise import Supervisor
 from stoa.outbound import Outbound
 from stoa.tools import rules
-from stoa.tools.providers.mcp.failures import Failure, Gone
+from stoa.tools.providers.mcp.failures import Failure, SessionLost
 from stoa.tools.types import Definition, Listing, Program, ToolResult
 
 SESSIONS_MAX: Final = 64
@@ -31,11 +31,11 @@ LIST_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 300.0
 SWEEP_SECONDS: Final = 15.0
 PROBE_SECONDS_MAX: Final = 3.0
-"""How long a server that let a call time out has to show that it is still there."""
+"""The time for a server to answer a probe after a call has timed out."""
 BACKOFF_SECONDS: Final = 0.5
 BACKOFF_SECONDS_MAX: Final = 60.0
 PATIENCE_SECONDS: Final = 2.0
-"""A call waits that long for a server that is not to be started again yet; longer, and it fails at once."""
+"""The longest backoff of a server that a call waits for; for a longer one it fails at once."""
 _SECRETIVE: Final = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY", re.IGNORECASE)
 T = TypeVar("T")
 _log = structlog.get_logger("stoa.tools.mcp")
@@ -49,7 +49,7 @@ class Session(Protocol):
 
     @property
     def outdated(self) -> bool:
-        """Whether the server has said that it offers something else now."""
+        """Whether the server has said that its tools have changed."""
         ...
 
     async def list(self) -> Listing:
@@ -64,12 +64,12 @@ class Session(Protocol):
 
     async def close(self, reason: str | None = None) -> None:
         """With a reason the session ends at once, and open calls fail with that reason; without one the server may shut
-        down in order."""
+        down cleanly."""
         ...
 
 
 class Openers(Protocol):
-    """What the module `session` gives. Both raise Failure."""
+    """The functions of the module `session`. Both raise Failure."""
 
     async def open_program(self, program: Program, seconds_max: float) -> Session: ...
 
@@ -149,7 +149,7 @@ class Sessions:
             for key, held in self._held.items()
         )
 
-    # --- what they are for ------------------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------------------------
     async def list(self, definition: Definition, secrets: Mapping[str, str]) -> Listing:
         """Raises Failure."""
         try:
@@ -168,16 +168,16 @@ class Sessions:
     async def _ask(
         self, definition: Definition, secrets: Mapping[str, str], work: Callable[[Session], Awaitable[T]]
     ) -> T:
-        """A server that has forgotten us (it was restarted) costs a new session, not the call."""
+        """If the server does not know the session (it was restarted), retries with a new session."""
         try:
             async with self._session(definition, secrets) as session:
                 return await work(session)
-        except Gone:
+        except SessionLost:
             async with self._session(definition, secrets) as session:
                 return await work(session)
 
     def suspect(self, definition: Definition) -> None:
-        """A call timed out: a server that shows no sign of life is ended, and started anew by the next call."""
+        """After a timeout: a server that does not answer a probe is killed, and the next call restarts it."""
         held = self._held.get((definition.id, definition.updated_at))
         if held is not None and held.session is not None and not self._closed:
             self._supervisor.once(self._probe(held, held.session), f"probe {held.name}")
@@ -208,7 +208,7 @@ class Sessions:
                         raise
                     except (
                         asyncio.CancelledError
-                    ):  # A call that had no time left for it: the next one is not to start it again at once.
+                    ):  # The call timed out during the start: the next one waits for the backoff.
                         self._failed(held, "it did not open a session in a call's time")
                         raise
             yield held.session
@@ -229,7 +229,7 @@ class Sessions:
         return held
 
     async def _patience(self, held: _Held) -> None:
-        """Raises Failure while a server that failed is not to be started again for longer than a call can wait."""
+        """Raises Failure if a failed server's backoff is longer than a call can wait."""
         left = held.not_before - asyncio.get_running_loop().time()
         if left > PATIENCE_SECONDS:
             raise Failure(
@@ -252,9 +252,9 @@ class Sessions:
         )
 
     async def _make_room(self, wanting: _Held) -> None:
-        """Ends the session that was idle longest where there are as many as there may be.
+        """Closes the session that was idle longest if the maximum number is reached.
 
-        Raises Failure when all are at work.
+        Raises Failure if all are busy.
         """
         for bound, of_project in ((self._sessions_of_project_max, True), (self._sessions_max, False)):
             open_ones = [
@@ -308,7 +308,7 @@ class Sessions:
 
 
 async def _openers() -> Openers:
-    """The SDK, imported beside the event loop; its log lines hold what tools say, so only we write about them."""
+    """Imports the SDK in a thread; its own log lines contain tool output, so they are disabled."""
     for name, level in (("mcp", logging.CRITICAL), ("httpx2", logging.WARNING)):
         logging.getLogger(name).setLevel(level)
     return cast("Openers", await asyncio.to_thread(importlib.import_module, "stoa.tools.providers.mcp.session"))
