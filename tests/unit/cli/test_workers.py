@@ -192,8 +192,8 @@ def test_settings_go_to_a_worker_whole(tmp_path: Path) -> None:
 
 async def test_a_database_with_too_few_connections_is_refused(dsn: str) -> None:
     await check_connections(dsn, Settings(connections_max=6), 2)
-    assert needed(Settings(connections_max=6), 2) == 42
-    with pytest.raises(StartError, match=r"^PostgreSQL takes 100 connections .* 64 workers need 724: 6 "):
+    assert needed(Settings(connections_max=6), 2) == 44
+    with pytest.raises(StartError, match=r"^PostgreSQL takes 100 connections .* 64 workers need 788: 6 "):
         await check_connections(dsn, Settings(connections_max=6), 64)
 
 
