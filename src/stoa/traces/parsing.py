@@ -16,8 +16,8 @@ _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 def parsed(body: bytes) -> Any:
     """Without NUL and without lone surrogates. Raises ValueError.
 
-    Python's own `json` writes NaN and Infinity, and every client writes half of a character where it cuts a text in
-    the middle of one. Neither is JSON: they become null and U+FFFD, so that a batch is not lost for one value.
+    Python's `json` writes NaN and Infinity, and clients that cut a text between two surrogates write a lone one.
+    Neither is valid JSON: they become null and U+FFFD, so that one value does not cost the whole batch.
     """
     try:
         return orjson.loads(_NUL.sub(rb"\1\\ufffd", body) if b"\\u0000" in body else body)

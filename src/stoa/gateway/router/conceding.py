@@ -1,5 +1,5 @@
-"""What a request that is passed on as it is gives up once its provider has refused it: the name of a field or of a
-role, never what it means."""
+"""Renames that are made in a relayed request after its provider has refused it: a field or a role is renamed or left
+out, and its meaning never changes."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +18,7 @@ LIMITS: Final[Mapping[str, str]] = {
     "max_tokens": "max_completion_tokens",
     "max_completion_tokens": "max_tokens",
 }
-"""The two names of the longest answer: models that think take one, most look-alikes of the wire the other."""
+"""The two names of the output limit: reasoning models take one, most compatible servers the other."""
 _UNKNOWN: Final = re.compile(
     r"unsupported|not supported|unrecognized|unexpected|not permitted|unknown|instead|not allowed|invalid role",
     re.IGNORECASE,
@@ -28,9 +28,9 @@ _UNKNOWN: Final = re.compile(
 async def conceding(
     model: OpenAIModel, fields: Mapping[str, Any], ask: Callable[[bytes, bool], Awaitable[T]], *, streamed: bool
 ) -> T:
-    """What `ask` gives for the request's bytes, and whether the usage of its stream is asked for by us alone. A request
-    that is refused for a name is sent once more with the other one, and so are later ones to this model. Raises
-    ModelError."""
+    """The result of `ask`, which is called with the request's bytes and with whether only the gateway asked for the
+    usage of the stream. A request that is refused because of a name is sent again with the other one, and so are later
+    requests to this model. Raises ModelError."""
     granted = model.granted
     while True:
         body, ours = request_body(model, fields, granted, streamed=streamed)
@@ -47,7 +47,7 @@ async def conceding(
 def request_body(
     model: OpenAIModel, fields: Mapping[str, Any], granted: Concessions, *, streamed: bool
 ) -> tuple[bytes, bool]:
-    """The bytes for the provider, and whether the usage chunk is ours to take out."""
+    """The bytes for the provider, and whether the gateway must take the usage chunk out."""
     body = {**fields, "model": model.wire_name}
     wanted = object_of(fields.get("stream_options"))
     ours = streamed and not wanted.get("include_usage") and model.counts_when_asked and granted.stream_options

@@ -1,7 +1,7 @@
-"""Several models behind one slug, as one model: for a run, whose answer is a journal of its own.
+"""The models behind one slug, presented as one model to a run.
 
-As in a plain call the first target that begins to answer answers. After its first word nobody else is asked, so two
-answers are never spliced.
+As in a plain call, the first target that returns a delta answers. After its first delta no other target is called, so
+two answers are never spliced (decision 131).
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
@@ -17,7 +17,7 @@ from stoa.gateway.types import Answering, Capabilities, Delta, ModelError, Model
 
 @dataclass(frozen=True, slots=True)
 class FallingBack:
-    """A Model. `extra` of its requests are OpenAI's fields of how to answer: each target is told in its own words."""
+    """A Model. `extra` of a request holds OpenAI's sampling fields; they are translated for each target."""
 
     targets: Sequence[Target]
     """In the order in which they are tried; at least one."""
@@ -25,7 +25,7 @@ class FallingBack:
 
     @property
     def abilities(self) -> Capabilities:
-        """What each of them can do: a request is made before it is known who answers."""
+        """What all targets can do, because the request is built before it is known which one answers."""
         held = [target.model.abilities for target in self.targets]
         limits = [one.output_tokens_max for one in held if one.output_tokens_max is not None]
         return Capabilities(
@@ -85,7 +85,7 @@ class FallingBack:
 
 
 class _Answered:
-    """The deltas of an answer, with who gives it before them."""
+    """The deltas of an answer, preceded by the model that gives it."""
 
     def __init__(self, answering: Answering, deltas: AsyncIterator[Sequence[Delta]]) -> None:
         self._answering: Answering | None = answering
