@@ -35,6 +35,8 @@ _TEXT: Final = re.compile(
     rb'"(?:content|refusal|reasoning|reasoning_content|arguments|text|thinking)"\s*:\s*"((?:[^"\\]|\\.)*)'
 )
 DONE: Final = b"[DONE]"
+COMMENTS_BYTES_MAX: Final = 64 * 1024
+"""Of comments before an answer begins, which are relayed too; later ones are dropped."""
 REPEATED_BYTES_MIN: Final = 32
 """Of a text that stands twice in one answer: shorter ones may be said twice."""
 _ONLY_AN_ERROR: Final = "it says only that there was an error"
@@ -148,7 +150,7 @@ class Relay:
         try:
             async for chunk in self._chunks:
                 if (events := self._whole_events(chunk)) and (relayed := self._relayed(events, check=True)):
-                    if b"data:" in relayed:  # Comments alone keep a connection open.
+                    if b"data:" in relayed or sum(map(len, self._first)) < COMMENTS_BYTES_MAX:
                         self._first.append(relayed)
                     if self._begins(relayed):
                         self._spoken.began = True
