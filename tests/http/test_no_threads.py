@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi.dependencies.models import Dependant
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from tests.conftest import Running

@@ -83,10 +83,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """What is there now stays for the whole run: the garbage collector need not go through two million objects again
-    and again, which is a tenth of what tests in process take. It also looks less often, as in `stoa serve`."""
+    and again, which is a tenth of what tests in process take."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 
