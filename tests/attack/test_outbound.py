@@ -29,6 +29,7 @@ from stoa.sources.providers.web import Web, WebError
 from stoa.sources.repositories import reader
 from stoa.tools.factory import ToolFactory
 from stoa.tools.types import Call, Definition, Offer, ToolKind, Unlisted
+from tests.support.listening import Listener
 
 LOOPBACK = (
     "127.0.0.1",
@@ -152,8 +153,8 @@ def _both_families() -> socket.socket:
 @pytest.fixture
 async def inside() -> AsyncIterator[Inside]:
     found = Inside()
-    async with await asyncio.start_server(found.serve, sock=_both_families()) as server:
-        found.port = server.sockets[0].getsockname()[1]
+    async with Listener(found.serve, listening=_both_families()) as listener:
+        found.port = listener.port
         yield found
 
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.support.databases import Databases
+from tests.support.listening import Listener
 from tests.support.nodes import KEY, TERMINAL, Node, frames, script
 from tests.support.processes import ENVIRONMENT, STOA, free_port, serve, url_of
 from tests.support.scripted_model import ScriptedServer
@@ -256,9 +257,11 @@ async def test_a_signal_amid_the_start_stops_it_in_good_order(tmp_path: Path, wo
         writer.transport.abort()
 
     (config := tmp_path / "stoa.toml").touch()
-    async with await asyncio.start_server(never_answers, "127.0.0.1", 0) as database:
-        port = database.sockets[0].getsockname()[1]
-        environment = {"STOA_DATABASE_URL": f"postgresql://stoa@127.0.0.1:{port}/stoa", "STOA_WORKERS": workers}
+    async with Listener(never_answers) as database:
+        environment = {
+            "STOA_DATABASE_URL": f"postgresql://stoa@127.0.0.1:{database.port}/stoa",
+            "STOA_WORKERS": workers,
+        }
         options = ["--port", "0", "--data-dir", str(tmp_path / "data"), "--config", str(config)]
         process = await asyncio.create_subprocess_exec(
             *STOA, "serve", *options, env={**ENVIRONMENT, **environment}, stdout=asyncio.subprocess.PIPE

@@ -15,6 +15,7 @@ from stoa.settings import Embeddings
 from tests.conftest import Running, serving
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.knowledge import SICK, TRAVEL, base_of, search, settled, sources, upload
+from tests.support.listening import Listener
 
 
 class Endpoint:
@@ -48,9 +49,8 @@ class Endpoint:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[tuple[Endpoint, Embeddings]]:
     made = Endpoint()
-    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    yield made, Embeddings(base_url=f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", model="three")
-    listening.close()
+    async with Listener(made.serve) as listener:
+        yield made, Embeddings(base_url=f"http://127.0.0.1:{listener.port}/v1", model="three")
 
 
 async def test_an_embedder_that_fails_is_waited_for_or_told(

@@ -12,6 +12,7 @@ import pytest
 
 from stoa.embedding import EmbedderError, LocalEmbedder, RemoteEmbedder
 from stoa.embedding import weights as files
+from tests.support.listening import Listener
 
 DATA = Path(__file__).parents[1] / "data" / "embedding"
 TEXTS: list[str] = json.loads((DATA / "texts.json").read_text("utf-8"))
@@ -123,14 +124,11 @@ async def test_weights_are_fetched_where_the_package_is_absent(tmp_path: Path) -
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(hub, "127.0.0.1", 0)
-    embedder = LocalEmbedder(
-        tmp_path, look_installed=False, hub=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    )
-    assert float((await embedder.embed([TEXTS[3]]))[0] @ REFERENCE[3]) > 0.99
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tokenizer.json"]
-    await embedder.close()
-    server.close()
+    async with Listener(hub) as listener:
+        embedder = LocalEmbedder(tmp_path, look_installed=False, hub=f"http://127.0.0.1:{listener.port}")
+        assert float((await embedder.embed([TEXTS[3]]))[0] @ REFERENCE[3]) > 0.99
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "tokenizer.json"]
+        await embedder.close()
 
 
 async def test_no_package_and_no_hub_is_said_with_the_way_out(tmp_path: Path) -> None:
@@ -160,14 +158,13 @@ async def test_an_endpoint(tmp_path: Path) -> None:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    embedder = RemoteEmbedder(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m", "key")
-    found = await embedder.embed(["a", "abc"] * 40)
+    async with Listener(serve) as listener:
+        embedder = RemoteEmbedder(f"http://127.0.0.1:{listener.port}/v1", "m", "key")
+        found = await embedder.embed(["a", "abc"] * 40)
     assert found.shape == (80, 2)
     assert embedder.dimensions == 2
     assert [len(body["input"]) for body in asked] == [64, 64, 16]
     np.testing.assert_allclose(found[1], np.array([3, 1]) / np.sqrt(10), atol=1e-6)
-    server.close()
     with pytest.raises(EmbedderError) as caught:
         await RemoteEmbedder("http://127.0.0.1:9/v1", "m", None).embed(["x"])
     assert caught.value.code == "embedder_unreachable"

@@ -28,6 +28,7 @@ from stoa.sources.providers.git import GitOrigin
 from stoa.sources.providers.s3 import S3Origin
 from stoa.sources.providers.website import WebsiteOrigin
 from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, Nothing, Same
+from tests.support.listening import Listener
 
 
 class Memory:
@@ -94,7 +95,6 @@ class Site:
     asked: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
     conditional: bool = True
     port: int = 0
-    connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -117,7 +117,6 @@ class Site:
         ]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections.add(writer)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -127,13 +126,7 @@ class Site:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.connections.discard(writer)
             writer.close()
-
-    def hang_up(self) -> None:
-        """Closes every connection, also those whose answers are held."""
-        for writer in list(self.connections):
-            writer.transport.abort()
 
     async def _answer(self, path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
         answer = self.answers.get(path, Answer(b"no such page", 404))
@@ -158,13 +151,9 @@ class Site:
 @asynccontextmanager
 async def site() -> AsyncGenerator[Site]:
     made = Site()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
+    async with Listener(made.serve) as listener:
+        made.port = listener.port
         yield made
-    finally:
-        server.close()
-        made.hang_up()
 
 
 # --- worlds: one way to write into every kind of origin

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, closing, suppress
 from typing import Any, Self
 from uuid import uuid4
 
+from tests.support.listening import Listener
+
 Sent = tuple[int, Mapping[str, str], bytes]
 
 
@@ -21,23 +23,16 @@ class RawMcp:
         self.refusal: Callable[[Any], tuple[int, bytes]] | None = None
         self.sessions: set[str] = set()
         self.calls = 0
-        self._connections: set[asyncio.StreamWriter] = set()
 
     @classmethod
     @asynccontextmanager
     async def running(cls, tools: Sequence[Any] = (), result: Mapping[str, Any] | None = None) -> AsyncIterator[Self]:
         made = cls(tools or [tool("hi")], result or {"content": [{"type": "text", "text": "hello"}]})
-        async with await asyncio.start_server(made._serve, "127.0.0.1", 0) as server:
-            made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-            try:
-                yield made
-            finally:  # Closing a server leaves its connections open, and the event loop may end before their clients.
-                for writer in list(made._connections):
-                    writer.transport.abort()
-                await asyncio.sleep(0)
+        async with Listener(made._serve) as listener:
+            made.url = f"http://127.0.0.1:{listener.port}/mcp"
+            yield made
 
     async def _serve(self, incoming: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             while True:
                 head = (await incoming.readuntil(b"\r\n\r\n")).decode()

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.support.listening import Listener
+
 SECRET = "t0ken-of-the-service"
 
 
@@ -28,10 +30,9 @@ class Service:
     @asynccontextmanager
     async def running(cls) -> AsyncGenerator[Self]:
         made = cls()
-        server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield made
-        server.close()
+        async with Listener(made.serve) as listener:
+            made.url = f"http://127.0.0.1:{listener.port}"
+            yield made
 
     async def until_asked(self, times: int) -> None:
         """Returns once so many requests have come in."""

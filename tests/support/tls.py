@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.listening import Listener
+
 _DAY: Final = datetime.timedelta(days=1)
 
 
@@ -76,12 +78,9 @@ class Authority:
                 for one in (writer, outer):
                     one.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         path = "/" + url.split("://")[1].partition("/")[2] if "/" in url.split("://")[1] else ""
-        try:
-            yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}"
-        finally:
-            server.close()
+        async with Listener(serve, tls=context) as listener:
+            yield f"https://127.0.0.1:{listener.port}{path}"
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

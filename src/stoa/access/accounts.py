@@ -1,5 +1,5 @@
-"""What a user sees and changes of their own while signed in: sessions, password, organization. One transaction per
-method. Every method raises Unauthorized once the session has ended."""
+"""A signed-in user's own sessions, password and current organization. One transaction per method. Every method raises
+Unauthorized once the session has ended."""
 
 from typing import Final
 from uuid import UUID
@@ -50,7 +50,7 @@ class Accounts:
                 raise NotFound("This session has ended already.")
 
     async def change_password(self, secret: str, present: str, password: str) -> str:
-        """Ends the user's other sessions, and gives the e-mail address. `present` is needed where there is a password.
+        """Ends the user's other sessions, and returns the e-mail address. `present` is required if there is a password.
 
         Raises BadRequest naming the field, and RateLimited after many wrong ones.
         """
@@ -79,7 +79,7 @@ class Accounts:
         return row["email"]
 
     async def switch(self, secret: str, org_id: UUID) -> None:
-        """This session acts in another organization of its user from now on. Raises NotFound."""
+        """Switches this session to another organization of its user. Raises NotFound."""
         async with internal(self._database) as tx:
             row = await self._row(tx, secret)
             if await tx.fetchval(SQL.switch_session, row["session_id"], org_id, self._ids.new()) is None:

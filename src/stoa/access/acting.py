@@ -19,8 +19,8 @@ class Acting:
         self, org_id: UUID, project_id: UUID, actor_id: UUID, user: bool, permission: str, /
     ) -> Principal | None:
         """A principal of the project with the actor's limits; None once the actor is revoked, has expired, has left, or
-        lacks the permission there. What it makes belongs to the project's keys, also where the actor is a user: others
-        of the project see it."""
+        lacks the permission there. Its objects belong to the project's keys, also if the actor is a user, so that
+        others in the project see them."""
         return await (self._user if user else self._key)(org_id, project_id, actor_id, permission)
 
     async def _key(self, org_id: UUID, project_id: UUID, key_id: UUID, permission: str) -> Principal | None:

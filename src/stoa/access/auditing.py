@@ -1,9 +1,9 @@
 """The audit as its readers see it, and the sealing of its lines into a chain.
 
-A line is written in the transaction of what it tells. It enters the chain a moment later: sealing locks the head of the
-organization's chain, and a transaction that held this lock until its commit would make every change of an organization
-wait for every other. So writers never wait, and a line can be changed without a trace only in the second before it is
-sealed, by somebody who may write into the database (docs/decisions/0032).
+A line is written in the transaction of its change. It enters the chain about a second later: sealing locks the head of
+the organization's chain, and holding this lock until commit would make all changes of an organization wait for one
+another. So writers never wait; only in the second before it is sealed can somebody with write access to the database
+change a line without a trace (docs/decisions/0032).
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Audit:
     async def list(
         self, principal: Principal, wanted: AuditFilter, page_size: int, before: int | None
     ) -> Page[AuditLine]:
-        """Newest first. `before` is the id at which the page before this one ended."""
+        """Newest first. `before` is the last id of the previous page."""
         filters = (wanted.action, wanted.subject_id, wanted.actor_id, wanted.since, wanted.until)
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.list_lines, principal.org_id, before, *filters, page_size)
@@ -55,7 +55,7 @@ class Audit:
         return ChainHead(row["sequence"], row["hash"]) if row else ChainHead(0, audit_chain.GENESIS)
 
     async def export(self, principal: Principal, after: int) -> AsyncGenerator[Sequence[AuditLine]]:
-        """The organization's chain after the line `after`, in pieces; no connection is held between them."""
+        """The organization's chain after the line `after`, in chunks; no connection is held between them."""
         previous = audit_chain.GENESIS
         while True:
             async with self._database.tenant(principal) as tx:
@@ -69,7 +69,7 @@ class Audit:
             yield [line_of(row, before) for row, before in zip(rows, hashes, strict=False)]
 
     async def begin_export(self, principal: Principal) -> None:
-        """Raises what can be refused, and seals what is not yet in the chain."""
+        """Raises refusals, and seals the lines that are not yet in the chain."""
         _check_organization(principal)
         await self.seal(principal.org_id)
 
@@ -119,7 +119,7 @@ class Audit:
 
 
 def entry(line: AuditLine, sequence: int) -> Mapping[str, Any]:
-    """What is hashed. Times have the microseconds that the database keeps."""
+    """The hashed value. Times have microseconds, as in the database."""
     ids = {
         "org_id": line.org_id,
         "project_id": line.project_id,

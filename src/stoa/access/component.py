@@ -49,7 +49,7 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """How people come in from outside of this server. A provider and a mail server need the public address."""
+    """Sign-in provider, mail server and public address. The first two need the public address."""
 
     public_url: str | None = None
     provider: ProviderSettings | None = None
@@ -60,7 +60,7 @@ class Outside:
 class AccessComponent(Component):
     users: Users
     sign_ins: SignIns
-    """What the console's pages call."""
+    """The services of the console's pages."""
     first_owner: FirstOwner
 
 
@@ -68,7 +68,7 @@ class AccessComponent(Component):
 async def open_component(
     kit: Kit, access: Access, outbound: Outbound, outside: Outside, dependents: Dependents | None = None
 ) -> AsyncGenerator[AccessComponent]:
-    """`access` is made before the kit, because the kit's gate asks it who a credential belongs to."""
+    """`access` is built before the kit, because the kit's gate authenticates with it."""
     public_url, provider, mail_server = outside.public_url, outside.provider, outside.mail_server
     passwords = Passwords()
     users = Users(kit.database, kit.ids, kit.clock, passwords)
@@ -114,7 +114,7 @@ async def open_component(
 def _flows(
     kit: Kit, users: Users, settings: ProviderSettings, public_url: str, outbound: Outbound, opened: "list[Asking]"
 ) -> "Callable[[], Flows]":
-    """Made at the first call: a server starts without the libraries."""
+    """Built at the first call, so that a start does not import the libraries."""
     base = public_url.rstrip("/")
 
     @cache

@@ -15,7 +15,7 @@ from stoa.kernel.principal import Principal
 
 SQL: Final = load("stoa.access", "explaining.sql")
 IDS_MAX: Final = 5
-"""Of one path, that are looked up."""
+"""Ids of one path that are looked up."""
 FOR_OWNERS: Final = (
     "Only owners are told why: send a credential of an owner or admin, or an organization-wide key with all"
     " permissions, in the header Stoa-Owner."
@@ -41,8 +41,8 @@ class Explaining:
         *,
         api_host: bool,
     ) -> str:
-        """`caller` is who was admitted, `credential` what was sent; `proof` is the credential of an owner, where the
-        request's own is another one. `needs` are the permissions of which the route asks one."""
+        """`caller` is the admitted principal, `credential` the sent one; `proof` is the credential of an owner, if the
+        request's own is another one. The route requires one of `needs`."""
         owner = await self._owner(caller, proof)
         async with internal(self._database) as tx:
             owned = await _owned(tx, owner)
@@ -71,7 +71,7 @@ class Explaining:
             return None
 
     async def _unknown(self, tx: Tx, credential: str | None, owned: Sequence[UUID]) -> str:
-        """A credential that opens nothing: what it was, where it was one of the owner's organizations."""
+        """Explains an invalid credential, if it belonged to one of the owner's organizations."""
         if credential is None:
             return "No credential was sent: Authorization: Bearer stoa_acc_…"
         digest = rules.digest(credential)
@@ -85,7 +85,7 @@ class Explaining:
 
 
 async def _owned(tx: Tx, owner: Principal | None) -> Sequence[UUID]:
-    """The organizations in which somebody may do everything."""
+    """The organizations in which the principal has all permissions."""
     if owner is None:
         return ()
     if owner.user_id is not None:
@@ -114,7 +114,7 @@ def _lacks(caller: Principal, needs: Sequence[str]) -> str:
 
 
 async def _about(tx: Tx, seen: Principal, needs: Sequence[str], subject: UUID, owned: Sequence[UUID]) -> str:
-    """What stands between the caller and one thing that the path names."""
+    """Why the caller cannot access one object that the path names."""
     row = await tx.fetchrow(SQL.lies, owned, subject)
     if row is None:
         gone = await tx.fetchrow(SQL.removed, owned, subject)
@@ -134,7 +134,7 @@ async def _about(tx: Tx, seen: Principal, needs: Sequence[str], subject: UUID, o
 
 
 async def _hidden(tx: Tx, seen: Principal, needs: Sequence[str], row: Row) -> str | None:
-    """Why the project of a thing is none that the caller sees for this route; None where it is."""
+    """Why the caller does not see the object's project on this route; None if they do."""
     projects: Mapping[UUID, Row] = {one["id"]: one for one in await tx.fetch(SQL.projects_named, [seen.org_id])}
     found, project_id = projects.get(row["project_id"]), row["project_id"]
     name = found["name"] if found is not None else project_id

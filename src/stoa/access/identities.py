@@ -32,7 +32,7 @@ class Identities:
         self._newcomers = newcomers
 
     async def sign_in(self, claims: Claims, hint: str | None) -> Opened:
-        """Raises Forbidden, and Unauthorized for who is no member of anything."""
+        """Raises Forbidden, and Unauthorized for a user without an organization."""
         self._check_domain(claims)
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.identity, claims.issuer, claims.subject)
@@ -51,18 +51,18 @@ class Identities:
             raise Forbidden(f"Only addresses of {', '.join(domains)} sign in here.")
 
     async def _first_time(self, tx: Tx, claims: Claims) -> Row:
-        """The user that the address belongs to, or a new one; from now on the identity is that user's."""
+        """Links the identity to the user with the address, or to a new one."""
         if claims.email is None or not claims.email_verified:
             raise Forbidden(_UNVERIFIED)
         email = rules.check_email(claims.email)
         await tx.execute(SQL.lock_email, email)
         if (row := await tx.fetchrow(SQL.identity, claims.issuer, claims.subject)) is not None:
-            return row  # Another request of the same person was faster.
+            return row  # A concurrent request of the same person won.
         row = await tx.fetchrow(SQL.user_by_email, email)
         if row is None:
             row = await self._newcomer(tx, email, claims)
         elif await people.own_email(tx, row["id"]):
-            # Whoever set this password had not shown that the address is theirs.
+            # The person who set this password had not proven to own the address.
             await tx.execute(SQL.drop_password, row["id"])
             await tx.execute(SQL.sign_out_everywhere, row["id"])
             await tx.execute(SQL.delete_reset_links, row["id"])

@@ -24,12 +24,12 @@ from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 FIRST_TOKEN_DAYS: Final = 30
-"""How long the token lives that a new user gets with the answer."""
+"""The lifetime of the token that a new user gets with the response."""
 _CLOSED: Final = "This invitation is unknown, was used, or has expired; ask for another one."
 
 
 class Invitations:
-    """Every method but `accept` takes the caller in the organization that is meant (`Orgs.within`)."""
+    """Every method except `accept` takes the caller's principal in the organization concerned (`Orgs.within`)."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Invitations:
     async def resend(
         self, principal: Principal, project_id: UUID | None, invitation_id: UUID
     ) -> tuple[Invitation, str | None, bool]:
-        """A new token with a new end; the old token opens nothing any more."""
+        """A new token with a new expiry; the old token becomes invalid."""
         require_wide(principal)
         secret = rules.new_secret(rules.INVITATION_PREFIX)
         async with self._database.tenant(principal) as tx:
@@ -137,8 +137,8 @@ class Invitations:
     ) -> tuple[User, UUID, str | None]:
         """The user, the organization, and for a new user a first personal access token.
 
-        The token of an invitation is the right to become a member under its e-mail address, and nothing else: it signs
-        nobody in who is a user already. Raises NotFound for a token that is unknown, used or expired.
+        The token only gives the right to become a member under its e-mail address: it does not sign in an existing
+        user. Raises NotFound for a token that is unknown, used or expired.
         """
         hashed = await self._hash(secret, password)
         async with internal(self._database) as tx:
@@ -149,8 +149,7 @@ class Invitations:
     async def accept_in_browser(
         self, secret: str, first_name: str, last_name: str, timezone: str, password: str | None
     ) -> tuple[User, Opened | None]:
-        """The same in the console: who is new is signed in, who is a user already signs in as ever. Raises as
-        `accept`."""
+        """The same in the console: a new user is signed in, an existing user has to sign in. Raises as `accept`."""
         hashed = await self._hash(secret, password)
         async with internal(self._database) as tx:
             user, invited, new = await self._take(tx, secret, first_name, last_name, timezone, password, hashed)
@@ -160,8 +159,8 @@ class Invitations:
             return user, await people.open_session(tx, self._ids, now, user.id, method, invited.org_id)
 
     async def _hash(self, secret: str, password: str | None) -> str | None:
-        """Before the transaction, which would hold its locks for as long as that takes. A stranger makes the server
-        compute none. Raises NotFound and BadRequest."""
+        """Hashes the password before the transaction, so that no lock is held meanwhile, and only for a valid token, so
+        that nobody else can use up CPU. Raises NotFound and BadRequest."""
         async with internal_statement(self._database) as tx:
             if not await tx.fetchval(SQL.invitation_open, rules.digest(secret), self._clock.now()):
                 raise NotFound(_CLOSED)
@@ -199,8 +198,8 @@ class Invitations:
         return key
 
     async def _send(self, invited: Invitation, secret: str) -> tuple[Invitation, str | None, bool]:
-        """The invitation, its token where no mail was sent, and whether one was. Nobody but the address gets a token
-        that was mailed, so that whoever opens it has shown to receive that mail."""
+        """The invitation, its token if no mail was sent, and whether one was sent. A mailed token is given to nobody
+        else, so that using it proves ownership of the address."""
         if not await self._mail.send(invited.email, *texts.invitation(invited, secret, self._public_url)):
             return invited, secret, False
         async with internal_statement(self._database) as tx:
@@ -209,7 +208,7 @@ class Invitations:
 
 
 async def join(tx: Tx, invited: Invitation, user_id: UUID) -> None:
-    """Makes a user a member, as an invitation that was taken says."""
+    """Makes a user a member according to an accepted invitation."""
     await tx.execute(SQL.insert_member, invited.org_id, user_id, invited.role)
     if invited.project_id is not None:
         await tx.execute(SQL.put_project_member, invited.org_id, invited.project_id, user_id, invited.project_role)

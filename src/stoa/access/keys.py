@@ -1,4 +1,4 @@
-"""Access keys after they were made: changing them, rotating them, listing who uses them. One transaction per method."""
+"""Changing, rotating and listing access keys, and their uses. One transaction per method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ class Keys:
 
     # --- reading ----------------------------------------------------------------------------------------------------
     async def list(self, principal: Principal, page: PageRequest) -> Page[AccessKey]:
-        """Each with its last use; of other nodes that may be half a minute old."""
+        """Each with its last use; uses on other nodes may be half a minute old."""
         await self._uses.write()
         found = await self._access.keys(principal, page)
         async with self._database.tenant(principal) as tx:
@@ -51,7 +51,8 @@ class Keys:
 
     # --- changing ---------------------------------------------------------------------------------------------------
     async def update(self, principal: Principal, key_id: UUID, changes: KeyChanges, *, cascade: bool) -> AccessKey:
-        """Only the named fields change, at once on every node. With `cascade` the keys that it made lose what it loses.
+        """Only the named fields change, at once on every node. With `cascade` the keys that it created lose the same
+        permissions.
 
         Raises Forbidden for more than the caller or the key's maker may do, and Conflict when the organization would
         keep no key that can manage its keys.
@@ -85,7 +86,7 @@ class Keys:
         return store.key(row)
 
     async def effects(self, principal: Principal, key_id: UUID, changes: KeyChanges, *, cascade: bool) -> KeyEffects:
-        """What `update` would take away: keys with the permissions that they lose, and triggers that would stop."""
+        """The effects of `update`: keys with the permissions that they would lose, and triggers that would stop."""
         async with self._database.tenant(principal) as tx:
             before, after, below = await self._planned(tx, principal, key_id, changes, cascade=cascade)
             lost = frozenset(_lost(before, after))
@@ -98,7 +99,7 @@ class Keys:
     async def _planned(
         self, tx: Tx, principal: Principal, key_id: UUID, changes: KeyChanges, *, cascade: bool
     ) -> tuple[AccessKey, AccessKey, Sequence[AccessKey]]:
-        """The key before and after, and with `cascade` those that it made. The organization is locked."""
+        """The key before and after, and with `cascade` the keys that it created. The organization is locked."""
         if principal.rate_limit is not None or principal.spending_limit is not None:
             raise Forbidden("A key with a rate or spending limit cannot change keys: it could lift its own.")
         await tx.execute(SQL.lock_org, principal.org_id)
@@ -119,7 +120,7 @@ class Keys:
         maker = await tx.fetchrow(_SQL.maker, principal.org_id, before.created_by) if before.created_by else None
         may = _less(allowed(principal, before.project_id), _permissions(maker))
         wanted = changes.permissions if "permissions" in changes.fields else before.permissions
-        # Also where they stay: who has less must not make a key with more live longer.
+        # Also unchanged ones: a caller with fewer permissions must not extend the life of a key with more.
         permissions = rules.check_permissions(wanted, may) if wanted is not None or may is None else None
         if wanted is None and may is not None:
             raise Forbidden("This key may do more than you or its maker may; name the permissions that it is to keep.")
@@ -138,9 +139,9 @@ class Keys:
     async def rotate(
         self, principal: Principal, key_id: UUID, overlap: timedelta, once: IdempotencyKey | None
     ) -> tuple[AccessKey, str | None]:
-        """A new key that takes the place of this one, which ends when the overlap is over.
+        """A new key that replaces this one, which expires at the end of the overlap.
 
-        The successor has its permissions, limits, what was spent of them, its maker, the keys it made, its triggers.
+        The successor takes over its permissions, limits, spending, creator, created keys and triggers.
         """
         secret = rules.new_secret()
         async with self._database.tenant(principal) as tx:
@@ -204,7 +205,7 @@ def _permissions(maker: Row | None) -> frozenset[str] | None:
 
 
 def _less(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
-    """What both allow; None is everything."""
+    """The intersection; None is everything."""
     if one is None or other is None:
         return other if one is None else one
     return one & other

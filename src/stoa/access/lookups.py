@@ -1,6 +1,6 @@
-"""Access keys by their hashes: look-ups that wait at the same moment share one statement.
+"""Looks access keys up by their hashes; concurrent look-ups share one statement.
 
-Nothing is remembered. The statement of a look-up begins after its request has come, so a key that was revoked before is
+Nothing is cached. The statement of a look-up starts after its request has arrived, so a key that was revoked before is
 not found.
 """
 
@@ -13,9 +13,9 @@ from stoa.db.internal import internal_statement
 from stoa.kernel.joining import Joined
 
 STATEMENTS_MAX: Final = 4
-"""At the same moment. One that hangs does not hold up the others."""
+"""Concurrent statements. One that hangs does not delay the others."""
 HASHES_MAX: Final = 500
-"""In one statement."""
+"""Hashes in one statement."""
 
 
 class KeyLookups:

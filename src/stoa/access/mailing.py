@@ -13,11 +13,11 @@ from typing import Final, Literal
 import structlog
 
 SECONDS_MAX: Final = 20.0
-"""For each answer of the mail server. The whole of a message may take six of them."""
+"""For each response of the mail server. A whole message may need six of them."""
 SENDING_MAX: Final = 4
-"""Messages that a node hands over at one moment."""
+"""Messages that a node sends at once."""
 _ELSEWHERE: Final = frozenset(' \t,;:<>()[]"@\\')
-"""What could make two recipients of one, or another one."""
+"""Characters that could change or add a recipient."""
 _log = structlog.get_logger("stoa.access.mail")
 
 
@@ -35,7 +35,7 @@ class MailServer:
 
 
 class SmtpMail:
-    """A message is handed to the mail server, or is not sent: whoever waits for it asks again."""
+    """Hands a message to the mail server, without retries: a user who does not get it has to ask again."""
 
     def __init__(self, server: MailServer) -> None:
         self._server = server
@@ -43,12 +43,12 @@ class SmtpMail:
         self._tls: ssl.SSLContext | None = None
 
     async def send(self, to: str, subject: str, text: str) -> bool:
-        """False where the mail server was not reached or refused, which is logged."""
+        """False if the mail server was unreachable or refused, which is logged."""
         async with self._slots:
             try:
                 await asyncio.to_thread(self._send, to, subject, text)
             except (OSError, smtplib.SMTPException, MessageError, ValueError) as error:
-                # The answer of a mail server may quote the message, and so the link in it.
+                # A mail server's response may quote the message with its link.
                 code = error.smtp_code if isinstance(error, smtplib.SMTPResponseException) else None
                 _log.warning("mail was not sent", server=self._server.host, error=type(error).__name__, code=code)
                 return False
@@ -62,11 +62,11 @@ class SmtpMail:
         local, _, domain = to.rpartition("@")
         if not local or not domain or any(one in _ELSEWHERE for one in local):
             raise ValueError("no single address")
-        message["To"] = Address(username=local, domain=domain)  # Refuses what would end the header.
+        message["To"] = Address(username=local, domain=domain)  # Refuses line breaks.
         message["Subject"] = subject
         message["Date"] = formatdate()
         message["Message-ID"] = make_msgid(domain=parseaddr(server.sender)[1].rpartition("@")[2] or "stoa.invalid")
-        message["Auto-Submitted"] = "auto-generated"  # No reply of somebody who is on holiday.
+        message["Auto-Submitted"] = "auto-generated"  # Prevents automatic replies.
         message.set_content(text)
         with self._connected() as smtp:
             if server.username is not None:
@@ -80,7 +80,8 @@ class SmtpMail:
         smtp = smtplib.SMTP(server.host, server.port, timeout=SECONDS_MAX)
         try:
             if server.tls == "starttls":
-                smtp.starttls(context=self._context())  # Raises where the server offers none: nothing is sent in clear.
+                # Raises if the server does not offer it: nothing is sent unencrypted.
+                smtp.starttls(context=self._context())
         except BaseException:
             smtp.close()
             raise

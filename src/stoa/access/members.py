@@ -12,7 +12,7 @@ from stoa.kernel.principal import Principal
 
 
 class Members:
-    """Every method takes the caller in the organization that is meant (`Orgs.within`)."""
+    """Every method takes the caller's principal in the organization concerned (`Orgs.within`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class Members:
         return Page.counted([people.member(row) for row in rows], page, total)
 
     async def set_role(self, principal: Principal, user_id: UUID, role: OrgRole) -> Member:
-        """Raises Conflict where the organization would keep no owner."""
+        """Raises Conflict if no owner would be left."""
         require_wide(principal)
         async with self._database.tenant(principal) as tx:
             await tx.execute(SQL.lock_org, principal.org_id)
@@ -38,9 +38,9 @@ class Members:
             return people.member(await _member(tx, principal.org_id, user_id))
 
     async def remove(self, principal: Principal, user_id: UUID) -> None:
-        """With the user's roles in projects, tokens and sessions of this organization. What the user made stays.
+        """Also removes the user's project roles, tokens and sessions in this organization; the user's objects stay.
 
-        Raises Conflict where the organization would keep no owner.
+        Raises Conflict if no owner would be left.
         """
         require_wide(principal)
         async with self._database.tenant(principal) as tx:
@@ -99,13 +99,13 @@ class Members:
 
 
 def require_member(principal: Principal) -> None:
-    """Raises Forbidden for the key of a project: the organization's people are outside of its scope."""
+    """Raises Forbidden for a project's key: the organization's members are outside of its scope."""
     if principal.project_id is not None:
         raise Forbidden("A project-scoped key sees no people of the organization; use an organization-wide one.")
 
 
 def require_wide(principal: Principal) -> None:
-    """Raises Forbidden for who manages less than the whole organization."""
+    """Raises Forbidden if the caller does not manage the whole organization."""
     require_member(principal)
     if not principal.organization_wide:
         raise Forbidden("Only owners, admins and organization-wide keys manage the organization's people.")
@@ -124,7 +124,7 @@ async def _member(tx: Tx, org_id: UUID, user_id: UUID) -> Row:
 
 
 async def _keep_an_owner(tx: Tx, org_id: UUID, user_id: UUID) -> None:
-    """The caller holds the organization's lock."""
+    """The caller must have locked the organization."""
     if not await tx.fetchval(SQL.other_owner, org_id, user_id):
         raise Conflict("The organization would keep no owner; make somebody else an owner first.")
 

@@ -20,9 +20,9 @@ class Orgs:
         self._ids = ids
 
     async def within(self, principal: Principal, org_id: UUID | None, permission: str) -> Principal:
-        """The caller in an organization: the credential's own, or another one of its user.
+        """The caller's principal in an organization: the credential's own, or another one of its user.
 
-        Raises NotFound where the caller is no member, Forbidden where the role there does not permit it.
+        Raises NotFound if the caller is not a member, Forbidden if the role there does not permit it.
         """
         if org_id is None or org_id == principal.org_id:
             return principal
@@ -38,7 +38,8 @@ class Orgs:
         return there
 
     async def of_project(self, principal: Principal, project_id: UUID, permission: str) -> Principal:
-        """The caller in the organization of a project. Raises as `within`; unchanged where no such project is known."""
+        """The caller's principal in the organization of a project. Raises as `within`; unchanged for an unknown
+        project."""
         if principal.user_id is None:
             return principal
         async with internal(self._database) as tx:

@@ -1,4 +1,4 @@
-"""The first owner: made by a link that a start prints while there is none."""
+"""The first owner: created by a link that a start prints while there is none."""
 
 from datetime import timedelta
 from typing import Final
@@ -29,7 +29,7 @@ class FirstOwner:
         self._users = users
 
     async def link(self) -> str | None:
-        """A new link's secret; None where somebody is an owner. Links of other nodes stay good for their time."""
+        """A new link's secret; None if there is an owner. Links of other nodes stay valid until they expire."""
         secret = rules.new_secret(rules.OWNER_PREFIX)
         async with internal(self._database) as tx:
             await tx.execute(SQL.delete_owner_links, False)
@@ -39,7 +39,7 @@ class FirstOwner:
         return secret
 
     async def redeem(self, secret: str, new: NewUser, password: str) -> Opened:
-        """Makes the owner of the first organization, and signs in. Raises NotFound, Conflict once there is an owner,
+        """Creates the owner of the first organization, and signs in. Raises NotFound, Conflict once there is an owner,
         and BadRequest."""
         async with internal_statement(self._database) as tx:
             if not await tx.fetchval(SQL.link_open, rules.digest(secret), "first_owner", self._clock.now()):
@@ -52,7 +52,8 @@ class FirstOwner:
                 raise NotFound(_CLOSED)
             if await tx.fetchval(SQL.any_owner):
                 raise Conflict(_OWNED)
-            user = await self._users.insert(tx, new, hashed, verified=True)  # Whoever starts the server vouches for it.
+            # The operator, who started the server, confirms the address.
+            user = await self._users.insert(tx, new, hashed, verified=True)
             await tx.execute(SQL.insert_member, org_id, user.id, OrgRole.OWNER.value)
             await tx.execute(SQL.delete_owner_links, True)
             await audit.record(tx, Principal(org_id, None, user.id, user_id=user.id), "user.create", user.id)

@@ -1,4 +1,4 @@
-"""Passwords by Argon2id, in threads: one hash takes tens of milliseconds, and as much memory as `HASHES_MAX` bounds."""
+"""Argon2id password hashes, in threads: one hash takes tens of milliseconds and 64 MiB; `HASHES_MAX` limits them."""
 
 import asyncio
 from typing import Final
@@ -7,7 +7,7 @@ import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
 HASHES_MAX: Final = 2
-"""At one moment on a node. Each takes 64 MiB, so that signing in cannot take the machine's memory."""
+"""Concurrent hashes on a node. Each takes 64 MiB, so sign-ins cannot exhaust the machine's memory."""
 
 
 class Passwords:
@@ -21,7 +21,7 @@ class Passwords:
             return await asyncio.to_thread(self._hasher.hash, password)
 
     async def verify(self, hashed: str | None, password: str) -> bool:
-        """Takes as long without a hash, so that the time tells nobody which e-mail addresses are known."""
+        """Takes as long without a hash, so that the timing does not reveal which e-mail addresses are known."""
         if hashed is None and not self._nobody:
             self._nobody = await self.hash("nobody's")
         async with self._slots:

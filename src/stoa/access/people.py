@@ -44,13 +44,13 @@ async def put_in_project(tx: Tx, org_id: UUID, project_id: UUID, user_id: UUID, 
 
 
 def principal(row: Row, credential: CredentialKind) -> Principal:
-    """A user, with the roles of this moment. Sees nothing until `permitted` has chosen the projects."""
+    """A user with the current roles. Sees nothing until `permitted` has chosen the projects."""
     session = credential is CredentialKind.SESSION
     return Principal(
         row["org_id"],
         None,
         row["id"],
-        # What a user makes while signed in may last longer than that session; what a token makes ends with the token.
+        # Credentials that a signed-in user creates may outlive the session; those of a token expire with the token.
         expires_at=None if session else row["expires_at"],
         credential=credential,
         user_id=row["user_id"],
@@ -60,7 +60,7 @@ def principal(row: Row, credential: CredentialKind) -> Principal:
 
 
 async def session_owner(tx: Tx, secret: str, now: datetime) -> Principal:
-    """The user behind a session, with the roles of this moment; `permitted` gives what a request may see. Raises
+    """The user of a session with the current roles; `permitted` chooses the projects of a request. Raises
     Unauthorized."""
     row = await tx.fetchrow(SQL.session_by_hash, rules.digest(secret)) if _is_session(secret) else None
     if row is None or row["expires_at"] <= now:
@@ -76,8 +76,7 @@ async def open_session(
     tx: Tx, ids: Ids, now: datetime, user_id: UUID, method: SignInMethod, org_id: UUID | None = None,
     hint: str | None = None,
 ) -> Opened:  # fmt: skip
-    """A session in an organization of the user: this one, or the user's first. Raises Unauthorized where there is
-    none."""
+    """A session in this organization of the user, or in the user's first. Raises Unauthorized if there is none."""
     chosen = org_id or await tx.fetchval(SQL.first_org_of_user, user_id)
     if chosen is None or await tx.fetchrow(SQL.membership, chosen, user_id) is None:
         raise Unauthorized("This user is a member of no organization; ask an owner for an invitation.")
@@ -100,8 +99,8 @@ async def open_session(
 
 
 async def own_email(tx: Tx, user_id: UUID) -> bool:
-    """Somebody has shown that the user's address is theirs. True where nobody had before: then personal access tokens
-    end, because somebody else may have made them."""
+    """Records that the user has proven to own the address. True if that is new: personal access tokens are then
+    revoked, because somebody else may have created them."""
     if await tx.fetchval(SQL.verify_email, user_id) is None:
         return False
     await tx.execute(SQL.delete_tokens, user_id)

@@ -1,4 +1,4 @@
-"""What access asks of others."""
+"""The ports of access."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,17 +9,17 @@ from stoa.db import Tx
 
 
 class Dependents(Protocol):
-    """What goes on in the name of keys."""
+    """Objects that act as a key: triggers."""
 
     async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[Dependent]: ...
 
     async def hand_over(self, tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID, /) -> None:
-        """From now on it goes on in the successor's name."""
+        """They act as the successor from now on."""
         ...
 
 
 class NoDependents:
-    """Nothing goes on in the name of keys."""
+    """No object acts as a key."""
 
     async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[Dependent]:  # noqa: ARG002
         return ()
@@ -34,7 +34,7 @@ class Mail(Protocol):
 
 
 class NoMail:
-    """No mail server is configured: whoever invites hands the token over in another way."""
+    """No mail server is configured: the inviting user has to deliver the token."""
 
     async def send(self, to: str, subject: str, text: str) -> bool:  # noqa: ARG002 - it sends nothing
         return False

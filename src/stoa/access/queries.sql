@@ -1,5 +1,5 @@
 -- name: bootstrap_lock
--- Held by the one node that makes the first organization.
+-- The advisory lock of the node that creates the first organization.
 SELECT pg_advisory_xact_lock(1398027105);
 
 -- name: first_org
@@ -18,7 +18,7 @@ INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permission
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: keys_by_hash
--- The owners of credentials; the one look-up of every request, and of those that came with it.
+-- The owners of credentials: the look-up of every request, for all requests that wait.
 SELECT
     hash, org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period, cache_seconds,
     resumable_streams
@@ -32,13 +32,13 @@ SELECT
 FROM access_keys WHERE id = $1;
 
 -- name: living_keys
--- Of these keys, tokens and sessions, the ones that still admit at $2.
+-- Those of the keys, tokens and sessions that are still valid at $2.
 SELECT id FROM access_keys WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
 UNION ALL SELECT id FROM personal_tokens WHERE id = ANY($1::uuid[]) AND (expires_at IS NULL OR expires_at > $2)
 UNION ALL SELECT id FROM user_sessions WHERE id = ANY($1::uuid[]) AND expires_at > $2;
 
 -- name: living_owners
--- Of these ids, each in its organization: keys, tokens and sessions that still admit at $3, and members.
+-- Those of the ids, each in its organization, that are valid keys, tokens or sessions at $3, or members.
 SELECT o.org_id, o.id FROM unnest($1::uuid[], $2::uuid[]) AS o(org_id, id)
 WHERE EXISTS (SELECT 1 FROM access_keys k
               WHERE k.org_id = o.org_id AND k.id = o.id AND (k.expires_at IS NULL OR k.expires_at > $3))
@@ -71,7 +71,7 @@ WITH RECURSIVE family AS (
 SELECT k.* FROM access_keys k JOIN family f ON f.id = k.id WHERE k.org_id = $1 ORDER BY k.created_at, k.id;
 
 -- name: managers_left
--- Whether the organization keeps a key that can manage all of its keys when these are gone.
+-- Whether the organization keeps a key that can manage all of its keys without these.
 SELECT EXISTS (
     SELECT 1 FROM access_keys
     WHERE org_id = $1 AND project_id IS NULL AND id <> ALL ($2::uuid[]) AND (expires_at IS NULL OR expires_at > now())
@@ -93,8 +93,8 @@ INSERT INTO revoked_keys (org_id, project_id, hash) SELECT org_id, project_id, h
 SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE hash = $1);
 
 -- name: admit
--- Lets a request through, as a bucket that holds a minute's requests and fills evenly would; gives the seconds until it is full again.
--- No row: it is empty. $3 is the seconds that one request takes to be paid back.
+-- A token bucket of one minute's requests: admits a request and returns the seconds until the bucket is full again.
+-- No row: it is empty. $3 is the seconds in which one request is refilled.
 INSERT INTO key_rates AS r (org_id, key_id, busy_until) VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 second')
 ON CONFLICT (org_id, key_id) DO UPDATE SET busy_until = greatest(r.busy_until, clock_timestamp()) + $3::float8 * interval '1 second'
 WHERE r.busy_until + $3::float8 * interval '1 second' <= clock_timestamp() + interval '1 minute 1 millisecond'
@@ -104,7 +104,7 @@ RETURNING extract(epoch FROM busy_until - clock_timestamp())::float8;
 SELECT greatest(extract(epoch FROM busy_until - clock_timestamp()), 0)::float8 FROM key_rates WHERE org_id = $1 AND key_id = $2;
 
 -- name: home_project
--- The organization's first project: where things made with an organization-wide key live.
+-- The organization's first project: objects that an organization-wide key creates are in it.
 SELECT id FROM projects WHERE org_id = $1 ORDER BY created_at, id LIMIT 1;
 
 -- name: orgs
@@ -127,7 +127,7 @@ UPDATE projects SET name = $3, description = $4, visibility = $5,
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: project_in_use
--- Whether anything of value lives in a project.
+-- Whether a project has any data.
 SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM knowledgebases WHERE org_id = $1 AND project_id = $2)
     OR EXISTS (SELECT 1 FROM artifacts WHERE org_id = $1 AND project_id = $2)
@@ -138,21 +138,21 @@ SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND project_id = $2
     OR EXISTS (SELECT 1 FROM access_keys WHERE org_id = $1 AND project_id = $2);
 
 -- name: lock_org
--- Held while projects are removed, so that the last one stays.
+-- Locked while projects are removed, so that the last one stays.
 SELECT id FROM orgs WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: delete_project
 DELETE FROM projects WHERE org_id = $1 AND id = $2 RETURNING id;
 
 -- name: insert_session
--- None where the key is gone; a revocation that runs at this moment is waited for.
+-- None if the key is revoked; waits for a concurrent revocation.
 INSERT INTO sessions (org_id, project_id, id, key_id, kind, hash, created_at, expires_at)
 SELECT k.org_id, k.project_id, $3, k.id, $4, $5, $6, $7 FROM access_keys k
 WHERE k.org_id = $1 AND k.id = $2 FOR KEY SHARE
 RETURNING id;
 
 -- name: session_owner
--- The key that a session stands for, while both live.
+-- The key of a session, while both are valid.
 SELECT
     k.org_id, k.project_id, k.id, k.permissions, k.expires_at, k.rate_limit, k.spending_limit_usd, k.spending_period,
     k.cache_seconds, k.resumable_streams
@@ -160,7 +160,7 @@ FROM sessions s JOIN access_keys k ON k.org_id = s.org_id AND k.id = s.key_id
 WHERE s.hash = $1 AND s.kind = 'session' AND s.expires_at > $2;
 
 -- name: take_link
--- Uses a sign-in link up, and gives its key; of two that ask at once, one gets it.
+-- Consumes a sign-in link, and returns its key; only one of two concurrent requests gets it.
 WITH taken AS (
     DELETE FROM sessions WHERE hash = $1 AND kind = 'link' RETURNING org_id, key_id, expires_at
 )

@@ -1,4 +1,4 @@
-"""A forgotten password: a mail with a link that sets another one, once and soon."""
+"""Forgotten passwords: a mail with a link that sets a new one, once and within half an hour."""
 
 import asyncio
 from functools import partial
@@ -25,8 +25,8 @@ _log = structlog.get_logger("stoa.access.mail")
 
 
 class Resets:
-    """Whoever asks learns nothing: neither the answer nor its time depends on whether the address is known, because the
-    request is only put into a queue. What waits is lost when the node ends; then its user asks again."""
+    """The request is only put into a queue, so neither the response nor its timing reveals whether the address is
+    known. Queued requests are lost when the node ends; the user then asks again."""
 
     def __init__(self, database: Database, clock: Clock, passwords: Passwords, mail: Mail, public_url: str) -> None:
         self._database = database
@@ -44,11 +44,11 @@ class Resets:
         await self._supervisor.stop()
 
     def ask(self, email: str) -> None:
-        """A mail will be sent where the address is a user's, and had none in this minute."""
+        """Queues a mail, which is sent if the address is a user's and got none within a minute."""
         self._put(as_storable(email.strip().lower()), changed=False)
 
     def say_changed(self, email: str) -> None:
-        """A mail will say that the password was changed."""
+        """Queues a mail that says that the password was changed."""
         self._put(email, changed=True)
 
     def _put(self, email: str, *, changed: bool) -> None:
@@ -75,12 +75,12 @@ class Resets:
         return texts.reset(secret, self._public_url, rules.RESET_LIFETIME.seconds // 60)
 
     async def redeem(self, secret: str, password: str) -> None:
-        """Sets the password, and ends all sessions. Where it was not known that the address is this user's, personal
-        access tokens end too: somebody else may have made them. Raises NotFound and BadRequest."""
+        """Sets the password, and ends all sessions. If the address was not proven before, personal access tokens are
+        revoked too, because somebody else may have created them. Raises NotFound and BadRequest."""
         opens = partial(self._arguments, secret)
         async with internal_statement(self._database) as tx:
             if not await tx.fetchval(SQL.link_open, *opens()):
-                raise NotFound(_CLOSED)  # Before a hash is computed.
+                raise NotFound(_CLOSED)  # Before the password is hashed.
         hashed = await self._passwords.hash(rules.check_password(password))
         async with internal(self._database) as tx:
             taken = await tx.fetchrow(SQL.take_link, *opens())

@@ -1,4 +1,4 @@
-"""Pure decisions about credentials and roles: their form, their hash, what they permit."""
+"""Pure rules of credentials and roles: format, hash, permissions."""
 
 import hashlib
 import re
@@ -37,11 +37,11 @@ INVITATION_DAYS: Final = 7
 SESSION_DAYS: Final = 14
 RESET_LIFETIME: Final = timedelta(minutes=30)
 RESETS_PER_DAY_MAX: Final = 10
-"""Mails to one address, so that a stranger cannot fill somebody's mailbox; and never two within a minute."""
+"""Mails to one address per day, so that nobody can flood a mailbox; and never two within a minute."""
 ATTEMPTS_MAX: Final = 10
-"""To sign in, before the next one has to wait."""
+"""Failed sign-ins before the next attempt has to wait."""
 ATTEMPT_DELAY_SECONDS: Final = 30.0
-"""The wait, then. It is the same however often somebody fails, so that a stranger cannot lock a user out for long."""
+"""The wait. It does not grow with further failures, so that nobody can lock a user out for long."""
 
 PERMISSIONS: Final = (
     "access:read",
@@ -75,7 +75,7 @@ PERMISSIONS: Final = (
     "traces:write",
     "usage:read",
 )
-"""The closed vocabulary. Reading and writing are apart: a key that writes only cannot read."""
+"""The closed vocabulary. Reading and writing are separate: a write-only key cannot read."""
 
 
 _READING: Final = frozenset(one for one in PERMISSIONS if one.endswith(":read")) - {"audit:read", "doctor:read"}
@@ -97,14 +97,14 @@ PROJECT_ROLES: Final[Mapping[ProjectRole, frozenset[str]]] = {
     ProjectRole.EDITOR: _EDITING,
     ProjectRole.ADMIN: _EDITING | {"access:write", "projects:write"},
 }
-"""What a role permits in its project."""
+"""The permissions of a role in its project."""
 ORG_ROLES: Final[Mapping[OrgRole, frozenset[str]]] = {
     OrgRole.OWNER: frozenset(PERMISSIONS),
     OrgRole.ADMIN: frozenset(PERMISSIONS),
     OrgRole.MEMBER: frozenset({"access:read", "models:read", "projects:write"}),
 }
-"""What a role permits: owners and admins in the organization and all of its projects, members in the organization
-itself."""
+"""The permissions of a role: of owners and admins in the organization and all of its projects, of members in the
+organization itself."""
 
 
 def grants(role: str, projects: Mapping[str, str] | None) -> Grants:
@@ -162,8 +162,8 @@ def manages_keys(key: AccessKey) -> bool:
 
 
 def manages_until(before: AccessKey, after: AccessKey, now: datetime) -> datetime | None:
-    """Until when another key has to be there that can manage the organization's keys, now that this one changes; None:
-    the change takes no such key away. For one without an end there has to be another without an end."""
+    """Until when another key that can manage the organization's keys must be valid, when this one changes; None: the
+    change removes no such key. A key without expiry needs another one without expiry."""
     if not manages_keys(before):
         return None
     if not manages_keys(after):

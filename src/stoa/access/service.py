@@ -1,4 +1,4 @@
-"""Access as its owners use it. One transaction per method."""
+"""Credentials, keys, organizations and projects. One transaction per method."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -45,8 +45,8 @@ class Access:
 
     # --- the first start --------------------------------------------------------------------------------------------
     async def bootstrap(self, chosen: str | None) -> str | None:
-        """Makes the first organization, project and key, once, however many nodes start. Returns the secret if this
-        call made it.
+        """Creates the first organization, project and key, once for all nodes. Returns the secret if this call created
+        it.
 
         `chosen` is the operator's own first key: added at any start where it is not there yet, unless it was revoked.
         Raises BootstrapError.
@@ -81,8 +81,8 @@ class Access:
 
     # --- credentials ------------------------------------------------------------------------------------------------
     async def authenticate(self, token: str) -> Principal:
-        """The owner of an access key, or of a session opened with one. It is looked up at each request, so that
-        revoking works at once, on every node."""
+        """The principal of an access key, or of a session opened with one. It is looked up at each request, so that
+        a revocation takes effect at once on every node."""
         if token.startswith(rules.TOKEN_PREFIX):
             return await self._token_owner(token)
         if token.startswith(rules.KEY_SESSION_PREFIX):
@@ -98,7 +98,7 @@ class Access:
         return owner
 
     async def authenticate_browser(self, token: str) -> Principal:
-        """The same for what a browser of the console holds: no program sends a user's session."""
+        """The same for the console's session cookies; programs cannot use a user's session."""
         if not token.startswith(rules.SESSION_PREFIX):
             return await self.authenticate(token)
         async with internal_statement(self._database) as tx:
@@ -116,8 +116,8 @@ class Access:
         return people.principal(row, CredentialKind.PERSONAL_TOKEN)
 
     async def principal_of(self, key_id: UUID) -> Principal:
-        """The owner of a credential that something we signed names, for reading a run. Raises Unauthorized once the
-        credential is gone."""
+        """The principal of the credential that a signed ticket names, for reading a run. Raises Unauthorized once the
+        credential is revoked."""
         async with internal(self._database) as tx:
             row = await people.credential_row(tx, key_id)
             if row is None:
@@ -134,7 +134,7 @@ class Access:
             return [row["id"] for row in await tx.fetch(SQL.living_keys, list(key_ids), self._clock.now())]
 
     async def living_owners(self, owners: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
-        """Which of these (organization, id) pairs still name a member, or a key, token or session that admits."""
+        """Which of these (organization, id) pairs are still a member, or a valid key, token or session."""
         org_ids, ids = [org_id for org_id, _ in owners], [owner_id for _, owner_id in owners]
         async with internal_statement(self._database) as tx:
             rows = await tx.fetch(SQL.living_owners, org_ids, ids, self._clock.now())
@@ -183,7 +183,7 @@ class Access:
             await tx.execute(SQL.share_org, principal.org_id)
             by_key = principal.user_id is None
             if by_key and await tx.fetchrow(SQL.key, principal.org_id, principal.key_id) is None:
-                raise Unauthorized(_UNKNOWN)  # Revoked since this request began: it makes no more keys.
+                raise Unauthorized(_UNKNOWN)  # Revoked during this request.
             if project_id is not None and await tx.fetchrow(SQL.project, principal.org_id, project_id) is None:
                 raise BadRequest.field("project_id", "is no project that this key may see")
             row = await tx.fetchrow(
@@ -253,7 +253,7 @@ class Access:
         return project_id
 
     async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
-        """The same, where the caller may name a project. Raises BadRequest when it is none of the principal's."""
+        """The same, if the caller may name a project. Raises BadRequest for a project outside the principal's scope."""
         if project_id is None:
             return await self.home(principal)
         async with self._database.tenant(principal) as tx:
@@ -281,7 +281,7 @@ class Access:
         return Page.counted(found, page, total)
 
     async def project(self, principal: Principal, project_id: UUID, org_id: UUID | None = None) -> Project:
-        """Raises NotFound, also where `org_id` names another organization than the project's."""
+        """Raises NotFound, also if `org_id` is not the project's organization."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.project, principal.org_id, project_id)
         if row is None or org_id not in (None, principal.org_id):
@@ -292,7 +292,7 @@ class Access:
         if principal.project_id is not None:
             raise Forbidden("A project-scoped key cannot make projects; use an organization-wide one.")
         project_id = self._ids.new()
-        if principal.projects is not None:  # The maker sees what is made.
+        if principal.projects is not None:  # The creator sees the new project.
             principal = replace(principal, projects=[*principal.projects, project_id])
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
@@ -336,7 +336,7 @@ class Access:
         return store.project(row)
 
     async def delete_project(self, principal: Principal, project_id: UUID) -> None:
-        """Only an empty one, and never the last: nothing is deleted that was not named."""
+        """Deletes only an empty project, and never the last one, so that no data is deleted implicitly."""
         if not principal.organization_wide:
             raise Forbidden("A project-scoped key cannot delete projects; use an organization-wide one.")
         try:
@@ -358,9 +358,9 @@ class Access:
 
 
 async def made_before(tx: Tx, principal: Principal, once: IdempotencyKey | None) -> AccessKey | None:
-    """The key that the first request with this Idempotency-Key made, None where this one is the first.
+    """The key that the first request with this Idempotency-Key created, None if this is the first.
 
-    Raises NotFound where it was revoked since.
+    Raises NotFound if that key was revoked.
     """
     if once is None or (first := await idempotency.claim(tx, principal, once)) is None:
         return None

@@ -1,5 +1,5 @@
-"""What is written to people, as (subject, text). Links are made from STOA_PUBLIC_URL, and never from a request's Host,
-which its sender chooses."""
+"""Mails as (subject, text). Links are built from STOA_PUBLIC_URL, never from a request's Host, which its sender
+chooses."""
 
 from stoa.access.types import Invitation
 from stoa.kernel.clock import rfc3339
@@ -45,5 +45,5 @@ def password_changed(public_url: str) -> Message:
 
 
 def _page(public_url: str, name: str, secret: str) -> str:
-    """What stands after # is sent to no server by itself: it is in no log, and no scanner of mail opens it."""
+    """The secret is in the fragment, which browsers do not send: it is in no log, and no mail scanner uses it."""
     return f"{public_url.rstrip('/')}/console/{name}#{secret}"

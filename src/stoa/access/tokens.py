@@ -31,8 +31,7 @@ class Tokens:
         org_id: UUID | None,
         once: IdempotencyKey | None,
     ) -> tuple[PersonalToken, str | None]:
-        """A token of the caller and its secret, in an organization that the caller is a member of; without the secret
-        where the request is repeated."""
+        """A token of the caller and its secret, in an organization of the caller; a repeated request gets no secret."""
         user_id = _user(principal)
         ends = rules.check_expiry(expires_at, principal, self._clock.now())
         secret = rules.new_secret(rules.TOKEN_PREFIX)
@@ -99,7 +98,7 @@ class Tokens:
         return Page.counted(found, page, total)
 
     async def revoke(self, principal: Principal, token_id: UUID) -> None:
-        """At once, on every node. Raises NotFound for a token of somebody else."""
+        """Revokes at once on every node. Raises NotFound for a token of another user."""
         user_id = principal.user_id
         async with internal(self._database) as tx:
             org_id = await tx.fetchval(SQL.delete_token, user_id, token_id)

@@ -59,7 +59,7 @@ class SignInMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session that was just opened. `secret` is what the browser holds."""
+    """A new session. `secret` is stored in the browser."""
 
     secret: str
     expires_at: datetime
@@ -96,7 +96,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a provider said of somebody, checked. `email_verified`: it vouches that the address is this person's."""
+    """A provider's verified claims. `email_verified`: the provider confirms that the person owns the address."""
 
     issuer: str
     subject: str
@@ -113,7 +113,7 @@ class Newcomers:
 
     domains: Sequence[str] = ()
     members: bool = False
-    """Whoever is not known becomes a member of the first organization; otherwise an invitation is needed."""
+    """A new user becomes a member of the first organization; otherwise an invitation is required."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +165,12 @@ class Project:
     created_at: datetime
     updated_at: datetime
     retention_days: float | None = None
-    """Conversations in which nothing has happened for so long are deleted; None: never."""
+    """Conversations without activity for so long are deleted; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectChange:
-    """What a project is to be. `keeps_retention`: `retention_days` is not meant, and stays as it is."""
+    """The new values of a project. `keeps_retention`: `retention_days` does not change."""
 
     name: str
     description: str | None
@@ -195,18 +195,18 @@ class AccessKey:
     rate_limit: int | None = None
     spending_limit: SpendingLimit | None = None
     successor_id: UUID | None = None
-    """The key that a rotation has put in its place; this one ends at `expires_at`."""
+    """The key that replaced it in a rotation; this one expires at `expires_at`."""
     uses: Sequence["KeyUse"] = ()
     """The last one first."""
     cache_seconds: int | None = None
-    """The oldest kept answer of the gateway that it takes."""
+    """The maximum age of a cached gateway answer."""
     resumable_streams: bool = False
     """Whether its streamed chat completions can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """A place from which a key is used."""
+    """A client address that uses a key."""
 
     address: str | None
     client: str | None
@@ -216,7 +216,7 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True)
 class KeyChanges:
-    """Only the named fields change; None takes a limit away."""
+    """Only the named fields change; None removes a limit."""
 
     fields: frozenset[str]
     name: str | None = None
@@ -230,7 +230,7 @@ class KeyChanges:
 
 @dataclass(frozen=True, slots=True)
 class Dependent:
-    """A trigger that starts runs in the name of a key."""
+    """A trigger that starts runs as a key."""
 
     id: UUID
     name: str
@@ -250,7 +250,7 @@ class Effect:
 class KeyEffects:
     keys: Sequence[Effect]
     triggers: Sequence[Dependent]
-    """Those that would start no more runs."""
+    """Triggers that would stop starting runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Users:
         hashed = await self._passwords.hash(rules.check_password(password)) if password is not None else None
         async with internal(self._database) as tx:
             org_id = await self._org(tx, org, new_org)
-            made = await self.insert(tx, new, hashed, verified=True)  # The operator vouches for the address.
+            made = await self.insert(tx, new, hashed, verified=True)  # The operator confirms the address.
             await tx.execute(SQL.insert_member, org_id, made.id, role.value)
             await audit.record(tx, Principal(org_id, None, made.id, user_id=made.id), "user.create", made.id)
         return made, org_id
@@ -64,7 +64,7 @@ class Users:
         return rows[0]["id"]
 
     async def insert(self, tx: Tx, new: NewUser, hashed: str | None, *, verified: bool) -> User:
-        """`verified`: it is known that the e-mail address is this person's. Raises BadRequest and Conflict."""
+        """`verified`: the person has proven to own the e-mail address. Raises BadRequest and Conflict."""
         email = rules.check_email(new.email)
         try:
             row = await tx.fetchrow(
@@ -130,13 +130,13 @@ class Users:
         return made.secret
 
     async def verify(self, secret: str) -> Principal:
-        """The user behind a session, with the roles of this moment; `permitted` gives what a request may see. Raises
+        """The user of a session with the current roles; `permitted` chooses the projects of a request. Raises
         Unauthorized."""
         async with internal_statement(self._database) as tx:
             return await people.session_owner(tx, secret, self._clock.now())
 
     async def sign_out(self, secret: str) -> str | None:
-        """Gives what a provider wants to hear when somebody who signed in with it signs out."""
+        """Returns the logout hint for the provider, if the user signed in with it."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.delete_session, rules.digest(secret))
         return row["hint"] if row is not None else None

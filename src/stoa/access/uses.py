@@ -1,4 +1,4 @@
-"""Who uses a key: when, from where, with which client. Kept in memory, and written every half minute by each node."""
+"""The uses of keys: time, address, client. Collected in memory, and written every half minute by each node."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ KEPT_MAX: Final = 20
 """Pairs of address and client that are kept of a key."""
 KEPT: Final = timedelta(days=90)
 KEYS_MAX: Final = 10_000
-"""Keys whose uses wait in memory; those of others are not noticed until the next write."""
+"""Keys with uses in memory; uses of further keys are ignored until the next write."""
 
 
 class KeyUses:
@@ -30,7 +30,7 @@ class KeyUses:
         """By organization and key: address and client, first and last time."""
 
     def saw(self, org_id: UUID, key_id: UUID) -> None:
-        """A request with this key was admitted. Costs a look into a dictionary."""
+        """Records an admitted request of this key. Costs one dictionary look-up."""
         origin = ORIGIN.get()
         if origin is None:
             return
@@ -41,9 +41,7 @@ class KeyUses:
                 return
             places = self._seen[org_id, key_id] = {}
         place = (origin.address or "", origin.client or "")
-        first, _ = places.pop(
-            place, (now, now)
-        )  # Put at the end, so the first is the one that was not used for longest.
+        first, _ = places.pop(place, (now, now))  # Moved to the end, so the first is the least recently used.
         if len(places) >= KEPT_MAX:
             del places[next(iter(places))]
         places[place] = (first, now)
@@ -57,7 +55,7 @@ class KeyUses:
             await self.write()
 
     async def write(self) -> None:
-        """Stores what this node has seen; what cannot be stored now is kept."""
+        """Stores the uses seen by this node; if that fails they are kept."""
         if not self._seen:
             return
         seen, self._seen = self._seen, {}

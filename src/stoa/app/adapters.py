@@ -1,4 +1,4 @@
-"""What one slice is to another: each class implements a port of one slice with the abilities of its siblings."""
+"""Adapters between slices: each class implements a port of one slice with other slices."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -39,7 +39,7 @@ _log = structlog.get_logger("stoa.app")
 
 
 class Toolbox(Protocol):
-    """What agents may call: which names a project lacks, and the opened tools while a run is worked on."""
+    """An agent's tools: which names a project lacks, and the opened tools while a run is executed."""
 
     async def unknown_tools(self, principal: Principal, names: Sequence[str], /) -> Sequence[str]: ...
 
@@ -53,7 +53,7 @@ class Toolbox(Protocol):
 
 
 Known: TypeAlias = Callable[[Principal, Sequence[tuple[str, UUID]]], Awaitable[Collection[tuple[str, UUID]]]]
-"""(principal, references) → those that one slice has."""
+"""(principal, references) → the references that exist."""
 
 
 class ProjectToolbox:
@@ -95,14 +95,13 @@ class ProjectToolbox:
         """Raises RequirementsUnmet, which ends the run."""
         if run.app_id is None or self.lending is None:
             return requirements.Lent()
-        # Whoever uses a public app without a key speaks for no end user.
+        # A caller of a public app without a key cannot act as an end user.
         user_id = run.user_id if run.created_by != run.app_id else None
         return await self.lending.lend(run.org_id, run.app_id, user_id)
 
 
 class PageTranscriber:
-    """The operator's model reads pages without text for knowledge bases, on the bill of the key that asked for the
-    item."""
+    """OCR for knowledge bases by the operator's model, billed to the key that requested the item's processing."""
 
     def __init__(self, transcriber: gateway.Transcriber, prices: Sequence[gateway.Price]) -> None:
         self._transcriber = transcriber
@@ -179,7 +178,7 @@ class SourceItems:
 
 
 class KnowledgeLibrary:
-    """Knowledge bases as a run searches them: with the scope of the key that sent the message, for its end user."""
+    """Search of knowledge bases for runs: in the scope of the key that sent the message, for its end user."""
 
     def __init__(self, search: bases.Search) -> None:
         self._search = search
@@ -188,7 +187,7 @@ class KnowledgeLibrary:
         self, run: runs.Run, base_ids: Sequence[UUID], query: str, limit: int | None
     ) -> Sequence[runs.Quote]:
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
-        # Whoever uses a public app without a key can claim any name: nothing that is restricted is shown.
+        # A caller of a public app without a key can claim any name, so restricted items are not shown.
         anonymous = run.app_id is not None and run.created_by == run.app_id
         user, groups = (None, ()) if anonymous else (run.user_id, None)
         found = await self._search.search_all(principal, base_ids, query, limit, user, groups)
@@ -208,7 +207,7 @@ class KnowledgeLibrary:
 
 
 class AgentDefinitions:
-    """What apps ask about agents and models: the checks of a conversation's agent, and the catalogue."""
+    """The port of apps for agents and models: the checks of a conversation's agent, and the catalogue."""
 
     def __init__(self, agents: conversations.Agents, schemas: SchemaChecker, catalogue: gateway.Catalogue) -> None:
         self._agents = agents
@@ -251,7 +250,7 @@ class AgentDefinitions:
 
 
 class Slugs:
-    """The models that answer for a slug in runs: of a route of the operator's, the first that is there."""
+    """The models of a slug in runs: for an operator's route, the first that exists."""
 
     def __init__(self, catalogue: gateway.Catalogue, routing: gateway.Routing, held: apps.Apps) -> None:
         self._catalogue = catalogue
@@ -278,7 +277,7 @@ class Slugs:
 
 
 def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
-    """As a conversation's agent has it: nothing where the conversation itself is the memory."""
+    """The memory of a conversation's agent; None if the conversation itself is the memory."""
     if memory == runs.MemoryUse():
         return {}
     if memory is None:
@@ -292,7 +291,7 @@ def _remembering(memory: runs.MemoryUse | None) -> Mapping[str, Any]:
 def agent_check(
     agents: conversations.Agents, schemas: SchemaChecker
 ) -> "Callable[[Principal, Mapping[str, Any]], Awaitable[None]]":
-    """Whether what a request of another dialect names is there."""
+    """Whether the agent that a request of a dialect names exists."""
 
     async def check(principal: Principal, agent: Mapping[str, Any]) -> None:
         await conversations.check_agent(agents, schemas, principal, agent, "tools")
@@ -307,7 +306,7 @@ def _problems(error: ValidationError) -> Mapping[str, str]:
 
 
 def embed_or_none(embedder: embedding.Embedder) -> "Callable[[Sequence[str]], Awaitable[Vectors | None]]":
-    """Vectors for judging relevance; None, and a warning, while the embedder fails."""
+    """Vectors for relevance; None, with a warning, while the embedder fails."""
 
     async def embed(texts: Sequence[str]) -> "Vectors | None":
         try:
@@ -337,7 +336,7 @@ class GatewayEmbedder:
 
 
 async def read_file(relevance: documents.Documents, blobs: Blobs, file: conversations.File) -> conversations.Reading:
-    """What a file holds, or why it cannot be read. Images are not read: models look at them."""
+    """The text of a file, or why it cannot be read. Images are not read: models get them unchanged."""
     if file.mime_type.startswith("image/"):
         return conversations.Reading()
     name = conversations.blob_name(file.org_id, file.project_id, file.sha256)
@@ -353,7 +352,7 @@ async def read_file(relevance: documents.Documents, blobs: Blobs, file: conversa
 def find_model(
     catalogue: gateway.Catalogue, prices: Sequence[gateway.Price]
 ) -> "Callable[[runs.Run, UUID | None], Awaitable[runs.Supply]]":
-    """A model of a run, or of a node of its graph, with what its tokens cost."""
+    """A model of a run, or of a node of its graph, with its prices."""
 
     async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
         assert model_id is not None, "a deployment names the model of every node that has one"
@@ -366,7 +365,7 @@ def find_model(
 def living(
     owner: access.Access, public: apps.PublicApps
 ) -> "Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]":
-    """What keeps a stream open: a key that is neither revoked nor expired, or a public app that is still public."""
+    """Whether a stream may stay open: its key is neither revoked nor expired, or its app is still public."""
 
     async def those(ids: Collection[UUID]) -> Collection[UUID]:
         keys = set(await owner.living_keys(ids))
@@ -377,7 +376,7 @@ def living(
 
 
 def living_of_runs(owner: access.Access, public: apps.PublicApps) -> runs.Living:
-    """The same for runs, which a signed-in user's membership keeps too."""
+    """The same for runs, which may also continue while their signed-in user is a member."""
 
     async def those(credentials: Collection[runs.Credential]) -> Collection[runs.Credential]:
         found = await owner.living_owners([(one.org_id, one.id) for one in credentials])

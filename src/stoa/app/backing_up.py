@@ -1,4 +1,4 @@
-"""The backups that the server takes by itself: the settings of `[backup]` as a command and its environment."""
+"""Scheduled backups: the settings of `[backup]` as a command and its environment."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def open_backups(settings: Settings, kit: Kit) -> Component:
 
 
 def _environment(settings: Settings, dsn: str) -> Mapping[str, str]:
-    """What the command goes by is what this server goes by, wherever that came from."""
+    """The command gets the same settings as this server, wherever they came from."""
     assert settings.backup is not None
     keys = {
         name: str(value.get_secret_value() if hasattr(value, "get_secret_value") else value)

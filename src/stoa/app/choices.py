@@ -1,4 +1,4 @@
-"""Settings turned into what the slices take: the operator's choices of providers, embedders, programs and prices."""
+"""Converts settings into arguments of the slices: providers, embedders, programs and prices."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _EMBEDDERS: Final = {
 
 
 def secret_of(settings: Settings) -> bytes:
-    """The installation's secret, made at the first start where none is set."""
+    """The installation's secret; generated at the first start if none is set."""
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _bundle(configured: Provider) -> str | None:
 
 
 def outside(settings: Settings) -> Outside:
-    """How people come in from outside of the server."""
+    """The sign-in provider, the mail server and the public address."""
     return Outside(settings.public_url, _provider(settings), _mail_server(settings))
 
 
@@ -109,13 +109,13 @@ def _mail_server(settings: Settings) -> access.MailServer | None:
 
 
 def prices(settings: Settings) -> Sequence[gateway.Price]:
-    """The operator's table, and what costs nothing."""
+    """The operator's prices, and the built-in models, which are free."""
     own = [gateway.Price(SLUG, 0, 0), gateway.Price(EMBEDDINGS_SLUG, 0, 0)]
     return [*(gateway.Price(**price.model_dump()) for price in settings.prices), *own]
 
 
 def facts(settings: Settings) -> Sequence[gateway.Facts]:
-    """What the operator says of models."""
+    """The operator's facts about models."""
     return [gateway.Facts(**one.model_dump()) for one in settings.models]
 
 
@@ -144,7 +144,7 @@ def programs(settings: Settings) -> Sequence[tools.Program]:
 
 
 def sandbox(settings: Settings) -> tools.Sandbox | None:
-    """Where Python code of flows runs; None: nowhere."""
+    """Where Python code of flows runs; None: code is refused."""
     if settings.sandbox is None:
         return None
     return tools.Sandbox(None if settings.sandbox == SUBPROCESS else shlex.split(settings.sandbox))
@@ -162,20 +162,20 @@ def embedder(settings: Settings, outbound: Outbound) -> embedding.RemoteEmbedder
 
 @dataclass(frozen=True, slots=True)
 class LocalEmbedders:
-    """The embedders of this machine by their names, and the one that new bases take; None: by their language."""
+    """The embedders of this machine by their names, and the default of new bases; None: by their language."""
 
     by_name: Mapping[str, embedding.Embedder]
     chosen: str | None
 
     @property
     def default(self) -> embedding.Embedder:
-        """Where no base is asked: conversations, and the AI gateway."""
+        """The embedder for conversations and the AI gateway, where there is no base."""
         return self.by_name[self.chosen or embedding.MINILM]
 
     async def load(self) -> None:
-        """Loads what the operator has chosen before the server answers. Raises SettingsError."""
+        """Loads the chosen models before the server answers. Raises SettingsError."""
         if self.chosen is None or self.chosen == embedding.MINILM:
-            return  # It is loaded when it is first needed.
+            return  # Loaded at first use.
         try:
             await self.default.prepare()
         except embedding.EmbedderError as error:
@@ -187,7 +187,7 @@ class LocalEmbedders:
 
 
 def local_embedders(settings: Settings) -> LocalEmbedders:
-    """Raises SettingsError for an embedder that is none."""
+    """Raises SettingsError for an invalid embedder."""
     by_name: dict[str, embedding.Embedder] = {embedding.MINILM: embedding.LocalEmbedder(settings.data_dir / "models")}
     if embedding.MultilingualEmbedder.is_installed() or _EMBEDDERS.get(settings.embedder) == embedding.MULTILINGUAL:
         by_name[embedding.MULTILINGUAL] = embedding.MultilingualEmbedder()
@@ -217,7 +217,7 @@ def reranker(settings: Settings, outbound: Outbound) -> embedding.LocalReranker 
 
 
 async def load(embedders: LocalEmbedders, chosen: embedding.LocalReranker | embedding.RemoteReranker | None) -> None:
-    """Loads the models that the operator has named before the server answers. Raises SettingsError."""
+    """Loads the configured models before the server answers. Raises SettingsError."""
     await embedders.load()
     if not isinstance(chosen, embedding.LocalReranker):
         return
@@ -228,7 +228,7 @@ async def load(embedders: LocalEmbedders, chosen: embedding.LocalReranker | embe
 
 
 def trace_endpoint(settings: Settings) -> Endpoint | None:
-    """Where the runs of all projects are exported to."""
+    """The OTLP endpoint for the runs of all projects."""
     if settings.otlp_endpoint is None:
         return None
     headers = headers_of(plain(settings.otlp_headers) or "")

@@ -1,4 +1,4 @@
-"""Knowledge bases as the nodes of graphs fill them."""
+"""Lets nodes of graphs add items to knowledge bases."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -13,7 +13,7 @@ from stoa.kernel.principal import Principal
 
 
 class KnowledgeWriting:
-    """In the name of who began the run."""
+    """Acts as the principal that started the run."""
 
     def __init__(self, items: bases.Items) -> None:
         self._items = items

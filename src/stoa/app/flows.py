@@ -13,7 +13,7 @@ from stoa.kernel.principal import Principal
 
 
 class FlowGraphs:
-    """What apps ask of those who run graphs: whether a flow is one, what it uses, which types of nodes there are."""
+    """The port of apps for graphs: whether a flow is a graph, what it uses, which types of nodes exist."""
 
     def __init__(self, *, sandbox: bool = False) -> None:
         self._sandbox = sandbox
@@ -41,7 +41,7 @@ class FlowGraphs:
 
 
 class FlowTrials:
-    """Flows that are tried out: each run in a conversation of its own."""
+    """Test runs of flows, each in its own conversation."""
 
     def __init__(self, workflows: apps.Workflows, catalogue: gateway.Catalogue) -> None:
         self._workflows = workflows

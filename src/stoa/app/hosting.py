@@ -1,4 +1,4 @@
-"""What the other slices lend to apps: where the files of their runs are stored, and what callbacks report of runs."""
+"""What apps get from other slices: storage for the files of their runs, and the runs that callbacks report."""
 
 from datetime import datetime
 from typing import BinaryIO
@@ -10,7 +10,7 @@ from stoa.kernel.principal import Principal
 
 
 class AppUploads:
-    """Files for the runs of an app: each in a conversation of its own that is bound to the app."""
+    """Files for the runs of an app: each in its own conversation that is bound to the app."""
 
     def __init__(self) -> None:
         self.conversations: conversations.Conversations | None = None
@@ -49,7 +49,7 @@ class AppUploads:
 
 
 class RunReports:
-    """What callbacks say of runs."""
+    """The runs that callbacks report."""
 
     def __init__(self) -> None:
         self.runs: runs.Runs | None = None

@@ -1,5 +1,5 @@
-"""Opens models, and what is read and found for them: the gateway with the documents that its built-in model quotes,
-knowledge bases, and the sources that fill them."""
+"""Opens the slices of models and documents: the gateway with the documents that its built-in model quotes, knowledge
+bases, and the sources that fill them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

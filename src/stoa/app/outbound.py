@@ -1,4 +1,4 @@
-"""The way out of this node, as its settings say."""
+"""The outbound HTTP client of this node, built from its settings."""
 
 from stoa.app.choices import plain
 from stoa.outbound import Outbound, Proxies, ProxySettingError
@@ -6,7 +6,7 @@ from stoa.settings import Settings, SettingsError
 
 
 def outbound_of(settings: Settings) -> Outbound:
-    """Raises SettingsError where a proxy or a certificate authority cannot be used."""
+    """Raises SettingsError if a proxy or a certificate authority cannot be used."""
     try:
         proxies = Proxies.of(plain(settings.https_proxy), plain(settings.http_proxy), settings.no_proxy)
     except ProxySettingError as error:

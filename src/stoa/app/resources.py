@@ -29,8 +29,8 @@ class ResourceTools:
         self._artifacts = published
 
     async def __call__(self, run: runs.Run, resources: runs.AgentResources) -> Sequence[tools.Tool]:
-        """With the scope of the run's project. Whoever uses a public app without a key has no notes: nobody vouches for
-        the user's name."""
+        """In the scope of the run's project. A caller of a public app without a key has no notes, because the user id
+        is not verified."""
         principal = Principal(run.org_id, run.project_id, run.created_by or run.id)
         made: list[tools.Tool] = []
         if resources.notes is not None and run.end_user is not None:
@@ -44,7 +44,7 @@ class ResourceTools:
     async def _found(
         self, principal: Principal, uses: Sequence[runs.SkillUse]
     ) -> Sequence[tuple[skills.Skill, skills.SkillVersion]]:
-        """Skills that are gone are left out: their agents do without them."""
+        """The skills that still exist; deleted ones are omitted."""
         found: list[tuple[skills.Skill, skills.SkillVersion]] = []
         for use in uses:
             named = None if use.version == "latest" else UUID(use.version)
@@ -68,7 +68,7 @@ EXTENSIONS: Final[Mapping[str, str]] = {
 
 
 class Publisher:
-    """Where a run's agent publishes: of the user that it works for, else of its conversation, it sees what there is."""
+    """An agent's access to artifacts: those of the run's user, or else of its conversation."""
 
     def __init__(self, held: artifacts.Artifacts, run: runs.Run) -> None:
         self._held = held
@@ -109,7 +109,7 @@ class Publisher:
         return [_reference(one, one.latest) for one in found.items]
 
     async def _own(self, artifact_id: UUID) -> artifacts.Artifact:
-        """Raises NotFound for what belongs to somebody else too."""
+        """Raises NotFound, also for an artifact of another owner."""
         found = await self._held.list(self._principal, self._mine, PageRequest(page_size=500))
         for one in found.items:
             if one.id == artifact_id:
@@ -127,13 +127,13 @@ def _origin(call: tools.Call) -> artifacts.Origin:
 
 
 def _reference(held: artifacts.Artifact, version: artifacts.Version) -> Mapping[str, Any]:
-    """What travels in results of tools: never the content."""
+    """The reference in a tool's result, without the content."""
     about = {"id": str(held.id), "version_id": str(version.id), "version": version.version}
     return {**about, "name": version.name, "kind": held.kind.value, "description": version.description}
 
 
 class Published:
-    """What runs have published, with links for a while."""
+    """The artifacts of runs, with links that expire."""
 
     def __init__(self, held: artifacts.Artifacts, links: SignedLinks) -> None:
         self._held = held
@@ -151,7 +151,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What runs and definitions of agents are lent; `parts` are the slices."""
+    """The abilities for runs and for definitions of agents; `parts` are the slices."""
 
     parts: Sequence[Component]
     recalling: memory.Recalling

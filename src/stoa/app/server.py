@@ -62,7 +62,7 @@ EXPOSED_HEADERS: Final = (
     "X-Stoa-Cache",
     "Age",
 )
-"""What a page in a browser may read of an answer."""
+"""Response headers that a page in a browser may read (CORS)."""
 DOCTOR_CONNECTIONS_MAX: Final = 4
 READY_SECONDS_MAX: Final = 4.0
 """`GET /ready` waits no longer than this for the database."""
@@ -70,18 +70,18 @@ READY_SECONDS_MAX: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that is ready: the ASGI app, the first key where this start made one, and how to leave."""
+    """A server that is ready: the ASGI app, the first key if this start created one, and the drain."""
 
     asgi: ASGIApp
     first_key: str | None
     sign_in_link: str | None
-    """Opens the console once, where this start made the first key."""
+    """The sign-in link for the console, if this start created the first key."""
     owner_link: str | None
-    """Makes the first owner, once, where there is none."""
+    """The link that creates the first owner, if there is none."""
     default_model: str
     providers: Sequence[gateway.ProviderState]
     drain: Callable[[], Coroutine[Any, Any, None]]
-    """Takes nothing new, ends what can be ended, hands the rest over, and ends every stream so that clients resume."""
+    """Claims nothing new, completes or releases the running work, and ends every stream so that clients resume."""
 
 
 @asynccontextmanager
@@ -150,12 +150,12 @@ async def open_doctor(settings: Settings, dsn: str) -> AsyncGenerator[doctor.Doc
     check_whole(settings.data_dir)
     session_dsn = choices.plain(settings.database_session_url)
     await migrate(dsn, session_dsn=session_dsn)
-    # It works over sessions of its own: its statements take long, and a pooler would give them to everybody in turn.
+    # It uses its own sessions: its statements take long and need session state, which a pooler does not keep.
     database = await Database.open(
         session_dsn or dsn, connections_max=DOCTOR_CONNECTIONS_MAX, command_seconds_max=doctor.SECONDS_MAX
     )
     try:
-        kit, owner = _kit(database, SystemClock(), RandomIds(), os.urandom(32))  # Checks open no secret.
+        kit, owner = _kit(database, SystemClock(), RandomIds(), os.urandom(32))  # Checks decrypt no secret.
         async with open_slices(settings, kit, owner) as slices:
             yield slices.doctor.doctor
     finally:
@@ -174,9 +174,9 @@ def _kit(database: Database, clock: Clock, ids: Ids, secret: bytes) -> tuple[Kit
 
 
 async def _start(stack: AsyncExitStack, kit: Kit, slices: Slices) -> Heartbeats:
-    """Listens for notifications, then starts what works in the background. All of it stops when `stack` closes.
+    """Opens the LISTEN connection, then starts the background tasks. All of them stop when `stack` closes.
 
-    Gives the heartbeats of the loops that somebody watches.
+    Returns the heartbeats of the monitored loops.
     """
     components = slices.all
 
@@ -208,7 +208,7 @@ def _operations(
     heartbeats: Heartbeats,
     siblings: metrics.Siblings | None,
 ) -> Component:
-    """Health, readiness and the page of metrics, over what all slices bring."""
+    """Health, readiness and the page of metrics, for the parts of all slices."""
 
     async def check_ready() -> None:
         if slices.node.lapsed:
@@ -244,7 +244,7 @@ def _operations(
 
 
 def _surfaces(components: Sequence[Component]) -> dict[HostKind, Surface]:
-    """One app for each kind of host that a slice brings routes for."""
+    """One app for each kind of host that a slice has routes for."""
     served = {kind for component in components[1:] for kind in component.routers}
     render = merged("rendering of a host", [component.render for component in components])
     surfaces: dict[HostKind, Surface] = {}
@@ -273,5 +273,5 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
     errors.install(app)
     openapi.install(app, routers)
     for router in (welcome.docs_routes(title), *routers):
-        app.router.routes.extend(router.routes)  # As they are: `include_router` builds each route a second time.
+        app.router.routes.extend(router.routes)  # Not by `include_router`, which builds each route a second time.
     return app

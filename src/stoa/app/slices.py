@@ -1,4 +1,4 @@
-"""Opens every slice's component, in the order in which they lend to one another."""
+"""Opens every slice's component, in the order of their dependencies."""
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -59,7 +59,7 @@ async def open_slices(
     builtin: gateway.Model | None = None,
     toolbox: adapters.Toolbox | None = None,
 ) -> AsyncGenerator[Slices]:
-    """`builtin` stands in for the extractive model, `toolbox` for the project's tools: for tests."""
+    """Tests may replace the extractive model by `builtin` and the project's tools by `toolbox`."""
     async with AsyncExitStack() as stack:
         enter, outbound = stack.enter_async_context, outbound_of(settings)
         files, journal = await enter(open_files(settings, outbound)), await enter(journal_component.open_component(kit))
@@ -167,7 +167,7 @@ def _open_triggers(
 
 @dataclass(frozen=True, slots=True)
 class _Hosted:
-    """What the runs of apps have beside those of conversations."""
+    """Additional abilities of the runs of apps."""
 
     callbacks: callbacks_component.CallbacksComponent
     requirements: requirements_component.RequirementsComponent
@@ -206,7 +206,7 @@ async def _open_hosted(
 
 @dataclass(frozen=True, slots=True)
 class _Neighbours:
-    """What conversations and runs are lent by the slices that were opened before them."""
+    """The abilities of earlier slices that conversations and runs get."""
 
     journal: journal_component.JournalComponent
     streams: streams_component.StreamsComponent
@@ -231,7 +231,7 @@ class _Talking:
 
 
 def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
-    """How apps' hosts show the journals of their runs."""
+    """The journals of an app's runs, for the app's host."""
     return runs.Reading(
         streams.open_stream,
         streams.streams.admit,
@@ -247,7 +247,7 @@ def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
 async def _open_conversations(
     settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours, blobs: BlobStore
 ) -> AsyncGenerator[_Talking]:
-    """Conversations and the runs that answer in them: each is lent the other."""
+    """Conversations and runs: each gets the abilities of the other."""
     async with AsyncExitStack() as stack:
         catalogue, streams = lent.models.gateway.catalogue, lent.streams
         reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))

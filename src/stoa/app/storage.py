@@ -1,4 +1,4 @@
-"""Where the contents of files are, as the settings say: directories below the data directory, or a bucket."""
+"""Opens the stores for the contents of files: directories below the data directory, or a bucket."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -28,9 +28,9 @@ from stoa.storage import (
 )
 
 KINDS: Final = ("blobs", "knowledge", "artifacts")
-"""Files of conversations, of knowledge bases, and artifacts: a directory or a part of the bucket each."""
+"""Files of conversations, of knowledge bases, and artifacts, each in a directory or under a prefix of the bucket."""
 COPIES: Final = "copies"
-"""Below the data directory: what readers of files read while they read it."""
+"""Below the data directory: local copies for the document readers, while they read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,7 @@ class FileStores:
 
 @asynccontextmanager
 async def open_files(settings: Settings, outbound: Outbound) -> AsyncGenerator[FileStores]:
-    """Raises SettingsError for an address that is none. Whether the bucket can be used is asked when the server
-    starts."""
+    """Raises SettingsError for an invalid address. Whether the bucket can be used is checked when the server starts."""
     if settings.blobs is None:
         yield replace(directories(settings.data_dir), parts=[Component(metrics=[failures()])])
         return
@@ -68,8 +67,8 @@ async def open_files(settings: Settings, outbound: Outbound) -> AsyncGenerator[F
 
 @asynccontextmanager
 async def open_named(settings: Settings, named: str | None) -> AsyncGenerator[FileStores]:
-    """Those of another address than the settings': a bucket, a data directory by its path, or None for the settings'
-    own data directory. Raises SettingsError, also where a bucket cannot be used."""
+    """The stores of another address than the settings': a bucket, the path of a data directory, or None for the
+    settings' own data directory. Raises SettingsError, also if the bucket cannot be used."""
     if named is None or "://" not in named:
         yield directories(Path(named) if named is not None else settings.data_dir)
         return

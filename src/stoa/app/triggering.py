@@ -1,4 +1,4 @@
-"""What triggers ask of runs, and keys of triggers."""
+"""The port of triggers for runs, and the port of keys for triggers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,13 +27,13 @@ class AppRunner:
         /,
     ) -> None:
         assert principal.project_id is not None, "a trigger runs in its project"
-        await self._check_requirements(principal, app_id, None)  # It speaks for no end user.
+        await self._check_requirements(principal, app_id, None)  # A trigger acts for no end user.
         send = runs.app_message(conversations.Session(app_id, principal.project_id, None, None), fields, metadata)
         await self._runs.start(principal, None, send, None, settle)
 
 
 class TriggersOfKeys:
-    """What goes on in the name of access keys: their triggers."""
+    """The triggers that run as an access key."""
 
     async def of(self, tx: Tx, org_id: UUID, key_ids: Sequence[UUID], /) -> Sequence[access.Dependent]:
         found = await triggers.of_keys(tx, org_id, key_ids)

@@ -1,4 +1,4 @@
-"""Whether what an agent's definition names is there."""
+"""Checks that the objects that an agent's definition names exist."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,8 @@ from stoa.kernel.schema_checker import SchemaChecker
 async def check_agent(
     agents: Agents, schemas: SchemaChecker, principal: Principal, agent: Mapping[str, Any] | None, path: str = "agent"
 ) -> None:
-    """Everything that the definition names must be there, its subagents' tools too. Raises BadRequest naming the field
-    below `path`."""
+    """Raises BadRequest naming the field below `path` if an object of the definition, or of a subagent's, does not
+    exist."""
     if agent is None:
         return
     if "output_schema" in agent and (problem := await schemas.schema_problem(agent["output_schema"])):

@@ -1,8 +1,8 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is
--- one) the time before which.
+-- Each finds violations: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (if there is one) the
+-- latest time.
 
 -- name: positions
--- Conversations that do not show messages at 1, 2, 3 … up to their count, be it their own or those they share.
+-- Conversations whose own and shared messages are not at positions 1, 2, 3 … up to their count.
 SELECT c.org_id, c.id AS subject, format('it counts %s messages, but holds %s, up to position %s', c.message_count,
     m.held, m.last) AS detail
 FROM conversations c CROSS JOIN LATERAL (
@@ -14,7 +14,7 @@ WHERE ($1::uuid IS NULL OR c.org_id = $1) AND ($2::timestamptz IS NULL OR c.upda
   AND (m.held <> c.message_count OR m.last <> c.message_count OR m.first <> 1);
 
 -- name: runless
--- Messages of runs that are gone.
+-- Messages whose run does not exist.
 SELECT m.org_id, m.id AS subject, format('%s message of run %s, which is gone', m.role, m.run_id) AS detail
     FROM messages m
 WHERE m.run_id IS NOT NULL AND ($1::uuid IS NULL OR m.org_id = $1) AND ($2::timestamptz IS NULL OR m.created_at >= $2)
@@ -29,14 +29,14 @@ WHERE f.status = 'pending' AND f.created_at < now() - interval '15 minutes'
   AND ($1::uuid IS NULL OR f.org_id = $1) AND ($2::timestamptz IS NULL OR f.created_at >= $2);
 
 -- name: unproven
--- Deletions without their proof, minutes after they were made.
+-- Deletions that are not verified minutes later.
 SELECT d.org_id, d.id AS subject, format('of the %s %s, at %s', replace(d.kind, '_', ' '), d.subject_id,
     d.created_at::timestamptz(0)) AS detail FROM deletions d
 WHERE d.verified_at IS NULL AND d.created_at < now() - interval '2 minutes'
   AND ($1::uuid IS NULL OR d.org_id = $1) AND ($2::timestamptz IS NULL OR d.created_at >= $2);
 
 -- name: idempotency_keys
--- Remembered answers to requests that made a conversation or a file, when the conversation is gone.
+-- Idempotency keys of conversations or files whose conversation does not exist.
 SELECT k.org_id, k.key AS subject, format('%s %s', k.route, CASE WHEN k.answer IS NULL THEN 'has no answer'
     ELSE 'names a conversation that is gone' END) AS detail
 FROM idempotency_keys k
@@ -50,13 +50,13 @@ SELECT DISTINCT org_id, project_id, sha256 FROM files WHERE ($1::uuid IS NULL OR
     AND ($2::timestamptz IS NULL OR created_at >= $2);
 
 -- name: give_up
--- A file that nobody has read: whoever waits for it learns why.
+-- Marks an unread file as failed, with an error for its owner.
 UPDATE files SET status = 'failed', error = $3 WHERE org_id = $1 AND id = $2 AND status = 'pending'
     AND created_at < now() - interval '15 minutes'
 RETURNING id;
 
 -- name: forget
--- A remembered answer that names nothing: the key is free again.
+-- Deletes an idempotency key without its object.
 DELETE FROM idempotency_keys k WHERE k.org_id = $1 AND k.key = $2 AND (k.route IN ('conversations', 'fork')
     OR k.route LIKE 'files/%')
   AND NOT EXISTS (SELECT 1 FROM conversations c WHERE c.org_id = k.org_id AND c.id = k.subject_id)

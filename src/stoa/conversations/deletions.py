@@ -28,15 +28,15 @@ from stoa.kernel.ids import Ids
 from stoa.kernel.principal import Principal
 
 CANCEL_ATTEMPTS_MAX: Final = 5
-"""A new run may begin between the cancel and the lock; each round ends one."""
+"""A new run may start between the cancel and the lock; each round cancels one."""
 EXPIRED_MAX: Final = 100
-"""Conversations that their projects keep no longer, deleted before their worker looks again."""
+"""Expired conversations that are deleted per poll of the worker."""
 _log = structlog.get_logger("stoa.conversations")
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedRuns:
-    """`others` is what the runs had in tables of their own: per table rows and bytes."""
+    """`others`: rows and bytes per table of the runs' own tables."""
 
     run_ids: Sequence[UUID]
     bytes: int
@@ -44,7 +44,7 @@ class RemovedRuns:
 
 
 class Runs(Protocol):
-    """What a deletion asks of the runs."""
+    """The port of deletions for runs."""
 
     async def cancel_active(self, principal: Principal, conversation_id: UUID) -> None:
         """Returns once no run of the conversation is active."""
@@ -74,8 +74,8 @@ class Deletions:
         raise Conflict("New runs keep starting in this conversation; stop sending messages to it, then delete it.")
 
     async def expire(self, now: datetime) -> int:
-        """Deletes conversations that their projects keep no longer, up to a hundred, each as a request would, with a
-        receipt; gives how many there were. Nodes that do it at once delete each once."""
+        """Deletes up to a hundred conversations whose retention has expired, each as a request would, with a receipt;
+        returns their number. Safe on several nodes at once."""
         async with internal(self._database) as tx:
             rows = await tx.fetch(SQL.expired_conversations, now, EXPIRED_MAX)
         for row in rows:
@@ -96,7 +96,7 @@ class Deletions:
         return found
 
     async def finish_pending(self) -> None:
-        """Finishes deletions whose blobs or re-scan are outstanding, whichever node began them."""
+        """Completes deletions whose blobs or re-scan are outstanding, whichever node started them."""
         async with internal(self._database) as tx:
             rows = await tx.fetch(SQL.unverified_deletions)
         for row in rows:
@@ -115,9 +115,9 @@ class Deletions:
     async def _remove(
         self, principal: Principal, conversation_id: UUID, *, idle_since: datetime | None = None
     ) -> UUID | None:
-        """Removes every row, in one transaction; None when a run began meanwhile. Messages that forks still show are
-        given to one of the forks. With `idle_since` it sees conversations of all users, and gives None where anything
-        has happened since."""
+        """Removes every row, in one transaction; None if a run started meanwhile. Messages that forks still show are
+        moved to one of the forks. With `idle_since` it sees conversations of all users, and returns None if there was
+        any activity since."""
         org_id = principal.org_id
         async with self._database.tenant(principal, every_owner=idle_since is not None) as tx:
             await tx.execute(SQL.take_turns, org_id, conversation_id)
@@ -172,8 +172,8 @@ class Deletions:
             return deletion_id
 
     async def _finish(self, org_id: UUID, deletion_id: UUID) -> bool:
-        """Removes the blobs, then runs the re-scan. Idempotent, also on two nodes at once. False while the blobs cannot
-        be reached: the receipt stays unverified, and the sweep goes on with it."""
+        """Removes the blobs, then runs the re-scan. Idempotent, also on two nodes at once. False while the blobs are
+        unreachable: the receipt stays unverified, and the sweep retries."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.deletion, org_id, deletion_id)
         assert row is not None

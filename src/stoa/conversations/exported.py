@@ -1,4 +1,4 @@
-"""What an export of a project holds of conversations."""
+"""The tables of conversations in an export of a project."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Messages as items: what a client sends that is more than one text of a user."""
+"""Messages as items, for input that is more than one text of a user."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ Item = Mapping[str, Any]
 
 
 async def keep_items(tx: Tx, org_id: UUID, conversation_id: UUID, position: int, items: Sequence[Item]) -> None:
-    """A user's message as items, where it is more than one text: in the column in which an answer keeps its turns."""
+    """Stores a user's message as items if it is more than one text, in the column for the turns of an answer."""
     await tx.execute(SQL.keep_items, org_id, conversation_id, position, items)
 
 
 class ItemMessages:
-    """Messages that nobody answers: what a client says was said before."""
+    """Messages without an answer: earlier turns that a client adds."""
 
     def __init__(self, database: Database, ids: Ids) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class ItemMessages:
     async def add(
         self, principal: Principal, conversation_id: UUID, content: Sequence[Item], items: Sequence[Item]
     ) -> UUID:
-        """The id of the message. Raises NotFound, and Conflict while a run is under way."""
+        """The id of the message. Raises NotFound, and Conflict while a run is active."""
         org_id = principal.org_id
         async with self._database.tenant(principal) as tx:
             place = await store.take_position(tx, org_id, conversation_id)

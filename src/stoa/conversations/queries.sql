@@ -3,7 +3,7 @@
 SELECT count(*) FROM files WHERE status = 'pending';
 
 -- name: unproven
--- Of all tenants: deletions whose proof is owed.
+-- Of all tenants: deletions that are not verified yet.
 SELECT count(*) FROM deletions WHERE verified_at IS NULL;
 
 -- name: insert_conversation
@@ -12,7 +12,7 @@ INSERT INTO conversations (org_id, project_id, id, title, model_id, user_id, met
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: open_session
--- A conversation bound to an app; where its session has one already, nothing.
+-- A conversation bound to an app; no row if its session has one already.
 INSERT INTO conversations (org_id, project_id, id, app_id, user_id, session_id, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id;
 
@@ -22,7 +22,7 @@ SELECT id FROM conversations
 WHERE org_id = $1 AND app_id = $2 AND session_id = $3 AND coalesce(user_id, '') = coalesce($4, '');
 
 -- name: reach_files
--- Files that an app took by another conversation, which this one names: reached by reference, as a fork does.
+-- References to an app's files of another conversation, as forks have.
 INSERT INTO conversation_files (org_id, project_id, conversation_id, file_id)
 SELECT org_id, project_id, $2, id FROM files WHERE org_id = $1 AND id = ANY ($3::uuid[]) AND conversation_id <> $2
 ON CONFLICT DO NOTHING;
@@ -51,7 +51,7 @@ LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.statu
 ORDER BY page.number;
 
 -- name: usage
--- What all calls of models for a conversation used.
+-- The usage of all model calls of a conversation.
 SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens),
     0) AS cached_tokens,
        coalesce(sum(completion_tokens), 0) AS completion_tokens, coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens,
@@ -69,12 +69,12 @@ UPDATE conversations SET
 WHERE org_id = $1 AND id = $2;
 
 -- name: lock_conversation
--- The conversation, held against every other writer until the transaction ends.
+-- Locks the conversation (SELECT FOR UPDATE).
 SELECT id, project_id, model_id, app_id, user_id, message_count, agent, updated_at FROM conversations
 WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: take_position
--- The next message's position; also holds the conversation against other writers.
+-- Takes the next message's position, which locks the conversation.
 UPDATE conversations SET message_count = message_count + 1, model_id = coalesce($3, model_id), updated_at = now()
 WHERE org_id = $1 AND id = $2 RETURNING message_count, project_id, model_id, app_id, user_id, agent;
 
@@ -89,7 +89,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 UPDATE messages SET turns = $4 WHERE org_id = $1 AND conversation_id = $2 AND position = $3;
 
 -- name: messages
--- What a conversation shows between two positions, in order; positions have no gaps, so a page is a range.
+-- The visible messages between two positions, in order; positions have no gaps, so a page is a range.
 SELECT * FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4 ORDER BY position;
 
 -- name: history
@@ -98,12 +98,12 @@ SELECT position, role, content, status, turns FROM shown_messages WHERE org_id =
     AND position BETWEEN $3 AND $4 ORDER BY position;
 
 -- name: outline
--- Without the content: whose turn each was and how it ended.
+-- Role and status of messages, without the content.
 SELECT position, role, status FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND position BETWEEN $3 AND $4
     ORDER BY position;
 
 -- name: message_position
--- Where a conversation shows a message.
+-- The position of a message in a conversation.
 SELECT position FROM shown_messages WHERE org_id = $1 AND shown_in = $2 AND id = $3;
 
 -- name: last_question
@@ -160,7 +160,7 @@ SELECT * FROM files f WHERE org_id = $1 AND id = ANY ($3::uuid[])
 
 -- name: unread_files
 -- Of all tenants.
--- Files that should long have been read: their node died.
+-- Overdue unread files, whose node died.
 SELECT * FROM files WHERE status = 'pending' AND created_at < now() - interval '90 seconds' ORDER BY created_at
     LIMIT 16;
 
@@ -170,7 +170,7 @@ UPDATE files SET status = $3, pages = $4, warnings = $5, error = $6 WHERE org_id
     AND status = 'pending' RETURNING project_id;
 
 -- name: insert_passages
--- What was read out of a file.
+-- The passages of a file.
 INSERT INTO file_passages (org_id, project_id, file_id, position, page, heading, text)
 SELECT $1, $2, $3, p.* FROM unnest($4::int[], $5::int[], $6::text[], $7::text[]) AS p;
 
@@ -178,7 +178,7 @@ SELECT $1, $2, $3, p.* FROM unnest($4::int[], $5::int[], $6::text[], $7::text[])
 SELECT page, heading, text FROM file_passages WHERE org_id = $1 AND file_id = $2 ORDER BY position;
 
 -- name: delete_content
--- Everything of a conversation but its runs and journals, with rows and bytes.
+-- Removes everything of a conversation except its runs and journals; returns rows and bytes.
 WITH gone_passages AS (
     DELETE FROM file_passages p USING files f
     WHERE f.org_id = $1 AND f.conversation_id = $2 AND p.org_id = f.org_id AND p.file_id = f.id
@@ -192,11 +192,11 @@ SELECT (SELECT count(*) FROM gone_passages) AS passages, (SELECT coalesce(sum(by
            FROM gone_messages)::bigint AS message_bytes;
 
 -- name: delete_files
--- The conversation's files; their content follows when nobody else has the same.
+-- Removes the conversation's files; their content is removed later, if no other file has the same.
 DELETE FROM files WHERE org_id = $1 AND conversation_id = $2 RETURNING id, sha256, size;
 
 -- name: delete_idempotency
--- Remembered answers that speak of the conversation or its runs.
+-- Removes idempotency keys of the conversation or its runs.
 WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[])
     RETURNING 1) SELECT count(*) FROM gone;
 
@@ -213,14 +213,13 @@ VALUES ($1, $2, $3, 'conversation', $4, $5, $6, $7, $8, $9, $10, $11, $12);
 SELECT * FROM deletions WHERE org_id = $1 AND id = $2;
 
 -- name: unverified_deletions
--- Deletions of conversations whose proof is still owed, of all tenants: a node may have died between the two.
+-- Of all tenants: unverified deletions of conversations, whose node may have died.
 SELECT * FROM deletions WHERE verified_at IS NULL AND kind = 'conversation'
     AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT 100;
 
 -- name: expired_conversations
--- Conversations in which nothing has happened for as long as their project keeps them, of all tenants: up to $2 of each
--- project, the oldest first; `idle_since` is what it says now ($1). One with a run that goes on, or waits for a person,
--- stays.
+-- Of all tenants: conversations without activity for the retention time of their project: up to $2 of each project, the
+-- oldest first, at the time $1; `idle_since` is the limit now. Conversations with an active or paused run are left out.
 SELECT e.org_id, e.project_id, e.id, e.idle_since FROM projects p CROSS JOIN LATERAL (
     SELECT c.org_id, c.project_id, c.id, t.idle_since
     FROM (SELECT $1::timestamptz - p.retention_days * interval '1 day' AS idle_since) t, conversations c
@@ -236,7 +235,7 @@ WHERE p.retention_days IS NOT NULL ORDER BY e.idle_since LIMIT $2;
 SELECT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND project_id = $2 AND sha256 = $3);
 
 -- name: record_blobs
--- The bytes of content that went, added to the receipt.
+-- Adds the bytes of removed content to the receipt.
 UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)),
     blobs = '{}'
 WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
@@ -245,7 +244,7 @@ WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 UPDATE deletions SET verified_at = now(), message_ids = '{}' WHERE org_id = $1 AND id = $2 AND verified_at IS NULL;
 
 -- name: retained
--- What of it forks still show, and which: true at the moment of asking, as forks come and go.
+-- The messages and files that forks still show at this time, and the forks.
 WITH kept AS (
     SELECT d.org_id, m.id, m.conversation_id, m.position FROM deletions d CROSS
         JOIN LATERAL unnest(d.retained_message_ids) AS k (id)
@@ -265,11 +264,11 @@ SELECT (SELECT count(*) FROM kept) AS messages,
            ORDER BY id LIMIT 100) shown) AS conversations;
 
 -- name: take_turns
--- Forking and deleting within one family of forks, one after the other; held until the transaction ends.
+-- The advisory lock of a family of forks, which serializes forks and deletions; until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended(family::text, 1)) FROM conversations WHERE org_id = $1 AND id = $2;
 
 -- name: fork_tree
--- Where a conversation began, and what was forked from that, the oldest first.
+-- The root of a tree of forks and its forks, the oldest first.
 WITH RECURSIVE above AS (
     SELECT id, forked_from, 0 AS depth FROM conversations WHERE org_id = $1 AND id = $2
     UNION ALL
@@ -283,7 +282,7 @@ WITH RECURSIVE above AS (
 SELECT c.id FROM tree JOIN conversations c ON c.org_id = $1 AND c.id = tree.id ORDER BY c.created_at, c.id LIMIT $3;
 
 -- name: fork_conversation
--- A conversation like its origin, which shows so many of its messages.
+-- A fork: a conversation with its origin's fields, which shows so many of its messages.
 INSERT INTO conversations (org_id, project_id, id, title, model_id, app_id, user_id, metadata, agent, created_by,
     message_count, family,
                            forked_from, forked_from_message_id)
@@ -292,7 +291,7 @@ SELECT org_id, project_id, $3, coalesce($4, title), model_id, app_id, user_id, c
 FROM conversations WHERE org_id = $1 AND id = $2;
 
 -- name: fork_segments
--- Its history, by reference: what its origin shares up to the position, and what the origin itself holds up to there.
+-- The fork's history by reference: the origin's segments and own messages up to the position.
 INSERT INTO conversation_segments (org_id, project_id, conversation_id, first_position, last_position, source_id)
 SELECT org_id, project_id, $3::uuid, first_position, least(last_position, $4), source_id
 FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2 AND first_position <= $4
@@ -315,17 +314,17 @@ SELECT f.org_id, f.project_id, $3, f.id FROM files f WHERE f.org_id = $1 AND f.i
         AND part->>'type' = 'file');
 
 -- name: heir
--- Of the forks that show messages of a conversation, the one that shows most, and up to where.
+-- The fork that shows most messages of a conversation, and up to which position.
 SELECT conversation_id AS id, last_position FROM conversation_segments WHERE org_id = $1 AND source_id = $2
 ORDER BY last_position DESC, conversation_id LIMIT 1;
 
 -- name: hand_over_messages
--- What forks show of a conversation becomes the heir's own. The runs that made it go, so nothing names them any more.
+-- Moves the messages that forks show to the heir. Their runs are deleted, so `run_id` becomes NULL.
 UPDATE messages SET conversation_id = $3, run_id = NULL WHERE org_id = $1 AND conversation_id = $2 AND position <= $4
     RETURNING id;
 
 -- name: hand_over_files
--- Each file that forks can reach becomes the own of one of them, the heir if it is among them.
+-- Moves each file that forks can reach to one of them, preferably the heir.
 WITH heirs AS (
     SELECT DISTINCT ON (s.file_id) s.file_id, s.conversation_id FROM conversation_files s
         JOIN files f ON f.org_id = s.org_id AND f.id = s.file_id
@@ -343,7 +342,7 @@ WITH own AS (DELETE FROM conversation_segments WHERE org_id = $1 AND source_id =
 UPDATE conversation_segments SET source_id = $3 WHERE org_id = $1 AND source_id = $2 AND conversation_id <> $3;
 
 -- name: delete_references
--- What a conversation shares of others, and that others were forked from it.
+-- Removes the conversation's segments, and the references of its forks to it.
 WITH segments AS (
     DELETE FROM conversation_segments WHERE org_id = $1 AND conversation_id = $2 RETURNING 1
 ), files AS (

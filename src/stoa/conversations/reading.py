@@ -14,11 +14,11 @@ from stoa.db.internal import internal, internal_statement
 from stoa.kernel.supervise import Supervisor
 
 READINGS_MAX: Final = 2
-"""At once on a node: each is a process with its own memory limit."""
+"""Concurrent conversions on a node: each is a process with its own memory limit."""
 
 
 class Reader:
-    """Long-lived. `read` is the conversion, handed in; it gives failures as values."""
+    """Long-lived. `read` is the conversion; it returns failures as values."""
 
     def __init__(self, database: Database, read: Callable[[File], Awaitable[Reading]]) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class Reader:
         await self._supervisor.stop()
 
     def begin(self, file: File) -> None:
-        """In the background; nobody waits."""
+        """Starts reading in the background."""
         if file.status is FileStatus.PENDING:
             self._task(file)
 
@@ -42,8 +42,8 @@ class Reader:
                 self._task(file)
 
     async def settled(self, file: File) -> File:
-        """The file once it has been read: `ready` or `failed`. Waits for a reading that is under way. Raises
-        BlobsUnavailable where it cannot be read for now."""
+        """The file once it has been read: `ready` or `failed`. Waits for a conversion in progress. Raises
+        BlobsUnavailable if its content is temporarily unreachable."""
         if file.status is not FileStatus.PENDING:
             return file
         await asyncio.shield(self._task(file))

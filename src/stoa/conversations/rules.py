@@ -10,17 +10,16 @@ from stoa.kernel.errors import BadRequest
 
 TITLE_CHARACTERS_MAX: Final = 300
 METADATA_BYTES_MAX: Final = 16 * 1024
-"""As much as a tag set needs; larger things are files."""
+"""Enough for a set of tags; larger data belongs into files."""
 CONTENT_PARTS_MAX: Final = 64
 QUERY_WORDS_MAX: Final = 32
 
 ANSWERS_MAX: Final = 16
-"""Answers to one message: the first and fifteen regenerated ones. It bounds the search for the answer that counts."""
+"""Answers to one message: the first and fifteen regenerated ones. Limits the search for the current answer."""
 FORKS_SHOWN_MAX: Final = 500
-"""Of a tree of forks, in one answer."""
+"""Forks of a tree in one response."""
 SEGMENTS_MAX: Final = 256
-"""Pieces that a fork's history may be made of: each fork of a fork adds one, and each costs every read of the history a
-look-up."""
+"""Segments of a fork's history: each fork of a fork adds one, and each costs every read of the history a look-up."""
 
 SORTABLE: Final = {
     "created_at": "created_at",
@@ -33,13 +32,13 @@ CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {
     "updated_at": datetime,
     "message_count": int,
 }
-"""Where a cursor may stand: columns without NULL. A title may be missing."""
+"""Columns for cursors: those without NULL. A title may be missing."""
 SESSIONS_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at"}
 FILES_SORTABLE: Final = {"created_at": "created_at", "name": "name", "size": "size"}
 
 
 def search_expression(query: str) -> str:
-    """What a person types, as a to_tsquery expression: every word must be there, the last one may be unfinished."""
+    """A person's query as a to_tsquery expression: all words must match, the last one as a prefix."""
     words = re.findall(r"\w+", query)[:QUERY_WORDS_MAX]
     if not words:
         raise BadRequest.field("q", "must hold at least one word")
@@ -52,9 +51,9 @@ def text_of(content: Sequence[Mapping[str, Any]]) -> str:
 
 
 def superseded(outline: Iterable[tuple[int, Role, str]]) -> set[int]:
-    """Positions of answers that do not count, out of (position, role, status) in order.
+    """Positions of superseded answers, from (position, role, status) in order.
 
-    Answers that follow one another answer the same message: the newest that was completed counts, or the newest.
+    Consecutive answers answer the same message: the newest completed one counts, or else the newest.
     """
     gone: set[int] = set()
     counting: tuple[int, str] | None = None

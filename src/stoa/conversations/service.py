@@ -113,7 +113,7 @@ class Conversations:
             return await _one(tx, principal, conversation_id)
 
     async def show(self, principal: Principal, conversation_id: UUID) -> Conversation:
-        """With what it has used so far."""
+        """With its usage so far."""
         async with self._database.tenant(principal) as tx:
             found = await _one(tx, principal, conversation_id)
             return replace(found, usage=await store.usage(tx, principal.org_id, conversation_id))
@@ -180,7 +180,7 @@ class Conversations:
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await _one(tx, principal, UUID(first["id"]))
-            await tx.execute(SQL.take_turns, org_id, conversation_id)  # A deletion waits for its turn, or is done.
+            await tx.execute(SQL.take_turns, org_id, conversation_id)  # Serializes with a deletion.
             origin = await _one(tx, principal, conversation_id)
             until: int | None = origin.message_count
             if asked.from_message_id is not None:
@@ -203,7 +203,7 @@ class Conversations:
             return await _one(tx, principal, fork_id)
 
     async def forks(self, principal: Principal, conversation_id: UUID) -> Sequence[Conversation]:
-        """The tree that it is in: where it began, and everything that was forked from that, the oldest first."""
+        """Its tree of forks: the root and all its forks, the oldest first."""
         async with self._database.tenant(principal) as tx:
             await _one(tx, principal, conversation_id)
             rows = await tx.fetch(SQL.fork_tree, principal.org_id, conversation_id, rules.FORKS_SHOWN_MAX)
@@ -239,7 +239,7 @@ class Conversations:
     async def session_messages(
         self, principal: Principal, app_id: UUID, session_id: UUID, user_id: str | None, page: PageRequest
     ) -> Page[Message]:
-        """Raises NotFound, and BadRequest where several users named the session alike."""
+        """Raises NotFound, and BadRequest if several users have a session of this name."""
         await self._apps.project_of(principal, app_id)
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.conversations_of_session, principal.org_id, app_id, session_id, user_id)
@@ -272,7 +272,7 @@ class Conversations:
                 principal, conversation, source, blob, clean, guess_type(clean, mime_type), once
             )
         except BaseException:
-            # Nobody refers to what was uploaded: it must not stay, and only here its name is known.
+            # No row refers to the uploaded content, so it is removed here, where its name is known.
             await tidied(self._deletions.discard(principal.org_id, conversation.project_id, [blob.sha256]))
             raise
         self._reader.begin(file)
@@ -298,7 +298,7 @@ class Conversations:
                 raise BadRequest.field(
                     "file", f"is one too many: a conversation holds at most {FILES_PER_CONVERSATION_MAX} files"
                 )
-            # A deletion of the same content elsewhere in the project may have removed it since: hold it, look again.
+            # A concurrent deletion may have removed the same content: lock it and check again.
             await lock_blob(tx, blob.name)
             if not await self._blobs.exists(blob.name):
                 source.seek(0)
@@ -335,7 +335,7 @@ class Conversations:
             return await _file(tx, principal, file_id)
 
     async def content(self, file: File) -> AsyncIterator[bytes]:
-        """Raises BlobsUnavailable before the first piece."""
+        """Raises BlobsUnavailable before the first chunk."""
         return await opened(self._blobs.read(blob_name(file.org_id, file.project_id, file.sha256)))
 
 

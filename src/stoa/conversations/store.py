@@ -40,7 +40,7 @@ async def conversation(tx: Tx, org_id: UUID, conversation_id: UUID) -> Conversat
 
 
 async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any] | None:
-    """What all its model calls used, in the shape of a run's usage; None before the first."""
+    """The usage of all its model calls, in the form of a run's usage; None before the first."""
     row = await tx.fetchrow(SQL.usage, org_id, conversation_id)
     assert row is not None
     if not row["calls"]:
@@ -57,7 +57,7 @@ async def usage(tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, Any
 async def list_conversations(
     tx: Tx, org_id: UUID, page: PageRequest, filters: Mapping[str, UUID | str | None], query: str | None
 ) -> Page[Conversation]:
-    """`filters` by column; `query` is a to_tsquery expression. Raises BadRequest for a cursor that is none."""
+    """`filters` by column; `query` is a to_tsquery expression. Raises BadRequest for an invalid cursor."""
     found = await page_ids(tx, "conversations", page, filters, rules.CURSOR_COLUMNS, query)
     rows = await tx.fetch(SQL.listed_conversations, org_id, found.ids)
     return Page(
@@ -172,7 +172,7 @@ async def insert_message(
 async def list_messages(tx: Tx, org_id: UUID, conversation_id: UUID, page: PageRequest) -> Sequence[Message]:
     first, last = page.offset + 1, page.offset + page.page_size
     rows = await tx.fetch(SQL.messages, org_id, conversation_id, first, last)
-    # Which answers count can depend on a few that lie beyond the page's ends.
+    # Whether an answer is superseded can depend on a few messages beyond the page.
     outline = await tx.fetch(SQL.outline, org_id, conversation_id, first - rules.ANSWERS_MAX, last + rules.ANSWERS_MAX)
     gone = rules.superseded((row["position"], Role(row["role"]), row["status"]) for row in outline)
     return [_message(row, superseded=row["position"] in gone) for row in rows]
@@ -250,7 +250,7 @@ async def unread_files(tx: Tx) -> Sequence[File]:
 
 
 async def settle_file(tx: Tx, file: File, reading: Reading) -> bool:
-    """False when another reading was stored first, or the file was deleted."""
+    """False if another outcome was stored first, or the file was deleted."""
     status = FileStatus.FAILED if reading.error else FileStatus.READY
     project_id = await tx.fetchval(
         SQL.settle_file,

@@ -1,5 +1,4 @@
-"""What a run reads of its conversation: the messages up to its own, and the files they name, once those have
-been read."""
+"""The history for a run: the messages up to its own, and their files, once those have been read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ class Transcript:
         self._blobs = blobs
 
     async def messages(self, org_id: UUID, conversation_id: UUID, until: int, limit: int) -> Sequence[HistoryMessage]:
-        """The newest `limit` messages up to position `until`, oldest first. None come before the first."""
+        """The newest `limit` messages up to position `until`, oldest first."""
         if until < 1:
             return ()
         async with internal_statement(self._database) as tx:
@@ -37,7 +36,7 @@ class Transcript:
     async def files(
         self, org_id: UUID, conversation_id: UUID, messages: Sequence[HistoryMessage]
     ) -> Mapping[UUID, ReadFile]:
-        """Every file that the messages name, by id. Waits for readings under way."""
+        """Every file of the messages, by id. Waits for conversions in progress."""
         wanted = {
             UUID(part["file"]["id"]) for message in messages for part in message.content if part["type"] == "file"
         }

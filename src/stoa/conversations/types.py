@@ -29,7 +29,7 @@ class AppRef:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where a run of an app belongs: its user's session, or with None a conversation of its own."""
+    """The session of a run of an app; None: the run gets its own conversation."""
 
     app_id: UUID
     project_id: UUID
@@ -54,12 +54,12 @@ class Conversation:
     created_at: datetime
     updated_at: datetime
     forked_from: UUID | None = None
-    """The conversation whose history it shares, while that is there."""
+    """The conversation that it was forked from, while that exists."""
     forked_from_message_id: UUID | None = None
     usage: Mapping[str, Any] | None = None
-    """What all its model calls used; known where one conversation is asked for."""
+    """The usage of all its model calls; set when a single conversation is read."""
     app: AppRef | None = None
-    """While the app is there."""
+    """None once the app is deleted."""
     session_id: UUID | None = None
 
 
@@ -83,14 +83,14 @@ class Message:
     metadata: Mapping[str, Any] | None
     created_at: datetime
     turns: Sequence[Mapping[str, Any]] | None = None
-    """An answer's replies with their tool calls and results, where there was more to it than one text."""
+    """An answer's replies with their tool calls and results, if it is more than one text."""
     superseded: bool = False
-    """Another answer to the same message counts in its place."""
+    """A newer answer to the same message replaces it."""
 
 
 class HistoryMessage(NamedTuple):
-    """A message as a model reads it. Of a long conversation hundreds are read for each run, so it holds no more than
-    that."""
+    """A message as a model reads it. Hundreds are read for each run of a long conversation, so it has only the needed
+    fields."""
 
     position: int
     role: Role
@@ -126,7 +126,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FilePassage:
-    """A piece of what was read out of a file: Markdown, with the page (from 1) and heading it stands under."""
+    """A passage of a converted file: Markdown, with its page (from 1) and heading."""
 
     text: str
     page: int | None
@@ -135,7 +135,7 @@ class FilePassage:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading a file gave: passages, or the error that goes to its owner."""
+    """The outcome of a conversion: passages, or the error for the file's owner."""
 
     passages: Sequence[FilePassage] = ()
     pages: int | None = None
@@ -145,7 +145,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What `POST /v1/conversations/{id}/fork` asks for; None keeps what the origin has."""
+    """The request of `POST /v1/conversations/{id}/fork`; None keeps the origin's value."""
 
     from_message_id: UUID | None = None
     title: str | None = None
@@ -154,7 +154,7 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A user's message that an answer is to be made to."""
+    """A user's message that is to be answered."""
 
     id: UUID
     position: int
@@ -163,7 +163,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """What forks still show of a deleted conversation, and which."""
+    """The messages and files of a deleted conversation that forks still show, and the forks."""
 
     messages: int
     files: int

@@ -1,5 +1,5 @@
-"""Background work of conversations: reads files that a dead node left unread, finishes deletions, forgets old
-idempotency keys, deletes what projects keep no longer."""
+"""Background work of conversations: reads files that a dead node left unread, completes deletions, deletes old
+idempotency keys and conversations whose retention has expired."""
 
 import asyncio
 from collections.abc import Sequence

@@ -14,8 +14,7 @@ SETTLED_AFTER: Final = timedelta(hours=1)
 
 
 def days(timeline: Timeline, now: datetime) -> Sequence[Day]:
-    """All of time, the newest first: from the first rows on day by day (UTC), the first and the last day open at their
-    ends."""
+    """All days (UTC) from the first rows on, the newest first; the first has no start and the last has no end."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     first = min(timeline.first or now, now).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     bounds = [first + timedelta(days=number) for number in range(1, (today - first).days + 1)]

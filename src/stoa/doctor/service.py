@@ -32,8 +32,8 @@ SECONDS_MAX: Final = 300.0
 REQUEST_SECONDS_MAX: Final = 4.0
 """All checks together, for a request over HTTP."""
 CHECK_SECONDS_MIN: Final = 1.0
-"""What a check may take of that while it lasts, where its equal share of the rest is less: on a busy machine one check
-is slow now and then, and is no reason to call the server unhealthy."""
+"""The minimum time for a check while there is time left, even if its equal share is less: on a busy machine a check is
+sometimes slow, and the server is still healthy."""
 _log = structlog.get_logger("stoa.doctor")
 
 Looking = Callable[[Check, Day, int], None]
@@ -52,7 +52,7 @@ class _Examination:
     transaction: Transaction
     scope: Scope
     seconds_max: float
-    """For each check, or for all of them where they are `together`."""
+    """For each check, or for all of them if `together`."""
     looking: Looking
     days: Sequence[Day]
     verified: Mapping[str, Mapping[datetime, datetime]]
@@ -178,7 +178,7 @@ class Doctor:
         found.days_left = len(days)
         try:
             if seconds_max <= 0:
-                raise TimeoutError  # Not even asked: to cancel a query takes as long as many queries.
+                raise TimeoutError  # The query is not started: to cancel it would take as long as many queries.
             async with asyncio.timeout(seconds_max):
                 for day in days:
                     await self._look(check, day, examination, found)
@@ -207,7 +207,7 @@ class Doctor:
         )
 
     async def _look(self, check: Check, day: Day, examination: _Examination, found: _Found) -> None:
-        """Runs one check over one day, and remembers the day if nothing was found."""
+        """Runs one check for one day, and remembers the day if nothing was found."""
 
         def count(things: int) -> None:
             found.looked_at += things

@@ -20,10 +20,10 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One check's result. `status` is `stopped` when its time ran out, `failed` when it could not be made: then
-    `findings` are those until there.
+    """One check's result. `status` is `stopped` at a timeout and `failed` when the check could not be made; `findings`
+    are then those found so far.
 
-    `days_verified` are known to be whole from before, `days_left` were not looked at because the time ran out.
+    `days_verified` were found healthy before, `days_left` were not checked because of the timeout.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DataLocation:
-    """Where the installation keeps what it must not lose: what a backup has to hold."""
+    """Where the installation keeps the data that a backup must have."""
 
     files: str
     database: str
@@ -57,7 +57,7 @@ class Report:
     since: datetime | None
     diagnoses: Sequence[Diagnosis]
     data: DataLocation | None
-    """None where it is nothing to whoever asked."""
+    """None if the caller may not know it."""
 
     @property
     def broken(self) -> int:
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """Every promise was looked at, and none is broken."""
+        """Every check is complete and without findings."""
         return self.complete and self.broken == 0
 
 

@@ -38,7 +38,7 @@ def frame(sequence: int, event_type: int, payload: bytes) -> bytes:
 
 
 def decode(record_type: int, payload: bytes) -> "StoredEvent":
-    """A stored event, for who translates it into another dialect."""
+    """A stored event, for translators into another dialect."""
     held = orjson.loads(payload)
     return StoredEvent(EventType(record_type), held["sequence"], held["timestamp"], held["data"])
 

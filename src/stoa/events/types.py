@@ -170,7 +170,7 @@ TABLE: Final[Mapping[EventType, EventInfo]] = {
 NAMES: Final[Mapping[EventType, str]] = {event_type: info.name for event_type, info in TABLE.items()}
 TERMINAL: Final = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELED})
 DELTAS: Final = frozenset({EventType.REASONING_DELTA, EventType.RESPONSE_DELTA})
-"""Types whose `delta` strings may be joined: neighbours of one iteration in the same tick become one event."""
+"""Types whose `delta` strings may be joined: adjacent ones of one iteration in the same tick become one event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ class StoredEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of reasoning or response. Most events are these, so joining two must only add two strings."""
+    """A delta of reasoning or response. Most events are of this type, so joining two only concatenates strings."""
 
     type: EventType
     delta: str
@@ -198,7 +198,7 @@ class TextDelta:
 
 
 class Unencodable(Exception):
-    """A run wrote an event whose data is no JSON: a string with lone surrogates, an integer beyond 64 bits, a key that
+    """A run wrote an event whose data is not JSON: a string with lone surrogates, an integer beyond 64 bits, a key that
     is no string, lists nested too deep, or a value of no JSON type. An outcome of that run, with a stable `code`.
     """
 

@@ -1,4 +1,4 @@
-"""The edge kit: what every slice's `api` is made of. It knows HTTP and none of the nouns."""
+"""The HTTP kit of every slice's `api`. It knows no slice."""
 
 from stoa.http.authentication import Authenticate, Gate
 from stoa.http.idempotency import IdempotencyKeyHeader, fingerprint, repeated

@@ -1,8 +1,8 @@
-"""Groups of the platform's API that this server does not have: each answers 501 with what is not here, and what to use
+"""Groups of the platform's API that this server does not have: each answers 501, names the group, and says what to use
 instead (contract section 6).
 
-The paths are those that the platform's command line and clients call, and everything below them. No credential is asked
-for: there is nothing behind them to protect, and whoever has the wrong address should learn that first.
+The paths are those that the platform's command line and clients call, and everything below them. No credential is
+needed: there is nothing to protect, and a client with the wrong address should learn that first.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A group: what it is called, the paths that it begins with, and the way out."""
+    """A group: its name, its path prefixes, and what to use instead."""
 
     name: str
     paths: Sequence[str]
@@ -92,7 +92,7 @@ ABSENT: Final[Sequence[Absent]] = (
 
 
 def routes() -> Routes:
-    """One for each path, and one for all below it. They come last: a route that there is has precedence."""
+    """One route for each path, and one for all below it. They come last, so that existing routes have precedence."""
     router = Routes()
     for group in ABSENT:
         for path in group.paths:

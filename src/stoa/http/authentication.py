@@ -14,11 +14,11 @@ from stoa.kernel.limits import Rate
 from stoa.kernel.principal import Principal
 
 PERMISSIONS: Final = "stoa_permissions"
-"""The attribute of a dependency that admits: (gate, permissions), for the route that asks before it reads a body."""
+"""The attribute of an admitting dependency: (gate, permissions), so that a route can check before it reads a body."""
 HOST: Final = "stoa.host"
-"""The key of the scope for the kind of a host that is not the api host."""
+"""The key of the scope for the kind of host, if it is not the api host."""
 BROWSER: Final = "stoa.browser"
-"""The key of the scope that is true where the credential came in the cookie of the console."""
+"""The key of the scope that is true if the credential came in the console's cookie."""
 _ADMITTED: Final = "stoa.admitted"
 """The key of the scope for (token, principal): a request is authenticated, and counted against a rate limit, once."""
 _BEARER = HTTPBearer(auto_error=False, description="An Access Key: `stoa_acc_…`")
@@ -37,16 +37,16 @@ class Meter(Protocol):
 
 
 class Gate:
-    """Handed to every slice's routes: `principal: Annotated[Principal, gate("conversations:read")]`."""
+    """A dependency for every slice's routes: `principal: Annotated[Principal, gate("conversations:read")]`."""
 
     def __init__(self, authenticate: Authenticate, meter: Meter, browser: Authenticate | None = None) -> None:
-        """`browser` knows the owners of what browsers hold; no program sends that."""
+        """`browser` authenticates sessions of browsers, which no program sends."""
         self._authenticate = authenticate
         self._browser = browser or authenticate
         self._meter = meter
 
     def __call__(self, *permissions: str) -> Any:
-        """A dependency that admits credentials which hold one of `permissions` (or are not limited at all)."""
+        """A dependency that admits credentials with one of `permissions` (or without a list of permissions)."""
         return Depends(self.needs(*permissions))
 
     def needs(self, *permissions: str) -> Callable[..., Awaitable[Principal]]:
@@ -87,7 +87,7 @@ class Gate:
 
 
 def admitted(scope: Scope) -> Principal | None:
-    """Who a gate has found behind the credential of a request, whatever it may."""
+    """The principal of a request's credential, whatever its permissions."""
     known = scope.get(_ADMITTED)
     return known[1] if known is not None else None
 

@@ -1,6 +1,6 @@
-"""Request bodies: how large they may be, and the one boundary at which JSON is read.
+"""Request bodies: their size limits, and the only functions that parse JSON from outside.
 
-Everything that is stored came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits,
+All stored JSON came through `read_json` or `parse`: no NUL, no lone surrogate, no number beyond 64 bits,
 bounded nesting. The number of values is estimated before a body is parsed, because a megabyte of `[[],[],…` becomes 20
 MB of objects.
 """
@@ -17,13 +17,13 @@ from stoa.kernel import json_values
 from stoa.kernel.errors import BadRequest, UnsupportedMediaType
 
 ANONYMOUS_BYTES_MAX: Final = 64 * 1024
-"""What is read of a body before its route is known and its key was checked."""
+"""Bytes of a body that are read before its route is known and its key was checked."""
 JSON_BYTES_MAX: Final = 1024 * 1024
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Room for a message of a million words; a file goes up as multipart."""
+"""Enough for a message of a million words; files are uploaded as multipart."""
 UPLOAD_BYTES_MAX: Final = 128 * 1024 * 1024
 MULTIPART_OVERHEAD_BYTES_MAX: Final = 1024 * 1024
-"""Part headers and form fields around an upload of the full size."""
+"""Allowance for part headers and form fields of an upload."""
 VALUES_MAX: Final = 50_000
 """Values and keys in one JSON body."""
 
@@ -35,7 +35,7 @@ _BRACES: Final = re.compile(rb'[\[{,]|"(?:[^"\\]+|\\.)*"', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Of one route. `bytes_max` of an upload counts the files; its parts' headers come on top."""
+    """The limit of one route. `bytes_max` of an upload counts the files, without the headers of their parts."""
 
     bytes_max: int = JSON_BYTES_MAX
     values_max: int = VALUES_MAX
@@ -44,16 +44,17 @@ class BodyLimit:
 JSON_LIMIT: Final = BodyLimit()
 MESSAGE_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
 DOCUMENT_LIMIT: Final = BodyLimit(MESSAGE_BYTES_MAX)
-"""A whole OpenAPI document as an object; a larger one goes up as text, which is parsed in a process of its own, or is
+"""For an OpenAPI document as an object; a larger one is sent as text, which is parsed in a separate process, or
 fetched from its URL."""
 CHAT_LIMIT: Final = BodyLimit(20 * 1024 * 1024, 150_000)
-"""Of requests that were written for other servers: room for some pictures as data URLs."""
+"""For requests of other APIs: enough for some images as data URLs."""
 UPLOAD_LIMIT: Final = BodyLimit(UPLOAD_BYTES_MAX)
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How much of a request's body may be read. The edge enforces it; the route raises it once the key was checked."""
+    """How much of a request's body may be read. The edge enforces it; the route increases it after the key was
+    checked."""
 
     limit: BodyLimit = BodyLimit(ANONYMOUS_BYTES_MAX)
     overhead_bytes: int = 0
@@ -70,14 +71,14 @@ class Allowance:
 
 
 def allow(scope: MutableMapping[str, Any], limit: BodyLimit) -> None:
-    """For a route that reads its body itself: called once the key was checked."""
+    """For a route that reads its body itself: to be called after the key was checked."""
     allowance: Allowance | None = scope.get(ALLOWANCE)
-    if allowance is not None:  # None: an app without the edge around it, as in a test of a part.
+    if allowance is not None:  # None in a test without the edge.
         allowance.limit = limit
 
 
 async def read_json(body: bytes, limit: BodyLimit) -> Any:
-    """The value, checked, without holding the event loop for long. Raises BadRequest naming the field."""
+    """The checked value; yields to the event loop. Raises BadRequest naming the field."""
     if _pieces(body) > limit.values_max and not await _few(body, limit.values_max):
         raise BadRequest.field("body", f"holds more than {limit.values_max} values")
     value = json_values.load(body, "body")
@@ -93,7 +94,7 @@ async def read_json(body: bytes, limit: BodyLimit) -> Any:
 
 
 async def read_object(request: Request, limit: BodyLimit) -> dict[str, Any]:
-    """An object whose fields are not ours to list, once the key was checked.
+    """An object with arbitrary fields, read after the key was checked.
 
     Raises BadRequest, TooLarge, UnsupportedMediaType.
     """

@@ -23,16 +23,16 @@ K = TypeVar("K", bound=str)
 T = TypeVar("T")
 
 OnNotification = Callable[[str, int], None]
-"""Called with the payload of a NOTIFY and the process id of the PostgreSQL backend that sent it."""
+"""Takes the payload of a NOTIFY and the process id of the PostgreSQL backend that sent it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What every slice may use. Settings are handed to each slice as arguments of its own."""
+    """What every slice may use. Settings are separate arguments of each slice."""
 
     database: Database
     dsn: str
-    """For connections outside of the pool: each has a session of its own."""
+    """For connections outside of the pool; each has its own session."""
     clock: Clock
     ids: Ids
     gate: Gate
@@ -42,7 +42,7 @@ class Kit:
 
 
 class Background(Protocol):
-    """A part that works by itself between `start` and `stop`."""
+    """A background part that runs between `start` and `stop`."""
 
     async def start(self) -> None: ...
 
@@ -62,7 +62,8 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """What a slice brings to the server. A slice that lends something to others yields a subclass with fields for that.
+    """What a slice provides to the server. A slice that provides something to others yields a subclass with such
+    fields.
 
     Building opens no connection and starts no task: `background` does, and only in a server.
     """
@@ -71,9 +72,9 @@ class Component:
     around: Mapping[HostKind, Callable[[ASGIApp], ASGIApp]] = field(
         default_factory=dict[HostKind, Callable[[ASGIApp], ASGIApp]]
     )
-    """Wraps the app of a host, for a route that does without the framework. A later component's is the outer one."""
+    """Wraps the app of a host, for a route that bypasses the framework. The wrapper of a later component is outside."""
     render: Mapping[HostKind, RenderError] = field(default_factory=dict[HostKind, RenderError])
-    """How a host of this slice's own renders refusals, where it speaks another dialect."""
+    """How a host of this slice renders errors, if it uses another error format."""
     checks: Sequence[Check] = ()
     """Checks that the doctor runs."""
     exported: Sequence[Exported] = ()
@@ -88,21 +89,21 @@ class Component:
     after_gap: Sequence[Callable[[], None]] = ()
     """Called when notifications may have been lost, because the LISTEN connection was."""
     vital: Sequence[Heartbeat] = ()
-    """Loops without which no message is answered: `GET /ready` is 503 while one of them is stuck."""
+    """Essential loops: `GET /ready` is 503 while one of them is stuck."""
     heartbeats: Sequence[Heartbeat] = ()
-    """Other loops that the doctor and the metrics watch."""
+    """Other loops that the doctor and the metrics monitor."""
     drain: Sequence[Callable[[], Awaitable[None]]] = ()
-    """Takes nothing new, and ends or hands over what runs. All slices drain at once."""
+    """Claims nothing new, and ends or releases running work. All slices drain at once."""
     hang_up: Sequence[Callable[[], Awaitable[None]]] = ()
-    """Closes what clients keep open, after everything has drained."""
+    """Closes open connections of clients, after everything has drained."""
 
 
 class Collision(Exception):
-    """Two slices bring the same name. The message says which."""
+    """Two slices declare the same name, which the message says."""
 
 
 def merged(what: str, parts: Sequence[Mapping[K, T]]) -> dict[K, T]:
-    """One mapping out of many. Raises Collision where two have the same key."""
+    """The union of the mappings. Raises Collision if two have the same key."""
     whole: dict[K, T] = {}
     for part in parts:
         for name, value in part.items():

@@ -35,12 +35,12 @@ before it is admitted."""
 UNREAD_BYTES_MAX: Final = 64 * 1024
 """Bytes of an unread body: up to this the connection is kept open, above it is closed after the response."""
 AHEAD_BYTES_MAX: Final = 1024 * 1024
-"""Of the body of a request that came before the response to the one ahead of it was complete. Clients that know
-nothing of pipelining do this: once they have the bytes that `Content-Length` announced they send the next request, and
-the server may not have ended its response yet. Reading is paused meanwhile, but a read may give 256 KiB, and the
-request being answered may resume reading."""
+"""Of the body of a request that came before the response to the one ahead of it was complete. Clients without
+pipelining do this too: once they have received `Content-Length` bytes they send the next request, and the server may
+not have ended its response yet. Reading is paused meanwhile, but one read may return 256 KiB, and the request being
+answered may resume reading."""
 SLICE_BYTES: Final = 16 * 1024
-"""The parser is fed in slices, so that an overlong head is refused before it is buffered."""
+"""The parser gets its input in slices, so that an overlong head is refused before it is buffered."""
 CHUNK_OVERHEAD: Final = 16
 """Bytes of chunk sizes, extensions and trailers allowed for each byte of body, beyond UNREAD_BYTES_MAX. A client that
 sends more is wasting the server's time."""
@@ -63,7 +63,7 @@ class ConnectionLimits:
 
 
 class Guard:
-    """What the connections of one server share: their limits, and how many there are from each address."""
+    """The state that the connections of one server share: limits, and the number of connections of each address."""
 
     def __init__(self, limits: ConnectionLimits, shared: Row | None = None) -> None:
         """With `shared`, the connections of an address are counted over all workers of the server."""
@@ -75,8 +75,7 @@ class Guard:
         """Requests and connections that were refused before they reached a route, by status."""
 
     def admit(self, address: str) -> str | None:
-        """Counts a connection. Returns a sentence when it is one too many (it is counted all the same, until it is
-        closed)."""
+        """Counts a connection. Returns a sentence if it exceeds a limit (it is counted anyway, until it is closed)."""
         self.total += 1
         self.addresses[address] += 1
         held = self.addresses[address] if self._shared is None else self._shared.add(address, 1)
@@ -114,7 +113,7 @@ class _Phase(Enum):
     BETWEEN = auto()
     """A whole request was received; the next has not begun."""
     CLOSING = auto()
-    """Answered with a refusal: what still comes in is thrown away."""
+    """Answered with a refusal: further input is discarded."""
 
 
 class _Refused(Exception):
@@ -150,7 +149,7 @@ class Connection(HttpToolsProtocol):
         self._address = self.client[0] if self.client else ""
         problem = self._guard.admit(self._address)
         if not descriptors.of_client(transport.get_extra_info("socket").fileno()):
-            # Not kept open until the client has read it: that would take the descriptors that are left.
+            # Closed without waiting for the client to read it: waiting would use up the remaining descriptors.
             self._refuse(503, "unavailable", CROWDED, linger=False)
         elif problem is not None:
             self._refuse(503, "unavailable", problem)
@@ -196,12 +195,12 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "bad_request", "The body's chunks hold more framing than content.")
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection goes on as a WebSocket, which counts against the limits until it is closed."""
+        """The connection becomes a WebSocket, which counts towards the limits until it is closed."""
         super().handle_websocket_upgrade()
         websockets.when_lost(self.transport.get_protocol(), lambda: self._guard.release(self._address))
 
     def _tell_gone(self) -> None:
-        """To the request that is being answered: nobody waits for it."""
+        """Tells the request that is being answered that its client has disconnected."""
         running, when_gone = self._running, self._when_gone
         if running is not None and not running.response_complete:
             running.disconnected = True
@@ -217,10 +216,10 @@ class Connection(HttpToolsProtocol):
         if self._running.disconnected:
             self.loop.call_soon(when_gone)
         else:
-            self.flow.resume_reading()  # Of a socket that is not read from nobody knows that it was closed.
+            self.flow.resume_reading()  # Without reading, the close of the socket would not be noticed.
 
     def _write_body(self, data: bytes) -> bool:
-        """What `send` does with a piece of the body of the response under way, without a message and a coroutine."""
+        """Writes a chunk of the current response's body as `send` does, without an ASGI message and a coroutine."""
         running = self._running
         if not running.chunked_encoding or running.response_complete or not data or self.flow.write_paused:
             return False
@@ -270,7 +269,7 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
         self._count_head(len(name) + len(value) + 4)
-        if self._phase is _Phase.HEAD:  # Trailers are counted and left out: the head was judged without them.
+        if self._phase is _Phase.HEAD:  # Trailers are counted and dropped: the head was checked without them.
             super().on_header(name, value)
 
     def _count_head(self, count: int) -> None:
@@ -302,7 +301,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade() and self._announced():
-            return  # There is a body, which `_stay` sees to.
+            return  # There is a body, which `_stay` handles.
         self._phase, self._since = _Phase.BETWEEN, self.loop.time()
         super().on_message_complete()
 
@@ -314,14 +313,14 @@ class Connection(HttpToolsProtocol):
         answered = self._running
         super().on_response_complete()  # Starts the next request, if one was pipelined.
         self._when_gone = None
-        self._unset_keepalive_if_required()  # The sweep does that.
+        self._unset_keepalive_if_required()  # The sweep handles timeouts.
         if self._phase is _Phase.BETWEEN:
             self._since = self.loop.time()
         elif self._phase is _Phase.BODY and answered is self.cycle and self._unread() > UNREAD_BYTES_MAX:
             self._linger()
 
     def _announced(self) -> float:
-        """The length of the body, as the head says; infinite when it comes in chunks."""
+        """The length of the body according to the head; infinite if it is chunked."""
         for name, value in self.headers:
             if name == b"content-length":
                 return int(value)
@@ -346,7 +345,7 @@ class Connection(HttpToolsProtocol):
             answering = self._running is not None and not self._running.response_complete
             if not answering and waited > limits.idle_seconds_max:
                 self.transport.close()
-        elif self.flow.read_paused:  # We are the slow side.
+        elif self.flow.read_paused:  # Our side is the slow one.
             self._since, self._window_bytes = now, 0
         elif self._phase is _Phase.HEAD:
             if waited > limits.head_seconds_max:
@@ -362,7 +361,7 @@ class Connection(HttpToolsProtocol):
         raise _Refused
 
     def _refuse(self, status: int, code: str, message: str, *, linger: bool = True) -> None:
-        """Answers, unless another answer is under way, and closes."""
+        """Answers, unless another response has begun, and closes."""
         if self._phase is _Phase.CLOSING or self.transport.is_closing():
             return
         self._guard.refused[status] += 1
@@ -382,8 +381,8 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _linger(self) -> None:
-        """Half-closes. A connection that is closed while its client still sends is reset, and the client never reads
-        the answer."""
+        """Half-closes. If a connection is closed while its client still sends, it is reset and the client never reads
+        the response."""
         self._phase, self._since = _Phase.CLOSING, self.loop.time()
         self._discarded = 0
         if self.transport.is_closing():
@@ -396,5 +395,5 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The client has closed its side: an incomplete request is dropped, and the connection is closed."""
-        with contextlib.suppress(AttributeError):  # The parser is gone once the connection is.
+        with contextlib.suppress(AttributeError):  # The parser is removed with the connection.
             super().eof_received()

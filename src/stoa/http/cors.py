@@ -1,4 +1,4 @@
-"""Cross-origin requests. One that names no origin is no business of CORS: it passes by at next to no cost."""
+"""Cross-origin requests. A request without an origin bypasses the CORS middleware."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ _VARY: Final = b"vary"
 
 
 class Cors(CORSMiddleware):
-    """Starlette's middleware, which every request would otherwise pay for. The answers are the same."""
+    """Calls Starlette's middleware only for requests with an origin. The responses are the same."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):

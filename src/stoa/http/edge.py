@@ -1,6 +1,7 @@
-"""The outermost layer of every host: request ids, body limits, the access log, and the edge at which bugs end.
+"""The outermost layer of every host: request ids, body limits, the access log, and the handler of unexpected
+exceptions.
 
-A plain ASGI wrapper, because it wraps streams that live for hours and must cost nothing per event.
+A plain ASGI wrapper, because it wraps streams that last for hours and must cost nothing per event.
 """
 
 import re
@@ -27,19 +28,19 @@ EXTRA_HEADERS: Final = "stoa.headers"
 """The key of the scope for response headers that inner layers add (name → value)."""
 
 CONSTANT_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-"""On every response: no browser guesses another content type, and no link sends a URL with an id in it to another
+"""Headers of every response: browsers do not guess content types, and links send no URL with an id to another
 site."""
 HTML_POLICY: Final = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""On every page that does not bring a policy of its own. Nothing is loaded from another site."""
+"""For every page without its own policy. Nothing is loaded from another site."""
 
 _REQUEST_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
 AGENT_BYTES_MAX: Final = 200
 PATH_CHARACTERS_MAX: Final = 500
 _SECRET: Final = re.compile(r"(stoa_[a-z]{3,4}_)[A-Za-z0-9]+")
-"""In a path: the URL of a webhook, a link that signs in once."""
+"""Secrets in a path: the URL of a webhook, a link that signs in once."""
 _log = structlog.get_logger("stoa.http")
 
 
@@ -75,7 +76,7 @@ class Edge:
             await send(message)
 
         extra: dict[str, str] = {}
-        # Made here, where all see them: a host below works on a copy of the scope.
+        # Created here, where all layers see them: a host below uses a copy of the scope.
         scope[EXTRA_HEADERS] = extra
         scope[ALLOWANCE] = allowance = Allowance()
         scope[DIRECT_SEND] = send
@@ -106,7 +107,7 @@ class Edge:
             structlog.contextvars.reset_contextvars(**bound)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A connection has one id and one line in the log, whatever is said on it."""
+        """A connection has one id and one log line, whatever its messages."""
         request_id = str(self._ids.new())
         scope[EXTRA_HEADERS] = {}
         begun = monotonic()
@@ -123,7 +124,7 @@ class Edge:
 
 
 def _log_failure(error: Exception, scope: Scope, *, begun: bool) -> None:
-    """What no answer tells of. `begun`: the answer was under way, so the framework wraps a refusal."""
+    """Logs a failure that no response reports. `begun`: the response had begun, so the framework wraps a refusal."""
     method, path = scope["method"], _shown(scope["path"])
     if descriptors.exhausted(error):
         _log.warning("no file descriptor is left", method=method, path=path)
@@ -147,12 +148,12 @@ def _origin(scope: Scope, headers: Mapping[bytes, bytes], request_id: bytes) -> 
 
 
 def _shown(path: str) -> str:
-    """A path as the log may hold it."""
+    """A path without secrets, for the log."""
     return _SECRET.sub(r"\1…", path) if "stoa_" in path else path
 
 
 def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """The headers that every answer has, unless it brings them itself."""
+    """The headers of every response that it does not set itself."""
     present = {name for name, _ in headers}
     for name, value in CONSTANT_HEADERS:
         if name not in present:
@@ -166,7 +167,7 @@ def _added(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tupl
 
 
 def _limited(headers: dict[bytes, bytes], receive: Receive, allowance: Allowance, exchange: Exchange) -> Receive:
-    """Counts the body as it comes in, and refuses before reading when its length is announced.
+    """Counts the body while it is received, and refuses before reading if its announced length is too large.
 
     Raises Starlette's exception, because FastAPI turns every other one that is raised while it reads a body into a 400.
     """
@@ -182,7 +183,8 @@ def _limited(headers: dict[bytes, bytes], receive: Receive, allowance: Allowance
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > allowance.bytes_max:
-                if exchange.status:  # Somebody waits for the client to leave; who still sends now is as good as gone.
+                # The app waits for the disconnect; a client that still sends is treated as disconnected.
+                if exchange.status:
                     return {"type": "http.disconnect"}
                 raise HTTPException(413, allowance.message)
         return dict(message)

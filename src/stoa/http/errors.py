@@ -19,7 +19,7 @@ from stoa.kernel.errors import AppError, BadRequest, NotFound, TooLarge, Unavail
 
 INTERNAL_MESSAGE: Final = "Something went wrong on the server. It was logged under this request's id."
 RENDER: Final = "stoa.render_error"
-"""The key of the scope under which a host says how it renders a refusal."""
+"""The key of the scope for the host's function that renders a refusal."""
 
 _CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
@@ -33,22 +33,22 @@ _SENTENCES: Final[Mapping[int, str]] = {
     405: "This route does not take that method. The routes are listed at /docs.",
 }
 _UNREADABLE: Final = "There was an error parsing the body"
-"""FastAPI's words for any failure of its parser of forms that is not one of its own exceptions."""
+"""FastAPI's message for any failure of its form parser that is not one of its own exceptions."""
 FAULTS_MAX: Final = 100
-"""Of one request, that are explained."""
+"""Errors of one request that are explained."""
 RETRY_AFTER_SECONDS: Final = 1
-"""Of a 429 or 503 that does not say when to come back."""
+"""For a 429 or 503 that does not set a time."""
 
 
 class InternalError(AppError):
-    """A bug, as the caller sees it: the edge logs it with its stack, and its status is that of no refusal."""
+    """A bug, as the caller sees it; the edge logs it with its stack."""
 
     def __init__(self) -> None:
         super().__init__(INTERNAL_MESSAGE)
 
 
 def unexpected(error: Exception) -> AppError:
-    """What the caller reads of an unexpected error."""
+    """The response to an unexpected error."""
     if descriptors.exhausted(error):
         return Unavailable("This server has no file descriptor left for this request; try again in a moment.")
     return InternalError()
@@ -69,18 +69,18 @@ def response(error: AppError) -> Response:
 
 
 def rendered(scope: Scope, error: AppError) -> Response:
-    """In the shape of the host that the request is for."""
+    """The refusal in the format of the request's host."""
     render: Callable[[AppError], Response] = scope.get(RENDER, response)
     return render(error)
 
 
 def left_early() -> AppError:
-    """For the log and the counters: the client has gone."""
+    """Tells the log and the counters that the client disconnected."""
     return BadRequest("The request's body ended early; nothing was stored.")
 
 
 def install(app: FastAPI) -> None:
-    """Makes `app` answer every refusal in the envelope, and a bug too, which then goes on to the edge to be logged."""
+    """Makes `app` answer refusals and bugs in the envelope; bugs are raised further to the edge, which logs them."""
 
     async def on_refusal(request: Request, error: Exception) -> Response:
         assert isinstance(error, AppError)
@@ -133,7 +133,7 @@ def http_response(scope: Scope, error: HTTPException) -> Response:
 
 
 def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> dict[str, str]:
-    """pydantic's findings as field → reason, in the words of the contract: `content[1].file.id`. `annotation` is the
+    """pydantic's errors as field → reason, with paths as in the contract: `content[1].file.id`. `annotation` is the
     body's type."""
     details: dict[str, str] = {}
     for error in islice(errors, FAULTS_MAX):
@@ -147,7 +147,7 @@ def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> di
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The end of a sentence that says what is not known."""
+    """The end of a sentence about an unknown name."""
     close = get_close_matches(name[:100], known, 1, 0.6)
     if close:
         return f"; did you mean {close[0]}?"

@@ -1,4 +1,4 @@
-"""`?explain=access` on any route of any host: a refusal says which rule it was, to owners."""
+"""`?explain=access` on any route of any host: owners learn which rule refused a request."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
 
 HEADER: Final = b"stoa-owner"
-"""The header with an owner's credential, where the request's own is another one."""
+"""The header with an owner's credential, if the request's own is another one."""
 BODY_BYTES_MAX: Final = 64 * 1024
 _ASKED: Final = ("explain", "access")
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -39,8 +39,7 @@ class Explain(Protocol):
 
 
 class Explained:
-    """Wraps the app of all hosts. Nothing changes for a request that does not ask, and for an answer that is no
-    refusal."""
+    """Wraps the app of all hosts. Other requests, and responses that are not refusals, are unchanged."""
 
     def __init__(self, app: ASGIApp, explain: Explain) -> None:
         self._app = app
@@ -51,7 +50,7 @@ class Explained:
             await self._app(scope, receive, send)
             return
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        # Routes refuse parameters that they do not know.
+        # Routes refuse unknown parameters.
         scope["query_string"] = urlencode([one for one in pairs if one != _ASKED]).encode()
         held = _Held(send)
         try:
@@ -87,7 +86,7 @@ class Explained:
 
 
 class _Held:
-    """Passes an answer on, unless it is a refusal, which is kept."""
+    """Passes a response on, unless it is a refusal, which is buffered."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -110,7 +109,7 @@ class _Held:
 
 
 def _json(body: bytes) -> object:
-    """None for an answer without a body, such as that of HEAD."""
+    """None for a response without a body, such as that of HEAD."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -118,7 +117,7 @@ def _json(body: bytes) -> object:
 
 
 def _needs(route: object) -> Sequence[str]:
-    """The permissions of which a route asks one."""
+    """The permissions of which a route requires one."""
     if not isinstance(route, APIRoute):
         return ()
     for one in _flat(route.dependant):

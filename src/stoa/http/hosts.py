@@ -15,10 +15,9 @@ from stoa.http.traffic import SERVED
 from stoa.kernel.errors import AppError, NotFound
 
 SUBJECT: Final = "stoa.host_subject"
-"""The key of the scope under which a host's app finds the id of its subject: the app or the knowledge base. It may be
-no UUID."""
+"""The key of the scope for the id of the host's subject: the app or the knowledge base. It may be no UUID."""
 RENDER: Final = errors.RENDER
-"""The key of the scope under which the edge finds how this host renders a refusal."""
+"""The key of the scope for the function that renders this host's refusals."""
 
 RenderError = Callable[[AppError], Response]
 
@@ -39,11 +38,11 @@ class HostName:
     label: str | None
     mounted: str | None
     with_subject: bool = False
-    """Whether an id stands before the label and after the path: `<id>.kb.<domain>`, `/kb/<id>`."""
+    """Whether an id precedes the label and follows the path: `<id>.kb.<domain>`, `/kb/<id>`."""
     also: Sequence[str] = ()
     """Further paths on the api host where it is mounted."""
     aliases: Sequence[str] = ()
-    """Paths on the api host that clients of another API use. The subject follows them, and the host's app sees the
+    """Paths on the api host that clients of another API use. The subject follows them, and the host's app gets the
     whole path."""
 
 
@@ -60,7 +59,7 @@ HOST_NAMES: Final[Sequence[HostName]] = (
 class Host:
     kind: HostKind
     subject: str | None = None
-    """The app's or knowledge base's id, as it stands in the name; it may be no UUID at all."""
+    """The app's or knowledge base's id, as it is in the name; it may be no UUID."""
 
 
 def classify(host: str, domain: str) -> Host:
@@ -123,11 +122,11 @@ class Hosts:
         if kind is not HostKind.API:
             below[HOST] = kind
             scope[SERVED] = kind.value, below
-        scope[RENDER] = below[RENDER] = surface.render  # The edge sees the one, the surface the other.
+        scope[RENDER] = below[RENDER] = surface.render  # The edge reads the one, the surface the other.
         await surface.app(below, receive, send)
 
     def _on_api_host(self, scope: Scope) -> tuple[HostKind, Scope]:
-        """The surface that is mounted at the path, and the request as the host of that surface would see it."""
+        """The surface that is mounted at the path, and the scope as that surface's own host would have it."""
         path: str = scope["path"]
         for prefix, known in self._mounts:
             if path.startswith(prefix) or (path == prefix[:-1] and not known.with_subject):

@@ -22,10 +22,10 @@ IdempotencyKeyHeader = Annotated[
 
 
 def fingerprint(body: object) -> bytes:
-    """SHA-256 over what the body says, whatever the order of its fields and its white space."""
+    """SHA-256 of the body, independent of the order of its fields and of white space."""
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).digest()
 
 
 def repeated(key: str | None, route: str, body: BaseModel) -> IdempotencyKey | None:
-    """What a POST is remembered by; None where it carries no key."""
+    """The idempotency key of a POST; None if it has none."""
     return IdempotencyKey(key, route, fingerprint(body.model_dump(mode="json"))) if key else None

@@ -1,4 +1,4 @@
-"""Work for a client that may go before it is done."""
+"""Work for a client that may disconnect before it is done."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,13 +9,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 WHEN_GONE: Final = "stoa.when_gone"
-"""The key of the scope for a function: it takes what is called, once, when the client goes before it has its answer;
-None takes that back. Costs no task, which waiting for `http.disconnect` does. Absent where another server serves."""
+"""The key of the scope for a function that registers a callback for the client's disconnect before its response; None
+removes it. It needs no task, as waiting for `http.disconnect` does. Absent with other ASGI servers."""
 T = TypeVar("T")
 
 
 async def while_connected(scope: Scope, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; it is cancelled when the client goes. Raises ClientDisconnect then."""
+    """The result of `work`, which is cancelled when the client disconnects. Raises ClientDisconnect then."""
     task = asyncio.current_task()
     assert task is not None
     left = ended = False
@@ -39,7 +39,7 @@ async def while_connected(scope: Scope, receive: Receive, work: Coroutine[Any, A
 
 
 def _watch(scope: Scope, receive: Receive, leave: Callable[[], None]) -> Callable[[], None]:
-    """Calls `leave` when the client goes, until what this gives is called."""
+    """Calls `leave` when the client disconnects, until the returned function is called."""
     when_gone: Callable[[Callable[[], None] | None], None] | None = scope.get(WHEN_GONE)
     if when_gone is not None:
         when_gone(leave)
@@ -48,7 +48,7 @@ def _watch(scope: Scope, receive: Receive, leave: Callable[[], None]) -> Callabl
 
     def ended(watcher: asyncio.Future[None]) -> None:
         if not watcher.cancelled():
-            watcher.exception()  # Whatever it raises: nobody waits for the answer.
+            watcher.exception()  # Retrieved and ignored: nobody waits for the response.
             leave()
 
     def stop() -> None:

@@ -1,8 +1,8 @@
-"""Where a body is wrong, in the caller's words: pydantic's location, walked along the body's own types.
+"""The path of an error in a body as a caller writes it: pydantic's location, resolved along the body's own types.
 
 pydantic's location also names the member of a union that was tried (`content[1].text.text`, `config.website.url`),
-which is not in the body. The annotation tells which elements are fields and which are such tags, so no list of tags is
-needed.
+which is not in the body. The annotation shows which elements are fields and which are such tags, so no list of tags
+is needed.
 """
 
 import types
@@ -19,8 +19,8 @@ _UNIONS: Final = (Union, types.UnionType)
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """`path` as a caller writes it (`content[1].file.id`; "" is the body). `known`: the fields of the object that holds
-    the last element."""
+    """`path` as a caller writes it (`content[1].file.id`; "" is the body). `known`: the fields of the object with the
+    last element."""
 
     path: str
     known: set[str] = field(default_factory=set[str])
@@ -119,7 +119,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _free(annotations: Sequence[Any]) -> bool:
-    """Whether any key is allowed here, so that the name is one that the caller chose."""
+    """Whether any key is allowed here, so that the caller chose the name."""
     return any(one is Any for one in annotations) or not annotations
 
 

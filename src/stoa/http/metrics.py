@@ -1,4 +1,4 @@
-"""`GET /metrics`: what this node counts, for Prometheus (contract section 10)."""
+"""`GET /metrics`: this node's metrics for Prometheus (contract section 10)."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from hmac import compare_digest
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain"
 PASSED_ON: Final = ("forwarded", "via", "x-forwarded-for", "x-real-ip", "origin")
-"""A request that carries one of these comes through a proxy, or out of a page in somebody's browser: not from a scraper
-on this machine."""
+"""A request with one of these headers comes from a proxy or from a page in a browser, not from a scraper on this
+machine."""
 
 
 class Siblings(Protocol):
-    """The other workers of a server of several processes. Whichever is asked for the page gives that of all."""
+    """The other workers of a server of several processes. Each of them returns the page of all."""
 
     def counts(self, take: Callable[[bool], Snapshot]) -> None:
-        """`take` is called whenever the numbers of this worker are wanted: for a page (True), or to be kept."""
+        """`take` is called when this worker's numbers are needed: for a page (True), or to be stored."""
         ...
 
     async def all(self) -> Snapshot:
-        """The numbers of all workers together. Never takes much longer than a second, whatever befalls a worker."""
+        """The numbers of all workers. Takes about a second at most, also if a worker hangs."""
         ...
 
 
@@ -104,12 +104,12 @@ def _asked_directly(request: Request) -> bool:
 
 
 def _name(host: str) -> str:
-    """Without its port, and an IPv6 address without its brackets."""
+    """The host without its port, and an IPv6 address without its brackets."""
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 class _Page(Response):
-    """Whatever form the scraper asks for, made by the library when it is asked for."""
+    """The page in the format that the scraper accepts, rendered by the library."""
 
     media_type = CONTENT_TYPE
 
@@ -130,7 +130,7 @@ class _Page(Response):
 
 
 def _readable(scope: Scope) -> Scope:
-    """With what the library reads, which it decodes strictly: whatever else a client sends is none of its business."""
+    """The scope with only the headers that the library reads, because it decodes all of them strictly."""
     wanted = [
         (name, value) for name, value in scope["headers"] if name in (b"accept", b"accept-encoding") and value.isascii()
     ]
@@ -139,8 +139,8 @@ def _readable(scope: Scope) -> Scope:
 
 
 def _of_process() -> Sequence[kernel.Metric]:
-    """The library's metrics of this process as gauges, which are shown by worker: its processor time and memory belong
-    to one process, and a sum of them would hide which."""
+    """The library's metrics of this process as gauges by worker: CPU time and memory belong to one process, and a sum
+    would hide which."""
     from prometheus_client import CollectorRegistry, ProcessCollector  # noqa: PLC0415 — as above
 
     found: list[kernel.Metric] = []
@@ -197,7 +197,7 @@ def _family(metric: kernel.Metric) -> "Metric":
 
 
 def _buckets(bounds: Sequence[float], held: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """Each counts what is not longer than its bound, so the ones before it too."""
+    """Cumulative: each counts the values up to its bound."""
     seen = 0.0
     for bound, count in zip((*bounds, float("inf")), held, strict=False):
         seen += count

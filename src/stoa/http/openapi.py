@@ -1,4 +1,4 @@
-"""Makes the framework's OpenAPI document fit for generators of clients.
+"""Adapts the framework's OpenAPI document for client generators.
 
 The document lists only statuses that are answered, has one short name for each schema, names operations by the route's
 function, and has an example for each JSON request. A model defines its example in the class variable `example`
@@ -16,24 +16,23 @@ from pydantic import BaseModel
 from stoa.http.wire import REFUSAL_CONTENT, REFUSAL_MEANINGS
 
 _VALIDATION: Final = ("HTTPValidationError", "ValidationError")
-"""The framework's own shape of a refusal, which is never sent."""
+"""The framework's own error schema, which is never sent."""
 _GENERIC: Final = re.compile(r"^(?P<outer>DataList|Data)_(?P<many>list_)?(?P<inner>\w+?)_+$")
 _OF_SLICE: Final = re.compile(r"^stoa__(?P<slice>[a-z]+)__(?:\w+__)?(?P<name>[A-Z][A-Za-z0-9]*)$")
-"""What the framework calls models of one name in two slices."""
+"""The framework's name for models of the same name in two slices."""
 _REFERENCE: Final = "#/components/schemas/"
 _MODEL: Final = "stoa_model"
-"""The attribute of an endpoint that names the model of its ready bytes."""
+"""The attribute of an endpoint with the model of its pre-rendered response."""
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def operation_id(route: APIRoute) -> str:
-    """The name of the route's function: unique on a host, which a test holds."""
+    """The name of the route's function: unique on a host, which a test checks."""
     return route.name
 
 
 def documents(model: Callable[[], type[BaseModel]]) -> Callable[[Endpoint], Endpoint]:
-    """Decorates an endpoint that answers with ready bytes: the document brings in the model, which is loaded only for
-    that."""
+    """Decorates an endpoint with a pre-rendered response: its model is loaded only for the document."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _MODEL, model)
@@ -97,7 +96,7 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _hoist(value: Any, schemas: dict[str, Any]) -> None:
-    """Puts the models that a route's own schema brings along (`$defs`) where references of a document lead."""
+    """Moves the models of a route's own schema (`$defs`) to where the document's references point."""
     if isinstance(value, dict):
         for name, model in value.pop("$defs", {}).items():
             schemas.setdefault(name, model)
@@ -109,7 +108,7 @@ def _hoist(value: Any, schemas: dict[str, Any]) -> None:
 
 
 def _answer_truly(operation: dict[str, Any]) -> None:
-    """Without the framework's 422, and with what every body may be refused for."""
+    """Removes the framework's 422, and adds the refusals that every body may get."""
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422", "")):
         del responses["422"]
@@ -120,8 +119,7 @@ def _answer_truly(operation: dict[str, Any]) -> None:
 
 
 def _mark_files(value: Any) -> None:
-    """Says of a form's files what generators look for; the framework's own way (`contentMediaType`) is taken for a
-    text."""
+    """Marks a form's files as generators expect; the framework's own marker (`contentMediaType`) is read as a text."""
     if isinstance(value, dict) and value.get("contentMediaType") == "application/octet-stream":
         del value["contentMediaType"]
         value["format"] = "binary"
@@ -130,7 +128,7 @@ def _mark_files(value: Any) -> None:
 
 
 def _exemplify(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Gives a JSON request the examples of its model, or of each of the models that it may be."""
+    """Adds the examples of a JSON request's model, or of each of its models."""
     media = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if media is None:
         return
@@ -145,7 +143,7 @@ def _exemplify(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _short(names: list[str]) -> dict[str, str]:
-    """A name for each schema, without our suffixes and the framework's underscores, where it stays unique."""
+    """A name for each schema, without our suffixes and the framework's underscores, if it stays unique."""
     wanted = {name: _shorten(name) for name in names}
     counts = {short: sum(other == short for other in wanted.values()) for short in wanted.values()}
     return {name: short if counts[short] == 1 else name for name, short in wanted.items()}
@@ -176,7 +174,7 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 
 def _mapped(target: Any, names: dict[str, str]) -> Any:
-    """What a discriminator's value stands for."""
+    """The schema of a discriminator's value."""
     name = str(target).removeprefix(_REFERENCE)
     return f"{_REFERENCE}{names[name]}" if name in names else target
 

@@ -1,4 +1,4 @@
-"""`GET /health`: this process lives. `GET /ready`: it takes work (contract section 10)."""
+"""`GET /health`: this process is alive. `GET /ready`: it accepts work (contract section 10)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal

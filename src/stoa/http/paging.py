@@ -1,4 +1,4 @@
-"""`page`, `page_size` and `sort` out of a query string, with the reasons when they are wrong."""
+"""`page`, `page_size` and `sort` of a query string, with the reasons if they are invalid."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
@@ -20,11 +20,11 @@ def Paging(  # noqa: N802 — reads as the type it gives
     sortable: Mapping[str, str] | None = None, *, cursors: bool = False, size_max: int = PAGE_SIZE_MAX
 ) -> Callable[..., Awaitable[PageRequest]]:
     """A dependency that gives a PageRequest. `sortable` maps the fields that `sort` may name to their columns; with
-    `cursors` the list gives and takes cursors. `size_max` is another one only where clients of the platform need it, in
-    a list that is sorted.
+    `cursors` the list supports cursors. `size_max` differs only where clients of the platform need it, in a sorted
+    list.
 
-    It is a coroutine. Any other function the framework sends to a thread, which costs two switches and waits for the
-    interpreter's lock.
+    It is a coroutine, because the framework runs any other function in a thread, which costs two switches and waits for
+    the interpreter's lock.
     """
     if not sortable:
 

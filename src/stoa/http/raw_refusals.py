@@ -1,4 +1,4 @@
-"""Answers to what never became a request: bytes for the socket, in the error envelope."""
+"""Responses to input that is not a request: bytes for the socket, in the error envelope."""
 
 from typing import Final
 from uuid import uuid4

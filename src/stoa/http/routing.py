@@ -1,7 +1,7 @@
 """Routes that check a request's head first, in this order: the key, the query, the media type, the length. Only then is
 its body read.
 
-The framework reads the body first and asks for the key afterwards, so that anybody could make the server spool 128 MiB.
+The framework reads the body first and checks the key afterwards, so anybody could make the server spool 128 MiB.
 """
 
 import asyncio
@@ -36,25 +36,25 @@ from stoa.kernel.errors import BadRequest, TooLarge, UnsupportedMediaType
 ANY_ROUTE_TAKES: Final = frozenset(
     {"include_archived", "include_system", "include_official", "type", "page", "page_size"}
 )
-"""Query parameters that clients of the platform send everywhere, whether or not a route filters by them (contract
+"""Query parameters that clients of the platform send to every route, also if it does not filter by them (contract
 section 3)."""
 NAMED_MAX: Final = 20
-"""Faults of one request that are named."""
+"""Errors of one request that are named."""
 EXPLAINED_BYTES_MAX: Final = 16 * 1024
-"""A body up to this cannot have so many faults that naming them takes long."""
+"""A body up to this size cannot have so many errors that naming them takes long."""
 BODY_LIMIT: Final = "stoa_body_limit"
-"""The attribute of an endpoint that holds the BodyLimit of its route."""
+"""The attribute of an endpoint with the BodyLimit of its route."""
 DESCRIPTION: Final = "stoa_description"
-"""The attribute of an endpoint that makes what the OpenAPI document says of it besides."""
+"""The attribute of an endpoint with the function that builds its additional OpenAPI fields."""
 _JSON: Final = re.compile(r"application/(?:[\w.-]+\+)?json\b", re.IGNORECASE)
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class GuardedRoute(APIRoute):
-    """Built when it is first asked, or first described: a server has some 200 routes, and a start that builds them all
-    takes half a second. Until then it knows what decides whether it matches. The OpenAPI documents need every route, so
-    their tests find a route that cannot be built.
+    """Built at its first request, or for the OpenAPI document: a server has some 200 routes, and building all of them
+    at the start takes half a second. Until then it only has what matching needs. The OpenAPI documents need every
+    route, so their tests find a route that cannot be built.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -72,7 +72,7 @@ class GuardedRoute(APIRoute):
         self.include_in_schema = options.get("include_in_schema", True)
 
     def __getattr__(self, name: str) -> Any:
-        """Only asked for what is not there yet."""
+        """Called for attributes that do not exist yet."""
         build = self.__dict__.get("_build")
         if build is None:
             raise AttributeError(name)
@@ -92,7 +92,7 @@ class GuardedRoute(APIRoute):
 
 
 class Routes(APIRouter):
-    """An APIRouter of guarded routes, whose answers leave unset fields out (contract section 2)."""
+    """An APIRouter of guarded routes, whose responses omit unset fields (contract section 2)."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=GuardedRoute, generate_unique_id_function=operation_id, **options)
@@ -113,7 +113,7 @@ def limited(limit: BodyLimit) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 def described(describe: Callable[[], dict[str, Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorates an endpoint whose `openapi_extra` takes long to make: it is made with the route."""
+    """Decorates an endpoint whose `openapi_extra` is slow to build: it is built with the route."""
 
     def mark(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         setattr(endpoint, DESCRIPTION, describe)
@@ -157,12 +157,12 @@ class _Guard:
             name: f"is no parameter of this route{did_you_mean(name, self._query)}"
             for name in islice(unknown, NAMED_MAX)
         }
-        # No row holds a NUL, and PostgreSQL takes none as a parameter either.
+        # No row has a NUL, and PostgreSQL accepts none as a parameter.
         unstorable = (name for name, value in request.query_params.multi_items() if "\x00" in value)
         _refuse(details | dict.fromkeys(islice(unstorable, NAMED_MAX), "cannot hold the character NUL"))
 
     def _check_form(self, form: FormData) -> None:
-        """Raises BadRequest. A field that is missing is named too: it may be the misspelt one."""
+        """Raises BadRequest. Names missing fields too, because one may be misspelt."""
         unknown = list(islice((name for name in form if name not in self._fields), NAMED_MAX))
         details = {name: f"is no field of this form{did_you_mean(name, self._fields)}" for name in unknown}
         if unknown:
@@ -179,7 +179,7 @@ class _Guard:
                 f"Send the body as JSON, with Content-Type: application/json; this one came as {sent[:100]}."
             )
         allowance: Allowance | None = request.scope.get(ALLOWANCE)
-        if allowance is None:  # An app without the edge around it, as in a test of a part.
+        if allowance is None:  # None in a test without the edge.
             return
         allowance.limit = self._limit
         allowance.overhead_bytes = MULTIPART_OVERHEAD_BYTES_MAX if self._form else 0
@@ -188,8 +188,8 @@ class _Guard:
             raise TooLarge(allowance.message)
 
     async def read(self, request: Request) -> Request:
-        """The request, with its JSON read and checked, or the names of its form. The framework takes the form from the
-        request, which keeps it; files are spooled to disk."""
+        """The request with its JSON parsed and checked, or with the field names of its form. The framework reads the
+        form again from the request, which caches it; files are spooled to disk."""
         if not self._body:
             return request
         if self._form:
@@ -211,10 +211,10 @@ class _Guard:
 
     @staticmethod
     async def _explicable(value: Any, adapter: TypeAdapter[Any]) -> Any:
-        """The value; where it has very many faults, the beginning of each of its lists and objects, whose faults the
-        framework then names. Naming ten thousand takes half a second. Raises BadRequest where the beginnings are right.
+        """The value; if it has very many errors, only the beginning of each list and object, whose errors the framework
+        then names, because naming ten thousand takes half a second. Raises BadRequest if the beginnings are valid.
         """
-        await asyncio.sleep(0)  # Reading took its time, and checking takes some.
+        await asyncio.sleep(0)  # Yields between reading and checking, which both take time.
         try:
             adapter.validate_python(value, from_attributes=True)
         except ValidationError as found:
@@ -239,7 +239,7 @@ def _beginning(value: Any) -> Any:
 
 
 def _refuse(details: Mapping[str, str]) -> None:
-    """Raises BadRequest where something is wrong."""
+    """Raises BadRequest if there are problems."""
     if details:
         named = {name[:100]: reason for name, reason in sorted(details.items())}
         raise BadRequest("; ".join(f"{name} {reason}" for name, reason in named.items()), details=named)

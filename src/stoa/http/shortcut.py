@@ -23,7 +23,7 @@ from stoa.http.bodies import parse
 from stoa.kernel.errors import AppError
 
 BODY_BYTES_MAX: Final = 64 * 1024
-"""Larger ones come in pieces, for which the framework is as good."""
+"""Larger bodies arrive in several chunks, where the framework is as fast."""
 
 Answer = Callable[..., Awaitable[Response]]
 
@@ -58,7 +58,7 @@ class Shortcut:
         if path is None or token is None:
             await self._app(scope, receive, send)
             return
-        scope["route"] = self._route  # As the framework leaves it, for who counts requests by their route.
+        scope["route"] = self._route  # As the framework sets it, for the metrics by route.
         try:
             principal = await self._gate.admit(Request(scope), token, self._permission)
             message = await receive()
@@ -81,7 +81,7 @@ class Shortcut:
 
 
 def plain_token(scope: Scope) -> str | None:
-    """The bearer's, when the head of the request holds nothing out of the ordinary."""
+    """The bearer token, if the request's head is plain."""
     headers: dict[bytes, bytes] = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
     plain = (
@@ -97,7 +97,7 @@ def plain_token(scope: Scope) -> str | None:
 
 
 def again(message: Message, receive: Receive) -> Receive:
-    """A `receive` that begins with what was received already."""
+    """A `receive` that first returns the messages that were already received."""
     held = [message]
 
     async def replay() -> Message:
@@ -107,7 +107,7 @@ def again(message: Message, receive: Receive) -> Receive:
 
 
 def route_of(router: APIRouter, path: str) -> APIRoute:
-    """The POST to this path."""
+    """The POST route of this path."""
     return next(
         route
         for route in router.routes

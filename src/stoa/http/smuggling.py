@@ -1,4 +1,4 @@
-"""Requests whose end a proxy and this server could see in different places. Pure."""
+"""Requests whose length a proxy and this server could read differently. Pure."""
 
 
 def unsafe(headers: list[tuple[bytes, bytes]], version: str) -> str | None:

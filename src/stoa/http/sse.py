@@ -1,4 +1,4 @@
-"""Server-Sent Events as a plain ASGI response: ready bytes, several events per write, no object per event."""
+"""Server-Sent Events as a plain ASGI response: pre-rendered bytes, several events per write, no object per event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -9,11 +9,11 @@ from starlette.types import Receive, Scope, Send
 
 HEARTBEAT: Final = b": heartbeat\n\n"
 DIRECT_SEND: Final = "stoa.send"
-"""The key of the scope for the server's own `send`. The eight layers in between only act on the start of the
+"""The key of the scope for the server's own `send`. The eight layers in between only change the start of the
 response."""
 WRITE_BODY: Final = "stoa.write_body"
-"""The key of the scope for a function that writes a piece of the response's body, or gives False where `send` has to do
-it: the response has not begun, or its client is slow. Absent where another server serves."""
+"""The key of the scope for a function that writes a chunk of the response's body, or returns False if `send` has to do
+it: the response has not begun, or its client is slow. Absent with other ASGI servers."""
 
 
 STREAM_CONTENT: Final[Mapping[str, Any]] = {
@@ -33,14 +33,14 @@ STREAM_CONTENT: Final[Mapping[str, Any]] = {
         }
     }
 }
-"""How the OpenAPI document describes a stream. `GET /v1/runs/{run_id}/events` brings the schema in."""
+"""How the OpenAPI document describes a stream. `GET /v1/runs/{run_id}/events` defines the schema."""
 OTHER_STREAM_CONTENT: Final[Mapping[str, Any]] = {
     "text/event-stream": {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}
 }
-"""The same for events of another vocabulary than ours."""
+"""The same for events of another vocabulary."""
 
 Write = Callable[[bytes], Awaitable[None] | None]
-"""Sends bytes. None says that it may be called again; anything else is to be awaited before."""
+"""Sends bytes. None: it may be called again; an awaitable has to be awaited first."""
 
 
 class Frames(Protocol):
@@ -56,7 +56,7 @@ class Frames(Protocol):
 
 
 class EventStream(Response):
-    """Sends frames until they end or the client goes. Holds no connection to the database while it waits."""
+    """Sends frames until they end or the client disconnects. Uses no database connection while it waits."""
 
     media_type = "text/event-stream"
 
@@ -65,7 +65,7 @@ class EventStream(Response):
         self.status_code = 200
         self.background = None
         self.body = b""
-        # X-Accel-Buffering tells nginx to pass events on as they come.
+        # X-Accel-Buffering tells nginx not to buffer.
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **(headers or {})})
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
@@ -75,7 +75,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         send = scope.get(DIRECT_SEND, send)
-        # A task of its own: whatever wakes it does not have to pass through the two dozen layers that wait for it here.
+        # A separate task, so that waking it does not resume the two dozen layers that wait here.
         delivering = asyncio.create_task(
             self._frames.deliver(_Writer(send, scope.get(WRITE_BODY))), name="http.sse.deliver"
         )
@@ -94,7 +94,7 @@ class EventStream(Response):
 
 
 class _Writer:
-    """The server's `send` as a `Write`: called from anywhere on the loop, it needs a task only when the client is
+    """The server's `send` as a `Write`: callable from anywhere on the loop; it needs a task only if the client is
     slow."""
 
     def __init__(self, send: Send, write_body: Callable[[bytes], bool] | None) -> None:

@@ -1,4 +1,4 @@
-"""A conversation over a WebSocket: messages are read one at a time, and taken by whoever serves the route."""
+"""An exchange of messages over a WebSocket: they are read one at a time, for the route that serves it."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,14 +16,14 @@ from stoa.http.sse import Frames
 from stoa.kernel.errors import AppError, Forbidden, Unauthorized
 
 IDLE_SECONDS_MAX: Final = 600.0
-"""With nothing under way, and without a message."""
+"""The idle timeout: nothing is followed, and no message arrives."""
 NORMAL: Final = 1000
 POLICY: Final = 1008
 RESTART: Final = 1012
 
 
 def check_origin(socket: WebSocket, origins: Collection[str]) -> None:
-    """A browser lets every page open a WebSocket to everywhere; only those that may call the API may do so here. Raises
+    """Browsers let every page open a WebSocket to any server; here only pages that may call the API can. Raises
     Forbidden."""
     origin = socket.headers.get("origin")
     if origin is None or "*" in origins or origin in origins:
@@ -33,12 +33,12 @@ def check_origin(socket: WebSocket, origins: Collection[str]) -> None:
 
 
 def connection_of(socket: WebSocket) -> HTTPConnection:
-    """For a gate, which is asked anew with every message: a key that was revoked says nothing more."""
+    """For a gate that checks every message, so that a revoked key can send no more."""
     return HTTPConnection(dict(socket.scope))
 
 
 class Talk(ABC):
-    """One connection. It always has a read under way, so that pings are answered while something goes on."""
+    """One connection. It always has a pending read, so that pings are answered while a run is followed."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
@@ -48,14 +48,14 @@ class Talk(ABC):
 
     @abstractmethod
     async def take(self, text: bytes) -> None:
-        """One message of the client's. Raises AppError, which is the answer then."""
+        """Handles one message of the client. The route answers with a raised AppError."""
 
     @abstractmethod
     async def refuse(self, refusal: AppError) -> None:
-        """Says so in the words of this route."""
+        """Sends the refusal in the format of this route."""
 
     def follow(self, frames: Frames, following: Coroutine[Any, Any, None], run_id: UUID) -> None:
-        """`following` calls `deliver` first; a silent connection stays open meanwhile."""
+        """Runs `following`, which calls `deliver` first; the idle timeout does not apply meanwhile."""
         self._frames = frames
         self._following = asyncio.create_task(following, name=f"socket {run_id}")
 
@@ -69,7 +69,7 @@ class Talk(ABC):
         return asyncio.create_task(self.send_lines(lines))
 
     async def go_on(self) -> None:
-        """To the end of the connection."""
+        """Runs until the connection ends."""
         try:
             while self._socket.application_state is WebSocketState.CONNECTED:
                 try:
@@ -95,7 +95,7 @@ class Talk(ABC):
             await self.refuse(refusal)
 
     async def _let_go(self) -> None:
-        """What is followed goes on; nobody follows it here."""
+        """Stops following; the followed run continues."""
         following = self._following
         if self._frames is not None:
             self._frames.close()
@@ -116,7 +116,7 @@ class Talk(ABC):
 
     async def send_lines(self, lines: bytes) -> None:
         """Each line is a message."""
-        with suppress(WebSocketDisconnect, RuntimeError):  # The reader sees it too, and ends this.
+        with suppress(WebSocketDisconnect, RuntimeError):  # The reading side notices it too, and ends this.
             for line in lines.split(b"\n"):
                 if line:
                     await self._socket.send_text(line.decode())

@@ -9,10 +9,10 @@ from starlette.types import Message, Scope
 from stoa.kernel.metrics import OTHER, SLOW, Counter, Gauge, Histogram, Metric
 
 SERVED: Final = "stoa.served"
-"""The key of the scope for (kind of host, scope that its app was called with)."""
+"""The key of the scope for (kind of host, scope of its app)."""
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 NONE: Final = "none"
-"""The route of what met none; the status of what was never answered, because its client had gone."""
+"""The label for a request without a route, and the status of one whose client disconnected before the response."""
 
 
 class Traffic:
@@ -53,7 +53,7 @@ class Exchange:
         traffic.open += 1
 
     def answered(self, start: Message) -> None:
-        """The head of the answer is about to go out."""
+        """Called when the head of the response is about to be sent."""
         self.status = start["status"]
         if any(
             name == b"content-type" and value.startswith(b"text/event-stream")

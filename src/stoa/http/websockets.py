@@ -1,15 +1,14 @@
-"""WebSocket connections: the limits that uvicorn's protocol is configured with. Messages are read one at a time: a
-client that sends faster than it is answered is not read from."""
+"""The limits of uvicorn's WebSocket protocol. Messages are read one at a time: the server does not read from a client
+that sends faster than it is answered."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
-"""Of one message; larger inputs go up as files."""
+"""Bytes of one message; larger inputs are uploaded as files."""
 PING_SECONDS: Final = 20.0
-"""How often a silent connection is asked whether its client is there, and how long it may take to say so: proxies close
-what is silent for a minute."""
+"""The ping interval and timeout: proxies close a connection that is silent for a minute."""
 OPTIONS: Final[dict[str, Any]] = {
     "ws_max_size": MESSAGE_BYTES_MAX,
     "ws_ping_interval": PING_SECONDS,
@@ -19,14 +18,14 @@ OPTIONS: Final[dict[str, Any]] = {
 
 
 def protocol(**options: Any) -> asyncio.Protocol:
-    """uvicorn's, made when a client upgrades to it: most servers never need it, and loading it takes 40 ms."""
+    """uvicorn's protocol, loaded when a client upgrades to it: most servers never need it, and loading takes 40 ms."""
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # noqa: PLC0415
 
     return WebSocketsSansIOProtocol(**options)
 
 
 def when_lost(protocol: Any, call: Callable[[], None]) -> None:
-    """Calls once the connection of this protocol is closed."""
+    """Calls the function once the protocol's connection is closed."""
     lost = protocol.connection_lost
 
     def connection_lost(exc: Exception | None) -> None:

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from stoa.http.routing import Routes
 
 ASSET_SECONDS: Final = 24 * 3600
-"""How long a browser keeps the reference's script: the next version of the package may bring another one."""
+"""How long a browser caches the reference's script, which may change with the next version of the package."""
 _TYPES: Final = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -73,7 +73,7 @@ def welcome_routes(version: str) -> Routes:
 
     @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def welcome(request: Request) -> Response:
-        """A page for a browser, a few lines for a terminal."""
+        """HTML for a browser, a few lines of text for a terminal."""
         base, url = _root_path(request), str(request.base_url).rstrip("/")
         headers = {"Vary": "Accept"}
         if "text/html" in request.headers.get("accept", ""):
@@ -85,7 +85,7 @@ def welcome_routes(version: str) -> Routes:
 
 def docs_routes(title: str) -> Routes:
     """`GET /docs/reference`, for every host that has an OpenAPI document, and `GET /docs` where the host has no
-    documentation of its own. The assets are those of a package, so it works without a network."""
+    documentation of its own. The assets are in a package, so it works without internet access."""
     router = Routes(tags=["operations"])
 
     @router.get("/docs", include_in_schema=False)
@@ -114,10 +114,10 @@ def _asset(name: str) -> bytes:
 
 
 def _root_path(request: Request) -> str:
-    """Quoted: part of it may be an id that the client wrote."""
+    """Quoted, because part of it may be an id from the client."""
     return quote(str(request.scope.get("root_path", "")).rstrip("/"))
 
 
 def _escaped(text: str) -> str:
-    """The Host header is the client's: it may hold anything."""
+    """Escaped, because the client can send any Host header."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

@@ -19,7 +19,7 @@ Timestamp = Annotated[
 
 
 def storable(text: str) -> str:
-    """PostgreSQL's text holds every character but NUL; a lone surrogate is no character at all."""
+    """PostgreSQL's text type accepts every character except NUL; a lone surrogate is not a character."""
     if "\x00" in text:
         raise ValueError("cannot hold the character NUL")
     if re.search(r"[\ud800-\udfff]", text):
@@ -28,7 +28,7 @@ def storable(text: str) -> str:
 
 
 def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """A field that may be None is not required: answers leave it out. A model's `example` is shown."""
+    """A field that may be None is not required, because responses omit it. A model's `example` is shown."""
     if "example" in model.__dict__:
         schema["examples"] = [model.__dict__["example"]]
     properties = schema.get("properties", {})
@@ -134,13 +134,12 @@ REFUSAL_MEANINGS = {
     504: "On the router: the model's provider did not begin to answer in time.",
 }
 REFUSAL_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/RefusalBody"}}}
-"""By name, for the framework builds a validator for each model that it is given: 500 equal ones, 50 ms of every start.
-`/ready` brings the schema in."""
+"""A reference by name, because the framework builds a validator for each model that it is given: 500 equal ones, 50 ms
+of every start. `/ready` defines the schema."""
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route: the refusals it may answer with; 400, 401, 403, 429 and 503 are always among
-    them."""
+    """The `responses=` of a route: its refusals, always including 400, 401, 403, 429 and 503."""
     return {
         status: {"description": REFUSAL_MEANINGS[status], "content": REFUSAL_CONTENT}
         for status in sorted({400, 401, 403, 429, 503, *statuses})
@@ -148,7 +147,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def not_blank(text: str) -> str:
-    """A validator: text with something in it, which the database can hold."""
+    """A validator: text that is not blank and that the database can store."""
     if not text.strip():
         raise ValueError("cannot be blank")
     return storable(text)

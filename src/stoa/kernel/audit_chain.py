@@ -1,7 +1,7 @@
 """The hash chain of an audit. Pure, so that a file can be checked without a server.
 
 A line's hash is SHA-256 over the hash before it and the line's entry as JSON with sorted keys and without white space.
-Whoever changes, removes or inserts a line has to change every hash after it; whoever keeps one hash elsewhere notices.
+To change, remove or insert a line one has to change every hash after it, which a hash stored elsewhere reveals.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def digest(before: bytes, entry: Mapping[str, Any]) -> bytes:
 
 
 def verify(lines: Iterable[str]) -> Verified:
-    """Of an export in JSON lines: `{"sequence", "previous", "hash", "entry"}` each."""
+    """Verifies an export in JSON lines: `{"sequence", "previous", "hash", "entry"}` each."""
     first = last = 0
     before: bytes | None = None
     for number, text in enumerate(lines, 1):

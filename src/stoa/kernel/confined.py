@@ -1,5 +1,5 @@
-"""Processes of this program's own that read what strangers sent, asked through pipes and killed when they take too
-long. What such a process limits itself to says `kernel.confinement`."""
+"""Child processes that read untrusted input. They are called through pipes and killed at a timeout; their limits are
+in `kernel.confinement`."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,14 @@ _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MALLOC_ARE
 
 
 async def start(module: str, line_bytes_max: int) -> asyncio.subprocess.Process:
-    """`python -m MODULE PARENT`, in a session of its own; its answers are lines of at most that many bytes. Raises
+    """Starts `python -m MODULE PARENT` in its own session; its answers are lines of at most that many bytes. Raises
     OSError."""
     return await start_command([sys.executable, "-P", "-m", module, str(os.getpid())], line_bytes_max)
 
 
 async def start_command(command: Sequence[str], line_bytes_max: int) -> asyncio.subprocess.Process:
-    """The same with any command, which must see to it that it ends with this process. It inherits no descriptor and
-    none of our variables. Raises OSError."""
+    """The same with any command, which must itself end with this process. It inherits no descriptor and no environment
+    variable. Raises OSError."""
     return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -33,8 +33,9 @@ async def start_command(command: Sequence[str], line_bytes_max: int) -> asyncio.
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Kills it with what it started in its session, unless all have ended, and waits until it is gone."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group that is ending.
+    """Kills its process group, if it has not ended, and waits for its end."""
+    # macOS raises the latter for a group that is ending.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         process.kill()

@@ -14,8 +14,8 @@ _LIBC: Final = ctypes.CDLL(None)
 
 def confine(memory_bytes_max: int, seconds_max: float) -> None:
     """Limits memory, processor time (of all threads: two cores may be busy for the whole time) and open files; forbids
-    writing files and core dumps. Limits that this system does not support are skipped; the parent enforces a deadline
-    in any case."""
+    writing files and core dumps. Limits that this system does not support are skipped; the parent enforces a timeout
+    anyway."""
     seconds = max(1, round(seconds_max * 2))
     _limit("RLIMIT_AS", memory_bytes_max)
     _limit("RLIMIT_CPU", seconds, seconds + 2)
@@ -40,7 +40,7 @@ def _limit(name: str, soft: int, hard: int | None = None) -> None:
 
 
 def die_with(parent: int) -> None:
-    """The kernel kills this process when its parent is gone, where the kernel can (Linux)."""
+    """On Linux, the kernel kills this process when its parent ends."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
@@ -48,8 +48,8 @@ def die_with(parent: int) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, two ways: the kernel's signal, and a thread that waits for the
-    end of standard input, which only the parent holds open."""
+    """Ends this process when its parent ends, in two ways: the kernel's signal, and a thread that waits for the
+    end of standard input, whose other end only the parent has."""
     die_with(parent)
     threading.Thread(target=_watch, name="parent", daemon=True).start()
 

@@ -1,6 +1,6 @@
-"""File descriptors: the last ones are kept for the database, the journal and files.
+"""File descriptors: the last ones are reserved for the database, the journal and files.
 
-A new descriptor has the lowest number that is free, so a socket with a high number says that all below are taken, and
+A new descriptor has the lowest free number, so a socket with a high number shows that all lower ones are in use, and
 nothing needs to be counted.
 """
 
@@ -9,12 +9,12 @@ import sys
 from typing import Final
 
 KEPT_MAX: Final = 128
-"""Descriptors that no connection to another server may take; where the system allows few, a quarter of them. Clients'
-connections leave the same number to connections to other servers."""
+"""Descriptors that no outbound connection may use; with a small limit, a quarter of it. Clients' connections leave the
+same number to outbound connections."""
 
 
 def descriptors_max() -> int | None:
-    """How many this process may open now; None where that is not known or not limited."""
+    """How many this process may open; None if that is unknown or unlimited."""
     if sys.platform == "win32":
         return None
     import resource  # noqa: PLC0415 — exists on this platform only
@@ -24,7 +24,7 @@ def descriptors_max() -> int | None:
 
 
 def exhausted(error: BaseException) -> bool:
-    """Whether an error says that there is none left."""
+    """Whether an error means that no descriptor is left."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
@@ -34,7 +34,7 @@ def of_client(number: int) -> bool:
 
 
 def of_call(number: int) -> bool:
-    """Whether a connection to another server may have it."""
+    """Whether an outbound connection may have it."""
     return _below(number, 1)
 
 

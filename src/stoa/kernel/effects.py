@@ -1,4 +1,4 @@
-"""Names a call of a tool that must take effect once, however often it is made."""
+"""The identity of a tool call that must take effect once, however often it is made."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class EffectKey:
-    """Which call of which run."""
+    """The run and its tool call."""
 
     org_id: UUID
     project_id: UUID

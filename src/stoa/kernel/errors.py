@@ -4,7 +4,7 @@
     ├── BadRequest                  400     bad_request        (details name every bad field)
     ├── Unauthorized                401     unauthorized
     ├── Forbidden                   403     forbidden
-    ├── NotFound                    404     not_found          (also for what lies outside the caller's scope)
+    ├── NotFound                    404     not_found          (also for objects outside the caller's scope)
     ├── Conflict                    409     conflict
     ├── PreconditionFailed          412     precondition_failed
     ├── TooLarge                    413     too_large
@@ -12,9 +12,9 @@
     ├── RateLimited                 429     rate_limited
     ├── NotSupported                501     not_supported      (a group of the platform's API that is not here)
     └── Unavailable                 503     unavailable        (with Retry-After)
-        └── DatabaseUnavailable     503     unavailable        (nothing under way is lost: it goes on later)
+        └── DatabaseUnavailable     503     unavailable        (work in progress is not lost: it continues later)
 
-Messages are sentences that name the thing and the way out. Nothing else in Stoa chooses a status.
+Messages are sentences that name the object and the remedy. Nothing else in Stoa chooses a status.
 """
 
 from collections.abc import Mapping
@@ -103,4 +103,4 @@ class Unavailable(AppError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database cannot be reached or refuses for now. Work that must not be lost waits and tries again."""
+    """The database is unreachable or refuses temporarily. Work that must not be lost waits and retries."""

@@ -1,4 +1,4 @@
-"""What a file is called and what it is, as an uploader says it."""
+"""The name and media type of an uploaded file."""
 
 import mimetypes
 import re
@@ -11,8 +11,7 @@ FILE_NAME_CHARACTERS_MAX: Final = 255
 
 
 def file_name(offered: str | None, field: str = "file") -> str:
-    """The name as a name: no path, no control characters. Raises BadRequest naming `field` when nothing is left of
-    it."""
+    """The name without path and control characters. Raises BadRequest naming `field` when nothing is left."""
     name = re.split(r"[\\/]", offered or "")[-1]
     name = "".join(
         character for character in unicodedata.normalize("NFC", name) if unicodedata.category(character)[0] != "C"
@@ -25,7 +24,7 @@ def file_name(offered: str | None, field: str = "file") -> str:
 
 
 def mime_type(name: str, offered: str | None) -> str:
-    """What the client says, unless it says nothing in particular; then what the name's ending says."""
+    """The client's media type; if it is missing or generic, the one of the file name's extension."""
     offered = (offered or "").split(";")[0].strip().lower()
     if (
         re.fullmatch(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", offered)

@@ -17,8 +17,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """`first` is the day (UTC) of the oldest rows, None where there are none; on `open_days` something was made that
-    may still change."""
+    """`first` is the day (UTC) of the oldest rows, None if there are none; `open_days` have rows that may still
+    change."""
 
     first: datetime | None
     open_days: Collection[datetime]

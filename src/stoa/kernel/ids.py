@@ -1,4 +1,4 @@
-"""Identifiers, handed in. All are UUIDs in lower case; new ones are version 7, so rows made together lie together."""
+"""Identifiers, as an argument. All are UUIDs in lower case; new ones are version 7, so that their order is by time."""
 
 import os
 import time

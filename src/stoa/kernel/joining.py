@@ -1,4 +1,4 @@
-"""Work that is asked for at the same moment and done together: one statement, one commit, for several who wait."""
+"""Group commit: concurrent requests for the same work share one statement and one commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,12 +12,12 @@ Result = TypeVar("Result")
 
 
 class Joined(Generic[Item, Result]):
-    """`work` gets the items that wait, and gives a result for each, in order; what it raises, each of them raises.
+    """`work` takes the waiting items and returns a result for each, in order; an exception of it is raised for each.
 
-    Nothing waits for others to come: what is asked for in one turn of the event loop is begun together, and what comes
-    while `at_once_max` works are under way is begun when one of them ends. With `alone`, what comes while nothing is
-    under way is done by that at once, in the task that asks. A work that takes longer than
-    `seconds_max` does not count any more, so one that hangs holds up nothing for longer.
+    No item waits for others to arrive: items of one loop iteration start together, and items that arrive while
+    `at_once_max` calls of `work` are in progress start when one of them ends. With `alone`, an item that arrives while
+    nothing is in progress is processed at once, in the caller's task. A call that takes longer than `seconds_max` no
+    longer counts, so a call that hangs delays others by that time at most.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Joined(Generic[Item, Result]):
         return not (self._running or self._waiting)
 
     async def do(self, item: Item) -> Result:
-        """Work that is done together goes on when one of those who wait for it is cancelled."""
+        """The shared work continues when one of its callers is cancelled."""
         loop = asyncio.get_running_loop()
         if self._alone is not None and self.idle:
             mark = object()
@@ -105,12 +105,12 @@ class Joined(Generic[Item, Result]):
         error = None if task.cancelled() else task.exception()
         results = task.result() if error is None and not task.cancelled() else ()
         for place, (_, done) in enumerate(batch):
-            if done.done():  # Whoever waited has gone.
+            if done.done():  # The caller was cancelled.
                 continue
             if task.cancelled():
                 done.cancel()
             elif isinstance(error, DatabaseUnavailable):
-                done.set_exception(DatabaseUnavailable(error.message))  # One of its own for each traceback.
+                done.set_exception(DatabaseUnavailable(error.message))  # A separate exception for each traceback.
             elif error is not None:
                 done.set_exception(error)
             else:

@@ -1,8 +1,8 @@
-"""JSONPath in flows and triggers: what an expression may hold, and what it finds. Pure.
+"""JSONPath in flows and triggers: the allowed subset, and its evaluation. Pure.
 
-Strangers write the expressions and the data. The library parses an expression; only names, indexes, slices, `*` and one
-`..` are let through, as the platform's own library has them. So an expression visits each value of its data a bounded
-number of times, and there is no filter whose regular expression could take for ever.
+Tenants write the expressions and the data. The library parses an expression; only names, indexes, slices, `*` and one
+`..` are allowed, as in the platform's own library. So an expression visits each value of its data a bounded number of
+times, and there is no filter whose regular expression could run for ever.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _ROOTS: Final = ("$", "@")
 
 
 class PathError(Exception):
-    """An expression that is none, or that found more than may be kept; the message goes on from the field's name."""
+    """An invalid expression, or one that found too much; the message continues after the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Path:
     text: str
     names: Sequence[str]
     cheap: bool
-    """It goes straight to one value, whatever the size of the data."""
+    """It leads directly to one value, whatever the size of the data."""
     query: Any
 
     def all(self, data: Any) -> Sequence[Any]:
@@ -51,7 +51,7 @@ class Path:
         return found
 
     def one(self, data: Any) -> Any:
-        """The value that is found, None where there is none, a list where there are several. Raises PathError."""
+        """The value, None if nothing is found, a list if several values are found. Raises PathError."""
         found = self.all(data)
         return None if not found else found[0] if len(found) == 1 else found
 
@@ -63,7 +63,7 @@ def is_rooted(text: str) -> bool:
 
 @lru_cache(maxsize=8_192)
 def compiled(text: str) -> Path:
-    """Raises PathError, as a sentence about the expression."""
+    """Raises PathError with a sentence about the expression."""
     if len(text) > CHARACTERS_MAX:
         raise PathError(f"is longer than {CHARACTERS_MAX} characters")
     from jsonpath import JSONPath, JSONPathError  # noqa: PLC0415 — the server starts without it

@@ -1,8 +1,7 @@
-"""What may be in JSON that is stored: the rules that PostgreSQL, 64-bit readers and our own stack set, checked in one
-place.
+"""Which JSON can be stored: the limits of PostgreSQL, of 64-bit readers and of our own code, checked in one module.
 
-A walk stops at the first problem and names its path as a caller writes it: `metadata.tags[3]`. It is a generator, so
-that a large value can be walked in steps between which the event loop does other work.
+The check stops at the first problem and names its path as a caller writes it: `metadata.tags[3]`. It is a generator,
+so that the event loop can do other work while a large value is checked.
 """
 
 import json
@@ -16,18 +15,18 @@ import orjson
 from stoa.kernel.errors import BadRequest
 
 DEPTH_MAX: Final = 100
-"""Levels of lists and objects in each other; JSON schemas and OpenAPI documents stay below 50."""
+"""Nesting of lists and objects; JSON schemas and OpenAPI documents stay below 50."""
 KEY_CHARACTERS_MAX: Final = 4_000
 STEP_VALUES: Final = 2_000
-"""Between two yields of a walk: about a millisecond."""
+"""Values between two yields: about a millisecond."""
 FALLBACK_BYTES_MAX: Final = 1024 * 1024
-"""Up to here a text that orjson refuses is read again by a slower parser, only to name the field."""
+"""Up to this size a text that orjson refuses is parsed again by a slower parser, only to name the field."""
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 
 _LONG_INTEGER: Final = re.compile(rb"[0-9]{19}")
 _Node = tuple[Any, str | int] | None
-"""(node of the parent, key): a path without the cost of writing it for every value."""
+"""(node of the parent, key): a path that costs nothing until it is written."""
 Problem = tuple[str, str]
 """(path, reason)."""
 
@@ -41,13 +40,13 @@ def read(text: bytes, field: str, values_max: int) -> Any:
 
 
 def load(text: bytes, field: str) -> Any:
-    """The value, not yet checked. Raises BadRequest when it is no JSON, or holds NaN or half of a surrogate pair."""
+    """The unchecked value. Raises BadRequest for invalid JSON, NaN or half of a surrogate pair."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _malformed(text, error, field) from error
     if _LONG_INTEGER.search(text) and len(text) <= FALLBACK_BYTES_MAX:
-        # orjson makes a float of an integer beyond 64 bits; the slower parser shows where it stands.
+        # orjson turns an integer beyond 64 bits into a float; the slower parser finds its path.
         return json.loads(text, parse_int=_integer)
     return value
 
@@ -66,7 +65,7 @@ def _integer(digits: str) -> int:
 
 
 def _malformed(text: bytes, error: orjson.JSONDecodeError, field: str) -> BadRequest:
-    """Names the place where the text could be read but not stored: NaN, half of a surrogate pair, 1e999."""
+    """Names the path of a value that can be parsed but not stored: NaN, half of a surrogate pair, 1e999."""
     if len(text) <= FALLBACK_BYTES_MAX:
         try:
             refuse(problem(json.loads(text, parse_int=_integer), 2**63), field)
@@ -149,7 +148,7 @@ def _text(text: str) -> str | None:
 
 
 def _shallow(node: _Node) -> str:
-    """The place of what is nested too deeply: its path as far as a person follows it."""
+    """The beginning of the path of a value that is nested too deeply."""
     path = re.sub(r"(?:\[\d+\])+$", "", _path(node))
     return ".".join(path.split(".")[:4])
 

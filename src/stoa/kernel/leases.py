@@ -45,20 +45,20 @@ FIRINGS_MAX: Final = 8
 """Events of triggers whose runs a node begins at once."""
 
 SHARE: Final = 9
-"""A project may take a place while it has fewer than `SHARE` times the places that are free."""
+"""A project may take another place while it has fewer than `SHARE` times the free places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a claim statement may take: `jobs_max` jobs, and of each project no more than its room."""
+    """What a claim statement may take: `jobs_max` jobs, and of each project at most its remaining share."""
 
     jobs_max: int
     projects: Sequence[UUID]
-    """Those with jobs on this node, and in `rooms` how many more each may have."""
+    """Projects with jobs on this node; `rooms` is how many more each may have."""
     rooms: Sequence[int]
     room_of_others: int
     after: UUID
-    """The project that was served last: the turn goes to the next one in the order of ids."""
+    """The project that was served last: the next claim starts with the following id."""
 
     def arguments(self) -> tuple[object, ...]:
         return (self.jobs_max, self.projects, self.rooms, self.room_of_others, self.after)
@@ -68,7 +68,7 @@ _UNKNOWN: Final = UUID(int=0)
 
 
 class Places:
-    """How many jobs of one kind this node works on at once, how many of them each project may have, and whose turn is
+    """How many jobs of one kind this node runs at once, how many of them each project may have, and which project is
     next.
 
     A place is the capacity for one job. A project may take another one while it has fewer than `per_project_max`, and

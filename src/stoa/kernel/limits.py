@@ -1,4 +1,4 @@
-"""How much of a rate limit is left: what each answer to a limited caller says in its headers."""
+"""How much of a rate limit is left: the headers of each response to a limited caller."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ WINDOW_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A bucket that holds a minute's requests and fills evenly. `busy_seconds`: until it is full again."""
+    """A token bucket of one minute's requests that refills evenly. `busy_seconds`: until it is full again."""
 
     limit: int
     busy_seconds: float
 
     @property
     def step_seconds(self) -> float:
-        """What one request costs."""
+        """The time in which one request is refilled."""
         return WINDOW_SECONDS / self.limit
 
     @property
@@ -25,7 +25,7 @@ class Rate:
 
     @property
     def retry_after_seconds(self) -> int:
-        """Until one more is let through; at least one second, as clients wait whole ones."""
+        """Until the next request is admitted; at least one second, because clients wait whole seconds."""
         return max(ceil(self.busy_seconds + self.step_seconds - WINDOW_SECONDS), 1)
 
     def headers(self) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
-"""The kinds of model providers by name: settings and connections name them, `gateway/registry.py` says what each is.
+"""The names of the kinds of model providers, for settings and connections; `gateway/registry.py` describes each.
 
-Here, because settings are read before the gateway is loaded.
+They are here because settings are read before the gateway is loaded.
 """
 
 from typing import Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""Where a request came from, for the audit. Set at the edge, so that nothing below has to hand it on."""
+"""Where a request came from, for the audit. A context variable that the edge sets, so no function has to pass it on."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,4 +18,4 @@ class Origin:
 
 
 ORIGIN: Final[ContextVar[Origin | None]] = ContextVar("stoa.origin", default=None)
-"""None where no request is at work: a worker, the operator's command."""
+"""None outside of a request: in a worker, or in the operator's command."""

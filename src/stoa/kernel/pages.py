@@ -1,5 +1,5 @@
-"""Pages of a list: `page` from 1, `page_size` 1 to 500 (contract section 2), or a `cursor` that goes on where a page
-ended."""
+"""Pages of a list: `page` from 1, `page_size` 1 to 500 (contract section 2), or a `cursor` that continues after a
+page."""
 
 import base64
 import binascii
@@ -18,8 +18,8 @@ PAGE_SIZE_MAX: Final = 500
 PAGE_MAX: Final = 1_000_000
 """Keeps `page * page_size` far inside a 64-bit offset."""
 COUNT_MAX: Final = 10_000
-"""Up to here a long list is counted, about a millisecond; beyond it `total_count` is an estimate, and the answer says
-so."""
+"""Long lists are counted up to this number, in about a millisecond; beyond it `total_count` is marked as an
+estimate."""
 CURSOR_CHARACTERS_MAX: Final = 500
 
 T = TypeVar("T")
@@ -61,15 +61,15 @@ class PageRequest:
         return f"{chosen or default}, id"
 
     def column(self, default: tuple[str, bool]) -> tuple[str, bool] | None:
-        """The one (column, descending) that the list is sorted by; None where it is sorted by several."""
+        """The one (column, descending) that the list is sorted by; None if it is sorted by several."""
         chosen = self.sort or (default,)
         return chosen[0] if len(chosen) == 1 else None
 
     def after(self, default: tuple[str, bool], columns: Mapping[str, type[datetime | int]]) -> Cursor | None:
-        """Where to go on. `columns` are those that a cursor may stand in, with the type of their values; none of them
-        holds NULL.
+        """The item to continue after. `columns` are the columns that a cursor may use, with the type of their values;
+        none of them is ever NULL.
 
-        Raises BadRequest when the cursor is none of ours, or belongs to another sort.
+        Raises BadRequest for an invalid cursor, or one of another sort order.
         """
         if self.cursor is None:
             return None
@@ -93,8 +93,9 @@ class Page(Generic[T]):
 
     @classmethod
     def counted(cls, items: Sequence[T], request: PageRequest, count: int) -> "Page[T]":
-        """Of a list that is counted up to `COUNT_MAX + 1`. Where there are more, `total_count` is at least what has
-        been seen and, behind a full page, one more: whoever asks for pages up to `page_count` reaches the end."""
+        """The page of a list that is counted up to `COUNT_MAX + 1`. If there are more, `total_count` is at least the
+        number of items up to this page and, after a full page, one more: a client that reads up to `page_count` reaches
+        the end."""
         if count <= COUNT_MAX:
             return cls(items, request.page, request.page_size, count)
         seen = request.offset + len(items) + (len(items) == request.page_size)
@@ -138,7 +139,7 @@ def _decode(text: str, columns: Mapping[str, type[datetime | int]]) -> Cursor | 
 
 
 def _out_of_bounds(value: datetime | int) -> bool:
-    """What no row can hold, and no statement may be asked with."""
+    """A value that no row can have and no statement accepts."""
     if isinstance(value, datetime):
         return value.tzinfo is None
     return not -(2**31) <= value < 2**31

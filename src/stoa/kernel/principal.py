@@ -1,4 +1,4 @@
-"""Who is asking. Made once per request from a credential; every tenant transaction is opened in its name."""
+"""The caller. Made once per request from a credential; every tenant transaction is opened for a principal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Grants:
     """What a user's roles permit. A project that is not in `projects` does not exist for the user."""
 
     everywhere: frozenset[str]
-    """In every project, also in those to come, and in the organization itself: for owners and admins."""
+    """In every project, also in future ones, and in the organization itself: for owners and admins."""
     organization: frozenset[str]
     """On the organization itself, and in no project."""
     projects: Mapping[UUID, frozenset[str]]
@@ -47,7 +47,7 @@ class Principal:
     project_id: UUID | None
     key_id: UUID
     permissions: frozenset[str] | None = None
-    """What the key may do; None is everything its scope allows."""
+    """The key's permissions; None is everything in its scope."""
     expires_at: datetime | None = None
     rate_limit: int | None = None
     """Requests per minute."""
@@ -56,12 +56,12 @@ class Principal:
     user_id: UUID | None = None
     """The user behind a token or session; None for a key. Conversations belong to their user, or to the keys."""
     projects: Sequence[UUID] | None = None
-    """The projects that transactions see, where that is several or none; None where `project_id` says it."""
+    """The projects that transactions see, if that is several or none; None if `project_id` names the only one."""
     grants: Grants | None = None
     cache_seconds: int | None = None
-    """The oldest kept answer of the gateway that a key takes where its request does not say."""
+    """The maximum age of a cached gateway answer, for requests of the key that do not say."""
     resumable_streams: bool = False
-    """Whether a key's streamed chat completions can be resumed where its request does not say."""
+    """Whether streamed chat completions can be resumed, for requests of the key that do not say."""
 
     @property
     def scope(self) -> str:
@@ -73,10 +73,10 @@ class Principal:
         return self.project_id is None and self.projects is None
 
     def permitted(self, permissions: Sequence[str]) -> "Principal | None":
-        """The principal for a request that needs one of `permissions`; None where it may not be made at all.
+        """The principal for a request that needs one of `permissions`; None if it has none of them anywhere.
 
         A key keeps its scope. A user sees the projects in which a role permits the request, so that a route which
-        changes something finds nothing of a project that the user may only read.
+        changes something finds nothing in a project that the user may only read.
         """
         if self.grants is None:
             missing = self.permissions is not None and self.permissions.isdisjoint(permissions)

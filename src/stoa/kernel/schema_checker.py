@@ -1,5 +1,5 @@
-"""Checks of values against the schemas of strangers, on a clock: in this process where the shape of the schema says
-that it is quick, else in a process that is killed when it takes too long."""
+"""Checks values against tenants' schemas within a time limit: in this process if the shape of the schema shows that the
+check is quick, else in a process that is killed at the timeout."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from stoa.kernel import confined, schema_costs, schemas
 SECONDS_MAX: Final = 2.0
 """For one check. The first one includes the start of the process."""
 PROCESSES_MAX: Final = 2
-"""At once: two checks that take too long keep a third one waiting, and no other work."""
+"""Concurrent checks: two slow checks delay a third one, and nothing else."""
 WAIT_SECONDS_MAX: Final = 10.0
 VALUE_BYTES_MAX: Final = 16 * 1024 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024
@@ -20,7 +20,7 @@ _TOO_LONG: Final = "cannot be checked: its schema takes too long, or too much me
 
 
 class SchemaChecker:
-    """Long-lived; `close` ends its processes. They are started when they are first needed."""
+    """Long-lived; `close` ends its processes. They are started at first use."""
 
     def __init__(self) -> None:
         self._idle: list[asyncio.subprocess.Process] = []
@@ -33,7 +33,7 @@ class SchemaChecker:
             await confined.end(self._idle.pop())
 
     async def schema_problem(self, schema: Mapping[str, Any]) -> str | None:
-        """Why this is no JSON schema that can be used here, as what follows its name; None when it is one."""
+        """Why the schema cannot be used, as a phrase that follows its name; None if it can."""
         try:
             size = len(orjson.dumps(schema))
         except (TypeError, ValueError):
@@ -49,7 +49,7 @@ class SchemaChecker:
         return f"is no usable JSON schema: it {_TOO_LONG}" if answer is None else answer["problem"]
 
     async def output_problem(self, text: str, schema: Mapping[str, Any]) -> str | None:
-        """Where and why a text is not the JSON that was asked for; None when it is."""
+        """Where and why a text does not match the schema; None if it does."""
         try:
             value = orjson.loads(schemas.unfenced(text))
         except orjson.JSONDecodeError as error:
@@ -57,8 +57,8 @@ class SchemaChecker:
         return await self.value_problem(value, schema)
 
     async def argument_problem(self, arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-        """Why arguments of a tool do not fit. A schema that cannot be used (an MCP server's) leaves the judgement to
-        whoever is called."""
+        """Why a tool's arguments do not match. If the schema cannot be used (an MCP server's), the called server has to
+        check them."""
         if await self.schema_problem(parameters) is not None:
             return None
         return await self.value_problem(dict(arguments), parameters)

@@ -1,7 +1,7 @@
-"""What a JSON schema can cost, by its shape alone. Pure, and linear in the size of the schema.
+"""The cost of a JSON schema, computed from its shape alone. Pure, and linear in the size of the schema.
 
-A schema of 1.4 kB can stand for billions: `$defs` whose `anyOf` name one another. Whoever validates follows every
-path, so what counts is the size of the schema with every reference unfolded.
+A schema of 1.4 kB can expand to billions of subschemas: `$defs` whose `anyOf` refer to one another. A validator
+follows every path, so the cost is the size of the schema with every reference resolved.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, Final
 BYTES_MAX: Final = 256 * 1024
 """Of a schema as JSON."""
 UNFOLDED_MAX: Final = 20_000
-"""Subschemas of one schema, with every reference unfolded. The largest of public APIs have a tenth of that."""
+"""Subschemas of one schema, with every reference resolved. The largest ones of public APIs have a tenth of that."""
 DEPTH_MAX: Final = 200
 CHEAP_STEPS_MAX: Final = 20_000
 """Steps that are taken in this process: a few milliseconds."""
@@ -19,7 +19,7 @@ CHEAP_STEPS_MAX: Final = 20_000
 _IN_PLACE: Final = frozenset(
     {"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"}
 )
-"""Applied to the value itself, so that a value is looked at more than once."""
+"""Keywords that apply subschemas to the value itself, so that it is checked more than once."""
 _LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 _SINGLE: Final = frozenset(
     {
@@ -42,8 +42,8 @@ _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`unfolded` counts subschemas with references unfolded, a recursive one once. `problem` says why it is too
-    much."""
+    """`unfolded` counts subschemas with references resolved, a recursive one once. `problem` says why it is too
+    large."""
 
     unfolded: int
     branches: bool = False
@@ -52,7 +52,7 @@ class Cost:
     problem: str | None = None
 
     def cheap(self, nodes: int) -> bool:
-        """Whether a value of so many nodes is checked in a few milliseconds, whatever stands in it."""
+        """Whether any value of so many nodes is checked in a few milliseconds."""
         if self.patterns or self.problem is not None or (self.recursive and self.branches):
             return False
         return nodes * (self.unfolded if self.branches else 8) <= CHEAP_STEPS_MAX
@@ -130,7 +130,7 @@ class _Walk:
                 yield self._target(value)
 
     def _target(self, reference: str) -> Any:
-        """What a reference within the schema names; None for one that leads nowhere, which the validator refuses."""
+        """The target of a reference within the schema; None for a dangling one, which the validator refuses."""
         if reference in ("#", ""):
             return self._root
         if not reference.startswith("#/"):

@@ -1,4 +1,4 @@
-"""The process that checks values against the schemas of strangers. It can be killed: nothing is lost with it.
+"""The process that checks values against tenants' schemas. It has no state, so it can be killed.
 
 Reads one JSON object a line (`{schema, value?}`) and answers one a line (`{problem}`), until its input ends.
 """
@@ -13,7 +13,7 @@ from stoa.kernel import confinement, schemas
 MEMORY_BYTES_MAX: Final = 512 * 1024 * 1024
 """Address space, of which Python and its libraries take about a fifth."""
 CPU_SECONDS_MAX: Final = 3_600.0
-"""Of the whole life of the process; a single check is ended by the clock of whoever asked."""
+"""CPU seconds of the whole life of the process; the caller enforces the timeout of a single check."""
 
 
 def main(parent: int) -> None:

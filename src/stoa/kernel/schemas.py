@@ -1,7 +1,7 @@
 """JSON schemas: whether one is usable, and whether a value or a text satisfies it. Nothing is ever fetched. Pure.
 
-A schema and what it judges come from strangers, so the expressions of `pattern` run on an engine that takes linear
-time, or, where they look around or back, a bounded number of steps.
+Schemas and values are untrusted, so the expressions of `pattern` run on an engine with linear time, or with a bounded
+number of steps if they use look-around or back-references.
 """
 
 from collections.abc import Mapping
@@ -26,8 +26,7 @@ def schema_problem(schema: Mapping[str, Any]) -> str | None:
 
 
 def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """Where and why a value is not what was asked for: `$.items[2].price "x" is not of type "number"`; None when it
-    is."""
+    """Where and why a value does not match: `$.items[2].price "x" is not of type "number"`; None if it does."""
     try:
         validator = _validator(schema)
     except ValueError as error:
@@ -40,7 +39,7 @@ def value_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
 
 
 def unfenced(text: str) -> str:
-    """Models like to wrap JSON in a Markdown fence."""
+    """The text without the Markdown code fence in which models often wrap JSON."""
     stripped = text.strip()
     if stripped.startswith("```") and stripped.endswith("```") and "\n" in stripped:
         return stripped[stripped.index("\n") + 1 : -3].strip()
@@ -48,8 +47,7 @@ def unfenced(text: str) -> str:
 
 
 def _validator(schema: Mapping[str, Any]) -> "jsonschema_rs.Validator":
-    """Raises ValueError for what the meta-schema refuses, what refers outside of itself and what is nested too
-    deeply."""
+    """Raises ValueError for an invalid schema, an external reference, and too deep nesting."""
     import jsonschema_rs  # noqa: PLC0415 — the server starts without it
 
     return jsonschema_rs.validator_for(
@@ -61,7 +59,7 @@ def _validator(schema: Mapping[str, Any]) -> "jsonschema_rs.Validator":
 
 
 def expression_problem(expression: str) -> str | None:
-    """Why this is no regular expression that takes linear time (nothing that looks around or back), or None."""
+    """Why this is no regular expression with linear time (without look-around and back-references), or None."""
     try:
         _expression(expression)
     except ValueError:
@@ -70,7 +68,7 @@ def expression_problem(expression: str) -> str | None:
 
 
 def matches(expression: str, text: str) -> bool:
-    """Whether the expression finds something in the text, in linear time. It has been checked before."""
+    """Whether the expression, which was checked before, matches somewhere in the text. Linear time."""
     return _expression(expression).is_valid(text)
 
 
@@ -83,10 +81,10 @@ def _expression(expression: str) -> "jsonschema_rs.Validator":
 
 
 def _located(error: ValueError) -> str:
-    """With the path of what failed; of several alternatives that all failed, the one that came furthest says most."""
+    """The error with its path; of several failed alternatives the one that matched furthest."""
     import jsonschema_rs  # noqa: PLC0415
 
-    if not isinstance(error, jsonschema_rs.ValidationError):  # Nested deeper than the library goes.
+    if not isinstance(error, jsonschema_rs.ValidationError):  # Nested deeper than the library supports.
         return str(error)[:300]
     while isinstance(
         error.kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid

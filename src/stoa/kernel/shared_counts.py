@@ -1,8 +1,8 @@
-"""Counts by name that several processes share: each adds to a row of its own, and the count of a name is the sum over
-all rows. So nothing is locked, and the row of a process that has died is cleared by whoever made the memory.
+"""Counts by name in shared memory: each process adds to its own row, and the count of a name is the sum over all rows.
+So no lock is needed, and the process that created the memory clears the row of a process that has died.
 
-A name is hashed to a cell, with a key that no client knows: two names may share one, and then count together. With
-10,000 names in use that befalls one in 26.
+A keyed hash maps a name to a cell: two names may share a cell and are then counted together. With 10,000 names that
+happens to one in 26.
 """
 
 import mmap
@@ -18,8 +18,8 @@ _CELL_MAX: Final = (1 << 16) - 1
 
 
 def memory_for(rows: int) -> int:
-    """The descriptor of memory for so many processes: a file without a name, which ends with its last user. On Linux it
-    is on no disk: a page for which a full disk has no room would kill whoever counts in it (SIGBUS)."""
+    """The descriptor of memory for so many processes: an anonymous file, which is freed with its last user. On Linux it
+    is not on a disk: on a full disk, a page without space would kill the writing process (SIGBUS)."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("stoa-counts")
     else:
@@ -36,11 +36,11 @@ class SharedCounts:
         self._cells = memoryview(mmap.mmap(descriptor, rows * COLUMNS * _CELL_BYTES)).cast("H")
 
     def row(self, place: int) -> "Row":
-        """What the process of this number (from 0) counts."""
+        """The row of the process with this number (from 0)."""
         return Row(self._cells, self._key, place, self._rows)
 
     def clear(self, place: int) -> None:
-        """The process of this number is gone, and with it all that it counted."""
+        """Removes all counts of the process with this number, which has ended."""
         self._cells[place * COLUMNS : (place + 1) * COLUMNS] = memoryview(bytes(COLUMNS * _CELL_BYTES)).cast("H")
 
 
@@ -52,7 +52,7 @@ class Row:
         self._rows = rows
 
     def add(self, name: str, by: int) -> int:
-        """Gives the count of all processes afterwards."""
+        """Returns the new count over all processes."""
         digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4, key=self._key).digest()
         column = int.from_bytes(digest, "little") % COLUMNS
         own = self._begin + column

@@ -1,4 +1,4 @@
-"""Snapshots of metrics, which workers of one server send to their parent, and the sum of several.
+"""Snapshots of metrics, which the workers of one server send to their parent, and their sums.
 
 A snapshot is JSON: a list of families, each `{name, kind, says, labels, across, bounds, series}`, and `series` is a
 list of `[labels, value]`. The value of a histogram is its list of counts and sum.
@@ -13,7 +13,7 @@ Family: TypeAlias = dict[str, Any]
 Snapshot: TypeAlias = Sequence[Family]
 
 COUNTED: Final = ("counter", "histogram")
-"""Kinds that only go up, so that they are kept when their process has ended."""
+"""Kinds that only increase; they are kept after their process has ended."""
 
 
 def snapshot(metrics: Iterable[Metric]) -> list[Family]:
@@ -40,7 +40,7 @@ def _plain(value: Any) -> Any:
 
 
 def metrics_of(families: Snapshot) -> list[Metric]:
-    """The metrics that a snapshot was taken of, as values."""
+    """The metrics of a snapshot, as values."""
     return [_metric(family) for family in families]
 
 
@@ -57,7 +57,7 @@ def _metric(family: Family) -> Metric:
 
 
 def added(one: Snapshot, other: Snapshot) -> list[Family]:
-    """Counters and histograms of both together. Gauges are left out: they say what is, not what was."""
+    """The sum of the counters and histograms of both. Gauges are left out, because they are current values."""
     whole: dict[str, Family] = {}
     for family in (*one, *other):
         if family["kind"] in COUNTED:
@@ -71,8 +71,8 @@ def merged(
     """One page for several workers.
 
     `snapshots` are those of the workers that have answered, by the worker's number; `stale` are older ones of workers
-    that have not, and `ended` sums up processes that are gone: of both only counters and histograms count. `asked` is
-    the worker that was asked for the page: a gauge that all of them read from one database is taken from it.
+    that have not, and `ended` sums up processes that are gone: only counters and histograms of these two are used.
+    `asked` is the worker that serves the page: a gauge that all workers read from the database is taken from it.
     """
     whole: dict[str, Family] = {}
     order = [asked, *(place for place in sorted(snapshots) if place != asked)]

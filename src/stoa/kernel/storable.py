@@ -1,4 +1,4 @@
-"""Text and values that the database can hold: PostgreSQL takes no NUL in a text, and no lone surrogates."""
+"""Text and values that the database can store: PostgreSQL accepts no NUL in a text, and no lone surrogates."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -7,11 +7,12 @@ from typing import Any, Final
 REPLACEMENT: Final = "\ufffd"
 INTEGER_MAX: Final = 2**63 - 1
 DEPTH_MAX: Final = 100
-"""Of nested lists and objects: orjson writes 254 levels, and a value stands inside an event or a checkpoint."""
+"""Nesting of lists and objects: orjson writes 254 levels, and a value is nested in an event or a checkpoint."""
 
 
 def as_storable(text: str) -> str:
-    """The text, with U+FFFD for what cannot be stored. For ASCII, which most pieces are, Python only checks a flag."""
+    """The text, with U+FFFD for characters that cannot be stored. For ASCII, the usual case, Python only checks a
+    flag."""
     if text.isascii():
         return text.replace("\0", REPLACEMENT) if "\0" in text else text
     try:

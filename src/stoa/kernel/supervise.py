@@ -1,7 +1,7 @@
 """Supervised background tasks, the wake-up that their loops wait for, and heartbeats that show progress.
 
-A background loop that raises is logged with its stack and started again. Nothing that goes wrong while this is logged
-ends the loop.
+A background loop that raises is logged with its stack and restarted. An error of the logging itself does not end the
+loop.
 """
 
 import asyncio
@@ -18,13 +18,12 @@ from stoa.kernel.metrics import Gauge, Metric
 
 RESTART_SECONDS: Final = 1.0
 STUCK_SECONDS: Final = 10.0
-"""A turn of a loop that is due for so long without being finished counts as stuck. Statements of healthy loops take
-milliseconds."""
+"""An iteration that is due for so long without being finished counts as stuck. Healthy ones take milliseconds."""
 _log = structlog.get_logger("stoa.supervise")
 
 
 def spread(seconds: float) -> float:
-    """The given time, give or take a fifth, so that nodes do not query one database at the same moment."""
+    """The given time ± 20 %, so that nodes do not query one database at the same moment."""
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311 — guards nothing
 
 
@@ -46,10 +45,10 @@ class Wakeup:
 
 
 class Heartbeat:
-    """Progress of one loop: `begin` when a turn is due, `done` when it succeeded. A loop that waits for work is between
-    the two.
+    """Progress of one loop: `begin` when an iteration is due, `done` when it succeeded. A loop that waits for work is
+    between two iterations.
 
-    A loop that died, hangs, or fails at every turn leaves its turn open, and is `stuck` after `seconds_max`.
+    A loop that died, hangs, or always fails leaves its iteration open, and is `stuck` after `seconds_max`.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Heartbeat:
 
 
 class Heartbeats:
-    """The loops of this process that somebody watches. Those that are `vital` are needed to answer a message."""
+    """The monitored loops of this process. Those that are `vital` are needed to answer a message."""
 
     def __init__(self, vital: Sequence[Heartbeat], others: Sequence[Heartbeat] = ()) -> None:
         self._vital = vital
@@ -112,14 +111,15 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def keep(self, loop: Callable[[], Awaitable[None]], name: str, heartbeat: Heartbeat | None = None) -> None:
-        """Runs `loop` until `stop`. When it raises, logs that and starts it again after a second.
+        """Runs `loop` until `stop`. When it raises, logs that and restarts it after a second.
 
-        `heartbeat` is the loop's own; a failure opens its turn, so that a loop which never gets through a turn is seen.
+        `heartbeat` is the loop's own; a failure opens an iteration, so that a loop which never completes one is
+        reported.
         """
         self._own(self._restart(loop, name, heartbeat or Heartbeat(name)), name)
 
     def keep_every(self, seconds: float, action: Callable[[], Awaitable[object]], name: str) -> None:
-        """Runs `action` about every `seconds`, the first time after them; a turn without the database is left out."""
+        """Runs `action` about every `seconds`, first after that time; skips a call if the database is unavailable."""
 
         async def loop() -> None:
             while True:
@@ -154,7 +154,7 @@ class Supervisor:
             except asyncio.CancelledError as error:
                 if task.cancelling():
                     raise
-                # A future that the loop awaited was cancelled by somebody else. That must not end the loop.
+                # Another task cancelled a future that the loop awaited. That must not end the loop.
                 _report(name, error)
             except Exception as error:  # noqa: BLE001 - an edge at which bugs end
                 _report(name, error)
@@ -173,7 +173,7 @@ class Supervisor:
 
 
 def _report(name: str, error: BaseException) -> None:
-    """Says why a loop is started again. Never raises: whatever is wrong with the log must not end the loop."""
+    """Logs why a loop is restarted. Never raises: a failing log must not end the loop."""
     with suppress(Exception):
         if isinstance(error, Unavailable):
             _log.warning("paused", task=name, error=error.message, retry_seconds=RESTART_SECONDS)

@@ -1,5 +1,5 @@
-"""Structured logs on standard error: JSON for machines, plain lines for people. Never a local variable: those hold
-secrets.
+"""Structured logs on standard error: JSON for machines, plain lines for people. Local variables are never logged,
+because they may be secrets.
 
 Logging never raises. A line that cannot be written (the disk is full, the pipe is closed) or rendered is dropped and
 counted.
@@ -19,7 +19,7 @@ _lost: Final = Counter(
     "stoa_log_lines_lost", "Lines of the log that could not be written: the disk is full, or the pipe closed."
 )
 _UNWRITABLE: Final = (OSError, ValueError)
-"""What writing raises: a full disk or a closed pipe, or a file object that is closed."""
+"""Errors of a write: a full disk, a closed pipe, a closed file object."""
 
 
 def metrics() -> Sequence[Metric]:
@@ -27,7 +27,7 @@ def metrics() -> Sequence[Metric]:
 
 
 def configure_logs(level: str, form: Literal["auto", "json", "console"], worker: int | None = None) -> None:
-    """`worker`: this process is one of several that write to the same standard error; each line says its number."""
+    """`worker`: the number of this process among several that write to the same standard error, added to each line."""
     people = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         *([_of_worker(worker)] if worker is not None else ()),
@@ -60,7 +60,7 @@ def _of_worker(worker: int) -> Callable[..., Any]:
 
 
 class _Lossy:
-    """A file of lines, each written at once. A line that cannot be written is counted instead of raising."""
+    """A file that writes each line at once. A line that cannot be written is counted instead of raising."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -73,11 +73,11 @@ class _Lossy:
             _lost.add()
 
     def flush(self) -> None:
-        """`write` has done it."""
+        """Does nothing: `write` flushes."""
 
 
 class _Unfailing:
-    """The processors as one that never raises. An event that cannot be rendered is dropped and counted."""
+    """Wraps the processors so that they never raise. An event that cannot be rendered is dropped and counted."""
 
     def __init__(self, processors: Sequence[Callable[..., Any]]) -> None:
         self._processors = processors
@@ -95,8 +95,8 @@ class _Unfailing:
 
 
 class _Libraries(logging.Handler):
-    """Records of libraries go the same way. A warning's exception is one line: it tells of the world outside, not of a
-    bug."""
+    """Sends records of libraries to the same log. The exception of a warning is one line, because it is not a bug of
+    ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind, error = record.exc_info[:2] if record.exc_info else (None, None)

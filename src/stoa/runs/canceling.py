@@ -1,4 +1,4 @@
-"""How a run is canceled: by the node that works on it or, if no node does or answers, by fencing off its writer."""
+"""Cancels a run: by the node that executes it or, if there is none or it does not answer, by fencing off its writer."""
 
 import asyncio
 from typing import Final
@@ -30,7 +30,7 @@ class Canceling:
         self.owner: Owner | None = None
 
     async def cancel(self, principal: Principal, run_id: UUID, reason: str) -> None:
-        """Returns once the run has ended; from then on nothing is written to it. No effect on a run that had ended."""
+        """Returns once the run has ended; nothing is written to it afterwards. No effect on a run that had ended."""
         async with self._database.tenant(principal) as tx:
             run = await store.visible_run(tx, principal.org_id, run_id)
             if run.status not in rules.ACTIVE:
@@ -52,7 +52,8 @@ class Canceling:
         await self._end_by_force(run, reason)
 
     async def cancel_conversation(self, principal: Principal, conversation_id: UUID, reason: str) -> None:
-        """Cancels every run of it, the queued ones first: the end of the active run would start one of them."""
+        """Cancels every run of it, the queued ones first, because the end of the active run would promote one of
+        them."""
         async with self._database.tenant(principal) as tx:
             waiting = await store.queued(tx, principal.org_id, conversation_id)
         for run in waiting:
@@ -76,8 +77,8 @@ class Canceling:
     async def _fence_and_end(self, run: Run, reason: str) -> bool:
         """True once it has ended, by this call or by another node. Raises Fenced when another node has claimed it.
 
-        Its node may still live. Taking the journal ends that node's right to write events; `take_from_node` ends its
-        right to save a step, so no call can begin after the state that is read here.
+        Its node may be alive. Raising the journal's epoch fences off its events; `take_from_node` fences off its
+        checkpoints, so no call can begin after the state that is read here.
         """
         async with internal(self._database) as tx:
             current = await store.run_for_update(tx, run.org_id, run.id)
@@ -92,6 +93,6 @@ class Canceling:
         await self._ending.finish(current, writer, outcome)
         async with internal(
             self._database
-        ) as tx:  # A node that claimed it in between is fenced off: it closes its model's call.
+        ) as tx:  # Fences off a node that claimed it in between; that node closes its model's call.
             await tx.execute("SELECT pg_notify('stoa_runs', $1)", f"cancel {run.id} {reason}")
         return True

@@ -30,7 +30,7 @@ def checks(database: Database) -> Sequence[Check]:
 
 
 def _of_progress(database: Database) -> Sequence[Check]:
-    """Every run is on its way to its end."""
+    """Checks that every run makes progress."""
     return [
         Check(
             "runs.abandoned",
@@ -92,7 +92,7 @@ def _of_progress(database: Database) -> Sequence[Check]:
 
 
 def _of_records(database: Database) -> Sequence[Check]:
-    """What is recorded of a run in several places agrees."""
+    """Checks that the records of a run in several tables agree."""
     return [
         Check(
             "runs.missing_answers",
@@ -127,7 +127,7 @@ def _of_records(database: Database) -> Sequence[Check]:
 
 
 async def timeline(tx: Tx) -> Timeline:
-    """Of all organizations. Wants a transaction of the internal role."""
+    """Of all organizations. Needs a transaction of the internal role."""
     row = await tx.fetchrow(SQL.timeline)
     assert row is not None
     return Timeline(row["first"], frozenset(row["open_days"]))

@@ -1,5 +1,5 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (where there is
--- one) the time before which.
+-- Each finds violations: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 (if there is one) the
+-- latest time.
 
 -- name: abandoned
 -- Runs that have begun and belong to no living node; new ones that no node has claimed for minutes.
@@ -53,13 +53,13 @@ WHERE e.places IS DISTINCT FROM ARRAY[1] AND ($1::uuid IS NULL OR r.org_id = $1)
   AND ($3::timestamptz IS NULL OR r.created_at < $3);
 
 -- name: several_active
--- Conversations in which more than one run is at work.
+-- Conversations with more than one active run.
 SELECT org_id, conversation_id AS subject, format('%s active runs', count(*)) AS detail FROM runs
 WHERE status IN ('created', 'started', 'paused') AND queued_at IS NULL AND ($1::uuid IS NULL OR org_id = $1)
 GROUP BY org_id, conversation_id HAVING count(*) > 1 AND ($2::timestamptz IS NULL OR max(created_at) >= $2);
 
 -- name: stuck_queue
--- Queued runs whose turn never comes: nothing is before them, or they have ended.
+-- Queued runs that are never promoted: no run precedes them, or they have ended.
 SELECT q.org_id, q.id AS subject,
        CASE WHEN q.status = 'created' THEN 'it waits for its turn, and no run is before it'
             ELSE format('it is %s and still in the queue', q.status) END AS detail
@@ -87,8 +87,8 @@ WHERE i.status = 'pending' AND coalesce(r.status, 'gone') NOT IN ('created', 'st
   AND ($1::uuid IS NULL OR i.org_id = $1) AND ($2::timestamptz IS NULL OR i.created_at >= $2);
 
 -- name: missing_answers
--- Runs without the message they answer, and ended runs without exactly one answer. One that was removed from the queue
--- never had either.
+-- Runs without the message they answer, and ended runs without exactly one answer, except runs that were removed from
+-- the queue.
 SELECT r.org_id, r.id AS subject,
        CASE WHEN m.id IS NULL THEN 'its message is gone'
             ELSE format('%s, with %s answers', r.status, a.answers) END AS detail
@@ -148,7 +148,7 @@ WHERE r.usage IS NOT NULL AND ($1::uuid IS NULL OR r.org_id = $1) AND ($2::times
        OR abs(coalesce((r.usage ->> 'cost_usd')::numeric, 0) - b.cost) > 0.000001);
 
 -- name: idempotency_keys
--- Remembered answers to messages that name no run, or a run that is gone.
+-- Idempotency keys without a run, or whose run does not exist.
 SELECT k.org_id, k.key AS subject,
        format('%s %s', k.route,
               CASE WHEN k.answer IS NULL THEN 'has no answer' ELSE 'names a run that is gone' END) AS detail
@@ -165,7 +165,7 @@ WHERE r.org_id = $1 AND r.id = $2 AND r.status = 'started' AND r.queued_at IS NU
 RETURNING r.id;
 
 -- name: end_of
--- What a journal that has ended says, for a run that does not know yet.
+-- The terminal event of a run whose state does not show its end.
 SELECT e.payload, m.text FROM runs r
 JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id AND j.sealed
 JOIN events e ON e.org_id = j.org_id AND e.run_id = j.run_id AND e.sequence = j.last_sequence AND e.kind IN (16, 17, 18)
@@ -174,7 +174,7 @@ LEFT JOIN messages m ON m.org_id = r.org_id AND m.conversation_id = r.conversati
 WHERE r.org_id = $1 AND r.id = $2 AND r.status IN ('created', 'started', 'paused') FOR UPDATE OF r;
 
 -- name: leave_queue
--- An ended run has no place in the queue.
+-- Removes an ended run from the queue.
 UPDATE runs SET queued_at = NULL
 WHERE org_id = $1 AND id = $2 AND queued_at IS NOT NULL AND status IN ('completed', 'failed', 'canceled')
 RETURNING id;
@@ -201,22 +201,21 @@ UPDATE runs r SET status = 'started', node_id = NULL WHERE r.org_id = $1 AND r.i
 RETURNING r.id;
 
 -- name: forget
--- A remembered answer that names nothing: the key is free again.
+-- Deletes an idempotency key without its object.
 DELETE FROM idempotency_keys k
 WHERE k.org_id = $1 AND k.key = $2 AND (k.route LIKE 'messages/%' OR k.route LIKE 'regenerate/%')
   AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.org_id = k.org_id AND r.id = k.subject_id)
 RETURNING k.key;
 
 -- name: end_as_journal_says
--- A run's state, as the end of its journal tells it.
+-- Sets a run's state according to its terminal event.
 UPDATE runs
 SET status = $3, output = $4, error = $5, usage = $6, checkpoint = NULL, node_id = NULL, queued_at = NULL,
     ended_at = now()
 WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused');
 
 -- name: timeline
--- When the first run was made, and the days (UTC) of runs and of their calls that have not ended: what was made then
--- may still change.
+-- The time of the first run, and the days (UTC) with runs or calls that have not ended, whose rows may still change.
 SELECT (SELECT min(oldest.created_at) FROM orgs o
         CROSS JOIN LATERAL (SELECT created_at FROM runs
                             WHERE org_id = o.id

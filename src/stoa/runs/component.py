@@ -1,4 +1,4 @@
-"""Builds the write side: this node, the service that starts runs, and the worker that works on them."""
+"""Builds the write side: this node, the service that starts runs, and the worker that executes them."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -57,10 +57,10 @@ class NodeComponent(Component):
 async def open_node(
     kit: Kit, reconnect: Sequence[Callable[[Moved | None], None]], interrupt: Callable[[], None]
 ) -> AsyncGenerator[NodeComponent]:
-    """Started before everything that takes work: whoever claims something names the node that holds the lease.
+    """Started before every worker, because a claim names the node that holds the lease.
 
-    `reconnect` is called when connections to the database may be dead and not say so, `interrupt` when this node's
-    lease has run out, so that others may have its runs.
+    `reconnect` is called when connections to the database may be dead without an error, `interrupt` when this node's
+    lease has run out and other nodes may have its runs.
     """
     node = Node(kit.dsn, kit.ids, kit.clock)
     node.reconnect, node.on_lapsed = list(reconnect), interrupt

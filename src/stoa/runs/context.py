@@ -1,4 +1,4 @@
-"""What the model reads: the conversation, and of its files all that fits, chosen by relevance."""
+"""The model's context: the conversation, and the passages of its files that fit, selected by relevance."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -42,19 +42,19 @@ from stoa.runs.workflow.ports import FileText
 
 IMAGE_BYTES_MAX: Final = 10 * 1024 * 1024
 ANSWER_SHARE: Final = 0.25
-"""Of a model's context, left free for its answer and for the error of our token estimate."""
+"""Share of a model's context for its answer and for the error of our token estimate."""
 HISTORY_SHARE: Final = 0.5
-"""Of what remains, at most, for earlier messages; documents take the rest."""
+"""Maximum share of the remainder for earlier messages; documents get the rest."""
 RELEVANT_SHARE: Final = 0.2
-"""Of the same, at most, for what is shown of a memory because it is relevant."""
+"""Maximum share of the same for relevant passages of a memory."""
 
 EARLIER_CALLS_MAX: Final = 50
 ARGUMENT_CHARACTERS_MAX: Final = 500
-"""Of the calls of an earlier answer, in the note that the next one reads."""
+"""Characters of the calls of an earlier answer in the note for the next one."""
 
 
 class Relevance(Protocol):
-    """What of a text answers a question."""
+    """Selects the passages that answer a question."""
 
     async def select(
         self, question: str, documents: Sequence[Sequence[Passage]], budget_tokens: int
@@ -63,7 +63,7 @@ class Relevance(Protocol):
         ...
 
     async def rank(self, question: str, passages: Sequence[Passage], limit: int) -> Sequence[tuple[int, float]]:
-        """(index, score) of the relevant ones, best first."""
+        """(index, score) of the relevant texts, best first."""
         ...
 
 
@@ -85,7 +85,7 @@ class Context:
         """Set by the component: the ledger is read by the service, which comes after this."""
 
     async def request(self, run: Run, abilities: Capabilities) -> tuple[ModelRequest, int]:
-        """What the model reads of the conversation, and how many of its messages do not fit."""
+        """The model's request, and the number of messages that do not fit."""
         return await self._request(run, abilities, await self._asked(run), bases_of(run), memory_of(run))
 
     async def of_node(
@@ -98,7 +98,7 @@ class Context:
         base_ids: Sequence[UUID] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> ModelRequest:
-        """What an agent within a graph reads: its question with the run's files, and what its memory holds."""
+        """The context of an agent within a graph: its question with the run's files, and its memory."""
         asked = await self._asked(run)
         files = [part for part in asked.content if part["type"] != "text"]
         asked = asked._replace(content=[{"type": "text", "text": question}, *files])
@@ -122,7 +122,7 @@ class Context:
     ) -> tuple[ModelRequest, int]:
         budget = int(abilities.context_tokens * (1 - ANSWER_SHARE))
         earlier, relevant = await self._earlier(run, text_of(asked.content), memory, int(budget * RELEVANT_SHARE))
-        if memory is None or memory != MemoryUse():  # Else the messages have their places in the conversation.
+        if memory is None or memory != MemoryUse():  # Otherwise the messages are read from the conversation.
             asked = asked._replace(position=len(earlier) + 1)
         kept, used = newest_that_fit([*earlier, asked], int(budget * HISTORY_SHARE))
         files = await self._transcript.files(run.org_id, run.conversation_id, kept)
@@ -131,7 +131,7 @@ class Context:
             file_id: await self._shown(read.file, documents[file_id], abilities) for file_id, read in files.items()
         }
         rendered = _all_rendered(kept, shown, abilities)
-        if not abilities.tools and base_ids:  # A model that cannot search is given what a search finds.
+        if not abilities.tools and base_ids:  # A model without tools gets the results of a search.
             found = await self._library.look(run, base_ids, text_of(kept[-1].content), None)
             last = rendered.pop().parts if rendered and rendered[-1].role == "user" else ()
             rendered.append(ModelMessage("user", (*last, *as_documents(found))))
@@ -152,7 +152,7 @@ class Context:
     async def _earlier(
         self, run: Run, question: str, memory: MemoryUse | None, budget_tokens: int
     ) -> tuple[Sequence[HistoryMessage], Sequence[Passage]]:
-        """What was said before: as the conversation so far, oldest first, and what else is relevant to the question."""
+        """Earlier messages: the history, oldest first, and further passages that are relevant to the question."""
         if memory is None:
             return (), ()
         user_id = run.end_user
@@ -190,8 +190,8 @@ class Context:
         return [passages[index] for index in sorted(chosen)]
 
     async def _asked(self, run: Run) -> HistoryMessage:
-        """The message that the run answers. It may be in a transaction that is not over yet, so it is not looked up,
-        except where it may consist of items: then it is an earlier one, or the run is prepared after the commit."""
+        """The message that the run answers. Its transaction may not be committed yet, so it is not read, except if it
+        may consist of items: then it is an earlier message, or the run is prepared after the commit."""
         if run.options.get("items") or run.options.get("regenerates"):
             (message,) = await self._transcript.messages(run.org_id, run.conversation_id, run.message_position, 1)
             return message
@@ -222,7 +222,7 @@ class Context:
         }
 
     async def _shown(self, file: File, document: DocumentPart, abilities: Capabilities) -> Part:
-        """A file as the model may see it."""
+        """A file as the model gets it."""
         if not file.mime_type.startswith("image/"):
             return document
         if not abilities.images:
@@ -233,7 +233,7 @@ class Context:
 
 
 def _placed(messages: Sequence[HistoryMessage]) -> Sequence[HistoryMessage]:
-    """Counted from 1: of a part that was chosen nothing is left out."""
+    """Numbered from 1; a selected passage is never truncated."""
     return [one._replace(position=place) for place, one in enumerate(messages, 1)]
 
 
@@ -279,7 +279,7 @@ def _rendered(said: HistoryMessage, shown: Mapping[UUID, Part], abilities: Capab
 def newest_that_fit(messages: Sequence[HistoryMessage], budget_tokens: int) -> tuple[Sequence[HistoryMessage], int]:
     """The longest run of newest messages within the budget, and its tokens; the last one always, whatever its size.
 
-    It begins with a user's: an answer without its question would mislead, and some providers refuse it.
+    It begins with a user's message: an answer without its question would mislead, and some providers refuse it.
     """
     kept, sizes = [messages[-1]], [_tokens(messages[-1])]
     used = sizes[0]
@@ -310,7 +310,8 @@ def _tokens(said: HistoryMessage) -> int:
 
 
 def _earlier_answers(calls: Sequence[ToolCallRow]) -> str:
-    """A regenerated answer does not show the earlier ones; what their tool calls did must not be done twice."""
+    """A note with the tool calls of earlier answers: a regenerated answer does not see these answers, and must not
+    repeat their side effects."""
     lines = [f"- {call.name}({_brief(call)}): {_OUTCOMES[call.status]}" for call in calls[-EARLIER_CALLS_MAX:]]
     return (
         "An earlier answer to the last message, which is not shown, began these tool calls. Do not make them again"

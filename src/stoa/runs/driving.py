@@ -1,4 +1,4 @@
-"""Drives one run: asks the loop for its next step, records the step, and says how the run ended."""
+"""Drives one run: gets the next step from the loop, records it, and returns how the run ended."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -42,12 +42,12 @@ T = TypeVar("T")
 
 
 OpenTools = Callable[[Run, Sequence[str]], AbstractAsyncContextManager[Sequence[Tool]]]
-"""The tools that these definitions give, for as long as this node works on the run."""
+"""Opens the tools of these definitions while this node executes the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the first call of a run's model needs. `left_out` messages of the conversation do not fit."""
+    """The input of a run's first model call. `left_out` messages of the conversation do not fit."""
 
     supply: Supply
     conversation: ModelRequest
@@ -56,26 +56,26 @@ class Ready:
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run that this node works on."""
+    """A run that this node executes."""
 
     run: Run
     writer: RunWriter
     state: RunCheckpoint
     ready: asyncio.Task[Ready | ReadyGraph]
     lost: bool = False
-    """The node before died in the middle of something, and `run.recovered` is not written yet."""
+    """The previous node died in the middle of a step, and `run.recovered` is not written yet."""
     loop: Loop | Workflow | None = None
     cancel_reason: str | None = None
     driving: asyncio.Task[Outcome | None] | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once this node no longer works on it."""
+    """Set once this node no longer executes it."""
     finished: bool = False
     silent: bool = True
-    """Nothing was said since this node took the run."""
+    """No event was written since this node claimed the run."""
     began_at: float = field(default_factory=perf_counter)
 
     def outcome(self, status: RunStatus, error: RunError | None = None, reason: str | None = None) -> Outcome:
-        """With everything that was said and used so far."""
+        """The outcome with all text and usage so far."""
         text = self.state.text
         if self.loop is not None:
             self.loop.abandon()
@@ -142,13 +142,13 @@ class Driver:
         except asyncio.CancelledError:
             if active.writer.fenced:
                 raise Fenced from None
-            if broken := active.writer.broken:  # What it said cannot be stored: the writer stopped the driving.
+            if broken := active.writer.broken:  # Its events cannot be stored: the writer cancelled the driving.
                 return active.outcome(RunStatus.FAILED, RunError(broken.code, broken.message))
             if active.cancel_reason is None:  # This node is stopping: the task itself was cancelled.
                 active.driving.cancel()
                 await asyncio.gather(active.driving, return_exceptions=True)
                 raise
-        if active.lost:  # Cancelled before `run.recovered` was written: only the database knows what was lost.
+        if active.lost:  # Cancelled before `run.recovered` was written: the lost part is only in the database.
             return await self._runs.spoken(run, RunStatus.CANCELED, reason=active.cancel_reason)
         return active.outcome(RunStatus.CANCELED, reason=active.cancel_reason)
 
@@ -177,8 +177,8 @@ class Driver:
             )
 
     async def _steps(self, active: ActiveRun) -> bool:
-        """Drives the loop and records what it yields. True at its end, false when the run is paused. Raises what the
-        loop raises."""
+        """Drives the loop and records its steps. True at its end, false when the run is paused. Passes on the loop's
+        exceptions."""
         run, state = active.run, active.state
         ready = await active.ready
         names = ready.tools() if isinstance(ready, ReadyGraph) else _agent_of(run).all_tools()
@@ -226,7 +226,7 @@ class Driver:
         return Loop(run, _agent_of(run), state, ports)
 
     async def _until_interrupt(self, active: ActiveRun, loop: Loop | Workflow, slug: str) -> bool:
-        """Whether the loop stopped because it waits for a person."""
+        """Whether the loop ended with an interrupt."""
         writer = active.writer
         waiting = False
         async with aclosing(loop.drive()) as steps:
@@ -248,8 +248,8 @@ class Driver:
         return waiting
 
     async def _record(self, active: ActiveRun, loop: Loop | Workflow, step: Checkpoint) -> None:
-        """Stores a step. What comes next cannot be taken back (a tool's call), so a node whose lease ran out meanwhile
-        asks first."""
+        """Stores a step. A tool call may follow, which cannot be undone, so a node whose lease ran out meanwhile first
+        checks that it still owns the run."""
         lapses = self._node.lapses
         await _whole(self._recorder.record(active.run, active.writer, active.state, step))
         if self._node.lapsed or self._node.lapses != lapses:
@@ -266,12 +266,12 @@ def _agent_of(run: Run) -> Agent:
 
 
 def _slug_of(ready: Ready | ReadyGraph) -> str:
-    """For metrics. The nodes of a graph have models of their own."""
+    """The label for metrics. Nodes of a graph have their own models."""
     return ready.supply.slug if isinstance(ready, Ready) else "workflow"
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a transaction to its end even when the run is cancelled meanwhile: half of one would leave the writer ahead
+    """Completes a transaction even when the run is cancelled meanwhile; otherwise the writer's sequence would be ahead
     of the journal."""
     task = asyncio.create_task(work, name=RECORDING)
     try:

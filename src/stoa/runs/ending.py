@@ -45,8 +45,8 @@ class Ending:
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.
 
-        Repeated until the database takes it: an end must not be lost. An end that the database refuses for what it
-        holds becomes `failed`, with everything that can be stored.
+        Repeated until it is committed, because an end must not be lost. An end with values that the database cannot
+        store becomes `failed`, with everything that can be stored.
         """
         try:
             unstored = await writer.take()
@@ -63,7 +63,7 @@ class Ending:
     async def _finish(
         self, run: Run, writer: RunWriter, unstored: Sequence[Event | TextDelta], outcome: Outcome
     ) -> None:
-        """`unstored`: the run's events that no tick has taken."""
+        """`unstored`: the run's events that no tick has stored."""
         timestamp = rfc3339(self._clock.now())
         batch = writer.batch(unstored, timestamp)
         batch.extend(
@@ -82,7 +82,7 @@ class Ending:
         self._journal.writer.published(batch)
 
     async def _end_alone(self, run: Run, batch: Batch, outcome: Outcome) -> bool:
-        """In one statement, as most runs end, maybe with others. False, and nothing is written, where other runs are
+        """The usual end, in one statement, which other runs may share. False, without a write, if other runs are
         queued. Raises Raised."""
         try:
             await self._ends.end(self._ending(run, batch, outcome, alone=True))
@@ -93,10 +93,10 @@ class Ending:
             raise
 
     async def _end(self, run: Run, batch: Batch, outcome: Outcome) -> None:
-        """With whatever else its end brings about. Raises Raised."""
+        """The end with its further effects. Raises Raised."""
         async with internal(self._database) as tx:
             waiting = run.queued_at is not None and await self._waits(tx, run)
-            # Conversation, run, journal: whoever locks several of them does so in this order.
+            # The lock order is conversation, run, journal.
             queue = await tx.fetchval(SQL.end_run, *self._ending(run, batch, outcome, alone=False, waiting=waiting))
             await store.spend(tx, run, outcome.uses)
             if run.options.get("workflow"):
@@ -109,10 +109,10 @@ class Ending:
             if queue and not waiting:
                 await give_turn(
                     tx, run.org_id, run.conversation_id
-                )  # In the transaction that ends the run before it: no turn can be lost.
+                )  # In the transaction that ends the previous run, so that no promotion can be lost.
 
     async def _remember(self, tx: Tx, run: Run, outcome: Outcome) -> None:
-        """What the memory of a conversation's agent keeps of its answer. Nodes of a graph do so at their own end."""
+        """Stores the answer in the memory of a conversation's agent. Nodes of a graph do so at their own end."""
         question = text_of(run.input["content"])
         said = conversed(run, memory_of(run), "", question, outcome.output, outcome.turns)
         if said is None:
@@ -125,7 +125,7 @@ class Ending:
     def _ending(
         self, run: Run, batch: Batch, outcome: Outcome, *, alone: bool, waiting: bool = False
     ) -> tuple[object, ...]:
-        """`waiting`: a message that never had its turn has no place in the history, and no answer."""
+        """`waiting`: a message that was never promoted has no position in the history and no answer."""
         return (
             run.org_id,
             run.id,
@@ -146,7 +146,7 @@ class Ending:
         )
 
     async def _waits(self, tx: Tx, run: Run) -> bool:
-        """Whether the run is still queued. Locks the conversation, as every promotion does."""
+        """Whether the run is still queued. Locks the conversation, as promotions do."""
         await lock_conversation(tx, run.org_id, run.conversation_id)
         current = await store.run_for_update(tx, run.org_id, run.id)
         return current is not None and current.queued_at is not None
@@ -154,7 +154,7 @@ class Ending:
     async def outcome_from_database(
         self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
     ) -> Outcome:
-        """The outcome of a run whose loop is gone: what its steps hold, and what its journal holds after them."""
+        """The outcome of a run without a loop: its stored steps, and the events after them."""
         state = RunCheckpoint.of(run.checkpoint)
         async with internal(self._database) as tx:
             lost = await store.lost(tx, self._journal, run)

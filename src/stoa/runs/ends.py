@@ -1,4 +1,4 @@
-"""Ends of runs that are due at the same moment, as one statement and one commit."""
+"""Group commit of runs' ends: concurrent ends share one statement and one commit."""
 
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -11,17 +11,17 @@ from stoa.kernel.joining import Joined
 from stoa.runs.store import SQL
 
 ENDS_MAX: Final = 50
-"""In one statement."""
+"""Ends in one statement."""
 STATEMENTS_MAX: Final = 2
-"""At the same moment: while they are under way, ends gather for the next one."""
+"""Concurrent statements; while they are in progress, further ends are collected for the next one."""
 LOCK_WAIT: Final = "100ms"
-"""How long all of them wait for a conversation that something else has locked; then each ends by itself."""
+"""The lock timeout of a shared statement, for a locked conversation; then each run ends in its own statement."""
 SECONDS_MAX: Final = 0.1
-"""Longer than that nothing waits for a statement under way."""
+"""A statement that takes longer no longer counts as in progress."""
 _COLUMNS: Final = 14
 """Arguments of `end_run` before those of its events."""
 _JSON: Final = range(6, 11)
-"""Those that are JSON. A list of lists would be an array of two dimensions, so here they go as text."""
+"""Arguments that are JSON: passed as text, because a list of lists would become a two-dimensional array."""
 End: TypeAlias = tuple[object, ...]
 """The arguments of `end_run`."""
 
@@ -45,11 +45,11 @@ class Ends:
             await self._alone(end)
 
     async def _end(self, ends: Sequence[End]) -> Sequence[bool]:
-        """Whether they have ended. False for all, and nothing is written, where one of them cannot: then each tries by
-        itself, so that none waits for another's lock or meets another's refusal."""
+        """Whether they have ended. If one of them cannot, False for all, without a write: then each is ended
+        separately, so that none waits for another's lock or gets another's refusal."""
         if len(ends) == 1:
             return [await self._alone(ends[0])]
-        # Each conversation is locked until all are ended, so every node locks them in the same order.
+        # All conversations stay locked until the end of the statement, so every node locks them in the same order.
         ranked = sorted(ends, key=lambda end: str(end[2]))
         try:
             async with internal_statement(self._database) as tx:

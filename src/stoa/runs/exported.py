@@ -1,4 +1,4 @@
-"""What an export of a project holds of runs. One that had not ended is canceled by the server that imports it."""
+"""The tables of runs in an export of a project. The importing server cancels runs that had not ended."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ EXPORTED: Final[Sequence[Exported]] = (
         left_out={"node_id": NODE},
         on_import={
             "owner_id": OWNER,
-            # No node resumes it: whoever claims it reads that it is canceled, and ends its journal.
+            # No node resumes it: the node that claims it sees the cancel request and ends it.
             "status": "CASE t.status WHEN 'paused' THEN 'started' ELSE t.status END",
             "cancel_reason": "CASE WHEN t.status IN ('created', 'started', 'paused')"
             " THEN coalesce(t.cancel_reason, 'imported') ELSE t.cancel_reason END",

@@ -1,4 +1,4 @@
-"""Bodies that come as JSON or as a multipart form with files: read once the caller was admitted."""
+"""Bodies as JSON or as a multipart form with files; read after the credential was checked."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager

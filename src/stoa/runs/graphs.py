@@ -31,12 +31,12 @@ from stoa.tools import Code, CodeTool, Sandbox, Tool
 KEPT_MAX: Final = 256
 """Graphs of released versions that are kept in memory: a version never changes."""
 CODE_SECONDS: Final = 30.0
-"""For one call of a flow's code, unless its node says otherwise."""
+"""The default timeout of a call of a flow's code."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyGraph:
-    """A run's graph, with the models of its nodes by their key, and the fields of its input."""
+    """A run's graph, with the models of its nodes by key, and the fields of its input."""
 
     graph: Graph
     models: Mapping[str, UUID]
@@ -77,7 +77,7 @@ class Graphs:
         self._kept: OrderedDict[UUID, Graph] = OrderedDict()
 
     async def ready(self, run: Run) -> ReadyGraph:
-        """Raises AppError where the version is gone, or is not run by this release any more."""
+        """Raises AppError if the version was deleted, or this release does not support it any more."""
         named = run.options["workflow"]
         fields = run.options.get("fields")
         if fields is None:
@@ -132,7 +132,7 @@ class Graphs:
 
 
 def code_tools(graph: Graph, sandbox: Sandbox | None) -> Mapping[str, Tool]:
-    """The code of a flow, each as a tool by its name."""
+    """The flow's Python tools by name."""
     return {
         name: CodeTool(
             name,

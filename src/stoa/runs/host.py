@@ -56,7 +56,7 @@ class Saying(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the streams slice shows a run's journal."""
+    """The journals of runs, through the streams slice."""
 
     open_stream: OpenStream
     admit: Callable[[Principal], None]
@@ -67,11 +67,11 @@ class Reading:
     open_chunks: Callable[[Principal, UUID, Entities], Response]
     """The stream in the platform's form."""
     lines: Callable[[Principal, UUID, Entities], tuple[Saying, Frames]]
-    """That form as one message per line, and how far it has come."""
+    """That form as one message per line, with the position."""
 
 
 class AppRuns:
-    """The runs of one app, as callers on its host see them."""
+    """The runs of one app, for callers on its host."""
 
     def __init__(
         self,
@@ -109,7 +109,8 @@ class AppRuns:
     async def invoke(
         self, caller: AppCaller, body: app_wire.InvokeApp, files: Sequence[UploadFile], key: str | None
     ) -> Run:
-        """Begins what `POST /` asks for. Raises Forbidden for callbacks of nobody: a public app is no relay."""
+        """Starts the run of `POST /`. Raises Forbidden for callbacks without a key, so that a public app cannot be
+        misused to send requests."""
         body.check()
         callbacks = new_callbacks(body.callbacks or ())
         if callbacks and caller.anonymous:
@@ -134,7 +135,7 @@ class AppRuns:
         once = IdempotencyKey(key, f"app-runs/{caller.app_id}", fingerprint(sent)) if key else None
         if body.stream:
             self.reading.admit(caller.principal)
-        # A public app's callers without a key speak for no end user.
+        # A caller of a public app without a key cannot act as an end user.
         await self._check_requirements(caller.principal, caller.app_id, None if caller.anonymous else body.user_id)
         names = [*(body.file_ids or ()), *[await self.upload(caller, file) for file in files]]
         session = Session(caller.app_id, caller.project_id, body.user_id, body.session_id)
@@ -162,7 +163,7 @@ class AppRuns:
 
 
 def begun(run: Run) -> Run:
-    """A run as the request that began it left it, however far it has come since."""
+    """A run in the state that the request that started it left."""
     nothing: dict[str, Any] = dict.fromkeys(("output", "error", "usage", "ended_at", "result"))
     return replace(run, status=RunStatus.CREATED, **nothing)
 

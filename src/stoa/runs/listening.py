@@ -1,4 +1,4 @@
-"""Waits for the end of a run, whichever node works on it."""
+"""Waits for the end of a run, whichever node executes it."""
 
 import asyncio
 from uuid import UUID
@@ -28,7 +28,7 @@ class Listening:
                         return run
                 if subscription.closed:
                     raise Unavailable(f"This node is leaving; the run goes on. Read it at /v1/runs/{run_id}.")
-                # A notification of another node may be lost, so look again after a while.
+                # A notification of another node may be lost, so the row is polled too.
                 poll = asyncio.get_running_loop().call_later(RUN.poll_seconds * 4, subscription.wake)
                 await subscription.wait()
                 poll.cancel()

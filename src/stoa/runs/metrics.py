@@ -9,12 +9,12 @@ from stoa.runs.store import SQL
 from stoa.runs.types import ModelUse, Outcome, RunStatus
 
 OF_A_CONNECTION: Final = "connection"
-"""Stands for the models of tenants' own connections, whose names are theirs."""
+"""The label for all models of tenants' own connections, whose names are private."""
 UNKNOWN: Final = "unknown"
 
 
 class RunMetrics:
-    """`is_operators` says whether a model is of the catalogue, which every tenant may use, or of a connection."""
+    """`is_operators`: whether a model is the operator's, which every tenant may use, or of a tenant's connection."""
 
     def __init__(self, is_operators: Callable[[str], object] = bool) -> None:
         self._is_operators = is_operators
@@ -66,7 +66,7 @@ class RunMetrics:
         ]
 
     def model(self, slug: str | None) -> str:
-        """As a label."""
+        """The model's label."""
         if slug is None:
             return UNKNOWN
         return slug if self._is_operators(slug) else OF_A_CONNECTION

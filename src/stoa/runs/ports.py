@@ -1,4 +1,4 @@
-"""What runs need of other slices, and what the services need of the worker."""
+"""The ports of runs for other slices, and of the services for the worker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from stoa.runs.workflow.ports import NewDocument
 
 
 class Models(Protocol):
-    """What runs ask of the gateway before they begin."""
+    """The port for the gateway before a run starts."""
 
     async def id_of(self, tx: Tx, name: UUID | str) -> UUID:
         """The id of a model that is named by its id or its slug. Raises BadRequest naming `model_id` for an unknown
@@ -32,7 +32,7 @@ class Models(Protocol):
 
 
 FindModel: TypeAlias = Callable[[Run, UUID | None], Awaitable[Supply]]
-"""(run, model) → the model of a run, or of a node of its graph. Raises AppError when it cannot be had (any more)."""
+"""(run, model) → the model of a run, or of a node of its graph. Raises AppError if it is not available."""
 
 
 class Flows(Protocol):
@@ -47,13 +47,12 @@ class Writing(Protocol):
     """Knowledge bases that a graph fills."""
 
     async def store(self, run: Run, base_id: UUID, documents: Sequence[NewDocument], path: str) -> Sequence[UUID]:
-        """The ids of the items that the documents became. The same work (`path`) of the same run is done once. Raises
-        AppError."""
+        """Stores the documents and returns the ids of their items, once for each `path` of a run. Raises AppError."""
         ...
 
 
 class Trials(Protocol):
-    """Flows that are tried out before they are released."""
+    """Test runs of flows before their release."""
 
     async def prepare(
         self,
@@ -74,7 +73,7 @@ class Published(Protocol):
 
 
 class AppProjects(Protocol):
-    """Where an app is, and what its parts are called."""
+    """The project of an app, and the names of its parts."""
 
     async def project_of(self, principal: Principal, app_id: UUID) -> UUID:
         """Raises NotFound."""
@@ -86,7 +85,7 @@ class AppProjects(Protocol):
 
 
 class CallbackEntries(Protocol):
-    """Where the callbacks of a run are kept."""
+    """The port for callbacks of runs."""
 
     async def enter(
         self, tx: Tx, org_id: UUID, project_id: UUID, app_id: UUID, run_id: UUID, callbacks: Sequence[NewCallback]
@@ -95,16 +94,16 @@ class CallbackEntries(Protocol):
         ...
 
     async def remove(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[int, int]:
-        """Those of a conversation's runs, which are deleted next. Gives rows and bytes."""
+        """Removes the callbacks of a conversation's runs, which are deleted next. Returns rows and bytes."""
         ...
 
 
 CheckRequirements: TypeAlias = Callable[[Principal, UUID, str | None], Awaitable[None]]
-"""(principal, app, end user): raises an AppError where the user has not brought what the app needs."""
+"""(principal, app, end user): raises an AppError if the user lacks a requirement of the app."""
 
 
 class Uploads(Protocol):
-    """Where an app keeps the files that its runs are given."""
+    """The files of an app's runs."""
 
     async def file(self, principal: Principal, file_id: UUID) -> File:
         """Raises NotFound."""
@@ -120,15 +119,14 @@ class Uploads(Protocol):
 
 
 Settle: TypeAlias = Callable[[Tx, UUID], Awaitable[None]]
-"""What else is written in the transaction in which a run begins, whose id it is given. What it raises rolls all of it
-back."""
+"""Further writes in the transaction that starts a run, called with the run's id. An exception rolls everything back."""
 
 Preparation: TypeAlias = asyncio.Task[Any]
-"""What was begun for a run before its start is committed. It only reads, so a start that fails leaves nothing."""
+"""The preparation of a run before its start is committed. It only reads, so a failed start leaves nothing."""
 
 
 class Owner(Protocol):
-    """The worker of this node, as the services see it."""
+    """The port for the worker of this node."""
 
     @property
     def node_id(self) -> UUID: ...
@@ -143,13 +141,13 @@ class Owner(Protocol):
         ...
 
     def prepare(self, run: Run) -> Preparation:
-        """Begins to collect what the run's model is to read, while the transaction that starts the run goes on."""
+        """Starts to read the run's context in parallel with the transaction that starts the run."""
         ...
 
     def adopt(self, run: Run, writer: RunWriter, prepared: Preparation, /) -> None:
-        """Begins to work on a run whose start was just committed."""
+        """Starts to execute a run whose start was just committed."""
         ...
 
     async def cancel(self, run_id: UUID, reason: str) -> bool:
-        """Ends a run that this node works on; true once its terminal event is committed."""
+        """Cancels a run that this node executes; true once its terminal event is committed."""
         ...

@@ -53,19 +53,19 @@ WHERE org_id = $1 AND conversation_id = $2 AND queued_at IS NOT NULL
 ORDER BY interrupting DESC, queued_at, id LIMIT 1 FOR UPDATE;
 
 -- name: promote
--- Ends a run's time in the queue: its message has its position, and any node may claim the run.
+-- Promotes a queued run: its message has its position, and any node may claim the run.
 UPDATE runs SET queued_at = NULL, message_position = $3, model_id = coalesce($4, model_id)
 WHERE org_id = $1 AND id = $2;
 
 -- name: interrupt
--- Requests the cancel in the transaction of the interrupting run: whichever node dies now, the run under way ends, and
--- so does each interrupting run before the newest.
+-- Requests the cancel in the transaction of the interrupting run, so that after any crash the active run ends, and so
+-- does each interrupting run before the newest.
 UPDATE runs SET cancel_reason = coalesce(cancel_reason, 'interrupted')
 WHERE org_id = $1 AND conversation_id = $2 AND id <> $3 AND status IN ('created', 'started', 'paused')
   AND (queued_at IS NULL OR interrupting);
 
 -- name: unended
--- Whether the conversation has a run that has not ended, or waits for its turn.
+-- Whether the conversation has an active or queued run.
 SELECT EXISTS (SELECT 1 FROM runs
                WHERE org_id = $1 AND conversation_id = $2 AND status IN ('created', 'started', 'paused'));
 
@@ -186,15 +186,15 @@ WHERE org_id = $1 AND id = $2 AND status IN ('created', 'started', 'paused')
 RETURNING node_id;
 
 -- name: take_from_node
--- After it the node that worked on the run can save no more steps: each save names the node.
+-- Afterwards the node that executed the run can store no more steps, because each write checks the node.
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id IS NOT NULL;
 
 -- name: claim
 -- Of all tenants.
--- Claims up to $2 runs for this node. First the runs of dead nodes, whatever their projects have: they have begun. Then
--- unclaimed runs, one project after another, beginning after project $6; within a project one key after another, within
--- a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5 the same for every
--- other project.
+-- Claims up to $2 runs for this node. First the runs of dead nodes, without the limit per project, because they have
+-- started. Then unclaimed runs, one project after another, beginning after project $6; within a project one key after
+-- another, within a key the oldest first. $3 are projects with runs on this node, $4 how many more each may have, $5
+-- the same for every other project.
 WITH RECURSIVE holders AS (
     (SELECT node_id FROM runs WHERE status IN ('created', 'started') AND node_id IS NOT NULL ORDER BY node_id LIMIT 1)
     UNION ALL
@@ -268,12 +268,12 @@ UPDATE runs SET node_id = NULL, attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status IN ('created', 'started');
 
 -- name: hide
--- A dialect shows the run no more; it stays in its conversation.
+-- Hides the run in a dialect; it stays in its conversation.
 UPDATE runs SET options = jsonb_set(options, '{wanted,deleted}', 'true')
 WHERE org_id = $1 AND id = $2 AND options ? 'wanted';
 
 -- name: all_hidden
--- Whether nobody refers to a conversation any more: it was made for runs that are all hidden now.
+-- Whether a conversation was created for runs that are all hidden now, so that nothing refers to it any more.
 SELECT bool_and(coalesce(options->'wanted', '{}') @> '{"deleted": true, "own": true}') FROM runs
 WHERE org_id = $1 AND conversation_id = $2;
 
@@ -283,7 +283,7 @@ SELECT * FROM runs WHERE options->'wanted'->>'store' = 'false' AND ended_at < no
     AND ended_at < now() - make_interval(secs => coalesce((options->'wanted'->>'keep_seconds')::float8, 60)) LIMIT 100;
 
 -- name: delete_runs
--- Removes a conversation's runs; gives the bytes that went.
+-- Removes a conversation's runs; returns the bytes.
 DELETE FROM runs WHERE org_id = $1 AND conversation_id = $2
 RETURNING id, coalesce(octet_length(output), 0) + octet_length(input::text)
               + coalesce(octet_length(result::text), 0) AS bytes;
@@ -296,12 +296,12 @@ WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attemp
 RETURNING id;
 
 -- name: is_saved
--- Whether the step is stored already, by a transaction whose answer was lost. Arguments as those of save_checkpoint.
+-- Whether the step is stored already, by a transaction whose commit was not acknowledged. Arguments of save_checkpoint.
 SELECT EXISTS (SELECT 1 FROM runs WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started'
                AND checkpoint = $4 AND checkpoint_sequence = $5 AND attempt = $6);
 
 -- name: keep_nodes
--- The states of nodes of a graph: in the transaction of the step that changed them.
+-- Stores the states of a graph's nodes in the transaction of the step that changed them.
 INSERT INTO run_nodes (org_id, project_id, run_id, path, state)
 SELECT $1, $2, $3, n.path, n.state FROM unnest($4::text[], $5::jsonb[]) AS n (path, state)
 ON CONFLICT (org_id, run_id, path) DO UPDATE SET state = excluded.state;
@@ -310,7 +310,7 @@ ON CONFLICT (org_id, run_id, path) DO UPDATE SET state = excluded.state;
 SELECT path, state FROM run_nodes WHERE org_id = $1 AND run_id = $2;
 
 -- name: end_graph
--- The end of a graph's run: what it gave stays, how it came there goes.
+-- The end of a graph's run: stores its result and removes the states of its nodes.
 WITH gone AS (DELETE FROM run_nodes WHERE org_id = $1 AND run_id = $2)
 UPDATE runs SET result = $3 WHERE org_id = $1 AND id = $2;
 
@@ -321,7 +321,7 @@ WHERE org_id = $1 AND id = $2 AND node_id = $3 AND status = 'started' AND attemp
 RETURNING id;
 
 -- name: resume
--- An answer is there: any node may claim the run.
+-- After an answer: any node may claim the run.
 UPDATE runs SET status = 'started', node_id = NULL WHERE org_id = $1 AND id = $2 AND status = 'paused';
 
 -- name: enter_call
@@ -363,7 +363,7 @@ SELECT EXISTS (SELECT 1 FROM input_requests
                WHERE org_id = $1 AND run_id = $2 AND id = ANY ($3::uuid[]) AND status <> 'pending');
 
 -- name: answer_request
--- The first answer is the answer.
+-- Stores an answer; only the first one is accepted.
 UPDATE input_requests SET status = 'answered', answer = $4, answered_at = now(), answered_by = $5
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status = 'pending' RETURNING id;
 
@@ -395,13 +395,13 @@ UPDATE runs r SET status = 'started', node_id = NULL WHERE r.status = 'paused'
 
 -- name: paused_credentials
 -- Of all tenants.
--- What paused runs live by: the user of a run that a signed-in user began, else the credential.
+-- The owners of paused runs: the user if a signed-in user started the run, else the credential.
 SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
 FROM runs WHERE status = 'paused' AND cancel_reason IS NULL AND created_by IS NOT NULL;
 
 -- name: active_credentials
 -- Of all tenants.
--- The same of every run that has not ended.
+-- The same for every run that has not ended.
 SELECT DISTINCT org_id, CASE WHEN options ? 'signed_in' THEN owner_id ELSE created_by END AS credential_id
 FROM runs WHERE status IN ('created', 'started', 'paused') AND cancel_reason IS NULL AND created_by IS NOT NULL;
 
@@ -442,7 +442,7 @@ SELECT org_id, id, attempt, cancel_reason FROM runs WHERE node_id = $1 AND statu
 UPDATE runs SET node_id = NULL WHERE org_id = $1 AND id = $2 AND node_id = $3 AND attempt = $4 AND status = 'started';
 
 -- name: delete_run_rows
--- What runs leave in other tables, with rows and bytes.
+-- Removes rows of runs in other tables; returns rows and bytes.
 WITH calls AS (
     DELETE FROM tool_calls WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING octet_length(input::text) + coalesce(octet_length(result), 0) AS bytes
@@ -453,7 +453,7 @@ WITH calls AS (
     DELETE FROM run_nodes WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING octet_length(state::text) AS bytes
 ), bill AS (
-    -- The amounts stay: they were spent. What and whom they were for goes.
+    -- Anonymizes the lines of the bill; the amounts stay.
     UPDATE model_calls SET run_id = NULL, conversation_id = NULL, user_id = NULL
     WHERE org_id = $1 AND run_id = ANY ($2::uuid[])
     RETURNING 1
@@ -479,7 +479,7 @@ UPDATE tool_calls SET status = 'unknown', settled_at = now() WHERE org_id = $1 A
 SELECT bill_run_v1(p_org => $1, p_run => $2, p_uses => $3);
 
 -- name: billed
--- What the bill of a run says so far; no cost where no call of it had a price.
+-- The usage on the bill of a run so far; no cost if none of its calls had a price.
 SELECT coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
        coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
        coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens,

@@ -44,7 +44,7 @@ class Recorder:
         self._recalling = recalling
 
     def allowance(self, run: Run, price: Callable[[Usage], float | None]) -> Callable[[float], Awaitable[None]] | None:
-        """What looks at the spending limit of the run's key, for each call of a model; None where the key has none."""
+        """Checks the spending limit of the run's key before each model call; None if the key has none."""
         limit = run.options.get("spending_limit")
         if limit is None:
             return None
@@ -82,7 +82,8 @@ class Recorder:
         tried = False
 
         async def store_once() -> None:
-            """Of a step with events the journal refuses a repetition. One without would be billed twice."""
+            """Stores a step once. The journal's sequence refuses a repetition of a step with events; a step without
+            events would be billed twice."""
             nonlocal tried
             if tried and checkpoint.uses and not checkpoint.events and await self._is_saved(run, writer, state):
                 return
@@ -92,13 +93,13 @@ class Recorder:
         await writer.until_stored(store_once)
 
     async def _is_saved(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
-        """Whether an earlier try was committed, though its answer was lost with the connection."""
+        """Whether an earlier try was committed although the connection dropped before the acknowledgement."""
         async with internal_statement(self._database) as tx:
             return bool(await tx.fetchval(SQL.is_saved, *self._saved(run, writer, state)))
 
     async def recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
-        """Writes `run.recovered` and bills what the lost attempt used, in one transaction; gives whether a model had
-        begun to answer. Raises Fenced."""
+        """Writes `run.recovered` and bills the usage of the lost attempt, in one transaction; returns whether a model
+        had begun to answer. Raises Fenced."""
         spoken = False
 
         async def recover_once() -> None:
@@ -109,7 +110,7 @@ class Recorder:
         return spoken
 
     async def _recover(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
-        # Whatever follows the last completed step is void; a run that completed none keeps its `run.started` alone.
+        # All text after the last completed step is void; a run without completed steps keeps only `run.started`.
         batch = writer.batch(
             [rules.recovered(run.id, run.attempt, max(run.checkpoint_sequence, 1) + 1)], rfc3339(self._clock.now())
         )
@@ -150,7 +151,7 @@ class Recorder:
                 self._metrics.tools.add(entry.kind, entry.status)
 
     async def pause(self, run: Run, writer: RunWriter, state: RunCheckpoint) -> bool:
-        """Makes the run `paused` until people answer; false when an answer is there already. Raises Fenced."""
+        """Makes the run `paused` until people answer; false if an answer has already arrived. Raises Fenced."""
         await writer.flush()
         try:
             await writer.until_stored(lambda: self._pause(run, writer, state))

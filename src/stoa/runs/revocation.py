@@ -1,4 +1,4 @@
-"""What becomes of a run when the credential that started it is revoked or expires."""
+"""What happens to a run when the credential that started it is revoked or expires."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -19,26 +19,26 @@ Policy: TypeAlias = Literal["finish_without_tools", "cancel", "finish"]
 `finish`: nothing changes."""
 CANCEL_REASON: Final = "key_revoked"
 SWEEP_SECONDS: Final = 2.0
-"""How often runs that no node works on are looked through. A run under way asks before each tool call."""
+"""How often runs that no node executes are checked. An active run checks before each tool call."""
 RETRY_SECONDS: Final = 0.25
 _log = structlog.get_logger("stoa.runs")
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a run lives by: a key, a token or a public app; for a run of a signed-in user, the user, so that signing out
-    takes nothing from it."""
+    """The credential that a run depends on: a key, a token or a public app; for a run of a signed-in user, the user, so
+    that signing out does not affect it."""
 
     org_id: UUID
     id: UUID
 
 
 Living = Callable[[Collection[Credential]], Awaitable[Collection[Credential]]]
-"""Those of the credentials that were neither revoked nor have expired; of users, the members of the organization."""
+"""The credentials that are neither revoked nor expired; users if they are members of the organization."""
 
 
 def credential_of(run: Run) -> Credential | None:
-    """None: nobody's credential started it."""
+    """None: it was started without a credential."""
     credential = run.owner_id if run.options.get(SIGNED_IN) else run.created_by
     return Credential(run.org_id, credential) if credential is not None else None
 
@@ -52,7 +52,7 @@ class Revocation:
         self._policy: Policy = policy
 
     def admission(self, run: Run) -> Callable[[], Awaitable[bool]] | None:
-        """What is asked before each tool call of the run; None where nothing is to be asked."""
+        """The check before each tool call of the run; None if there is none."""
         credential = credential_of(run)
         if credential is None or self._policy == "finish":
             return None
@@ -60,10 +60,10 @@ class Revocation:
         turns, answers = asyncio.Lock(), 0
 
         async def admitted() -> bool:
-            """Repeated until the database answers: an outage ends no run, and lets no call through."""
+            """Repeated until the database answers: an outage ends no run and admits no call."""
             nonlocal answers
             before = answers
-            async with turns:  # Calls of one reply wait for one answer, and go on in their order.
+            async with turns:  # Concurrent calls of one reply share one query, and continue in order.
                 while answers == before:
                     try:
                         if not await self._living([credential]):
@@ -76,8 +76,8 @@ class Revocation:
         return admitted
 
     async def sweep(self) -> None:
-        """Paused runs of a revoked credential go on, because nothing that they wait for will be done; with the policy
-        `cancel`, every run of it is asked to end. Repeating it changes nothing."""
+        """Resumes paused runs of a revoked credential, because no approved call would be made; with the policy
+        `cancel`, requests the cancel of all its runs. Idempotent."""
         if self._policy == "finish":
             return
         cancel = self._policy == "cancel"

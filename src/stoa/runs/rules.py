@@ -25,12 +25,13 @@ ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSE
 HISTORY_MESSAGES_MAX: Final = 400
 FIGURES_MAX: Final = timedelta(days=92)
 POINTS_MAX: Final = 1_000
-"""Of a series of an app's figures."""
+"""Intervals of a series of an app's metrics."""
 FIGURE_RUNS_MAX: Final = 100_000
-"""Runs that one question about an app's figures reads: the newest of the time that is asked about."""
+"""Runs that one request for an app's metrics reads: the newest of the period."""
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 CANCEL_WAIT_SECONDS: Final = 6.0
-"""A live owner answers a cancel in milliseconds; past a lease it is dead, and the canceller ends the run itself."""
+"""A living owner answers a cancel in milliseconds; after a lease it counts as dead, and the canceling node ends the
+run."""
 
 TERMINAL_TYPES: Final[Mapping[RunStatus, EventType]] = {
     RunStatus.COMPLETED: EventType.RUN_COMPLETED,
@@ -59,7 +60,7 @@ def recovered(run_id: UUID, attempt: int, discard_from: int) -> Event:
 
 
 def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
-    """The last event. `log` lets a client prove that it has seen the whole run."""
+    """The terminal event. `log` lets a client verify that it has received the whole run."""
     data: dict[str, Any] = {"id": str(run_id), "object": "run", "status": outcome.status.value}
     if outcome.status is RunStatus.COMPLETED:
         data["output"] = outcome.output
@@ -78,7 +79,7 @@ def terminal(run_id: UUID, outcome: Outcome, events: int, sha256: str) -> Event:
 
 
 def made_storable(outcome: Outcome, refusal: Exception) -> Outcome:
-    """The same outcome as `failed`, without what cannot be stored: the end of a run whose own end was refused."""
+    """The outcome as `failed`, without values that cannot be stored, for a run whose own end was refused."""
     message = as_storable(f"The run produced something that cannot be stored: {refusal}")
     error = (
         RunError(Unencodable.code, message)
@@ -116,7 +117,7 @@ def usage_json(usage: Usage, cost_usd: float | None = None, finish_reason: str |
 
 
 def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a person changed, when each of it may be changed. Raises BadRequest naming the field."""
+    """A person's changed arguments, if each may be changed. Raises BadRequest naming the field."""
     for name, value in params.items():
         if name not in request.params and name not in request.editable_params:
             raise BadRequest.field(f"data.params.{name}", "is no parameter of this request")
@@ -132,7 +133,7 @@ def checked_params(request: InputRequest, params: Mapping[str, Any]) -> Mapping[
 
 
 def interval_seconds(interval: str, begins: datetime, ends: datetime) -> int:
-    """The seconds of an interval of an app's figures. Raises BadRequest naming what does not fit."""
+    """The seconds of an interval of an app's metrics. Raises BadRequest naming the invalid parameter."""
     number, unit = interval[:-1], _UNITS.get(interval[-1:])
     if unit is None or not (number.isascii() and number.isdigit()) or not int(number):
         raise BadRequest.field("interval", "must be a number with s, m, h or d: 5m, 1h, 1d")
@@ -147,6 +148,6 @@ def interval_seconds(interval: str, begins: datetime, ends: datetime) -> int:
 
 
 def misfit(changed: Mapping[str, Any], problem: str) -> BadRequest:
-    """The refusal of arguments that a person changed so that they do not fit the tool."""
+    """The refusal of a person's changed arguments that do not match the tool's schema."""
     field = f"data.params.{next(iter(changed))}" if len(changed) == 1 else "data.params"
     return BadRequest.field(field, f"does not fit: {problem}; the request is still open")

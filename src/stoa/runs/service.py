@@ -1,4 +1,4 @@
-"""Runs as their owners use them: one method per request, one transaction per method."""
+"""The requests of runs: one method per request, one transaction per method."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -81,10 +81,10 @@ class Runs:
         key: IdempotencyKey | None,
         settle: Settle | None = None,
     ) -> Started:
-        """Message, run and journal in one transaction, and what `settle` writes.
+        """Message, run and journal in one transaction, together with the writes of `settle`.
 
-        A busy conversation is refused (Conflict), or the run is queued; an interrupting run is the next one, and
-        cancels the run under way.
+        A busy conversation is refused (Conflict), or the run is queued; an interrupting run becomes the next one and
+        cancels the active run.
         """
         started = await self._starting.start(principal, conversation_id, send, key, settle)
         if started.interrupts is not None:
@@ -102,7 +102,7 @@ class Runs:
     async def spoken(
         self, run: Run, status: RunStatus, *, error: RunError | None = None, reason: str | None = None
     ) -> Outcome:
-        """The outcome of a run whose loop is gone."""
+        """The outcome of a run without a loop."""
         return await self._ending.outcome_from_database(run, status, error=error, reason=reason)
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Runs:
             return await store.figures(tx, principal.org_id, app_id, begins, ends, seconds, rules.FIGURE_RUNS_MAX)
 
     async def found(self, org_id: UUID, run_id: UUID) -> Run | None:
-        """For the server itself, whoever asks."""
+        """For the server itself, without row-level security."""
         async with internal_statement(self._database) as tx:
             return await store.run(tx, org_id, run_id)
 
@@ -151,7 +151,8 @@ class Runs:
             return await store.pending_requests(tx, principal.org_id, run_ids)
 
     async def answer(self, principal: Principal, run_id: UUID, given: Input) -> None:
-        """The first answer counts. Raises BadRequest for any other, and for what the request does not allow."""
+        """Stores the first answer. Raises BadRequest for any other, and for an answer that the request does not
+        allow."""
         await self._check_fit(principal, run_id, given)
         async with self._database.tenant(principal) as tx:
             run = await store.run_for_update(tx, principal.org_id, run_id)
@@ -177,14 +178,15 @@ class Runs:
             await audit.record(tx, principal, "run.input", run_id)
 
     async def _check_fit(self, principal: Principal, run_id: UUID, given: Input) -> None:
-        """Whether the arguments fit as a person changed them: before the transaction, because it may take a moment."""
+        """Checks a person's changed arguments against the schema, before the transaction, because it may take a
+        moment."""
         if not given.params:
             return
         async with self._database.tenant(principal) as tx:
             pending = (await store.pending_requests(tx, principal.org_id, [run_id])).get(run_id, ())
         request = next((one for one in pending if one.id == given.request_id), None)
         if request is None or request.schema is None:
-            return  # The transaction says what is wrong.
+            return  # The transaction refuses it.
         changed = rules.checked_params(request, given.params)
         problem = await self._schemas.argument_problem({**request.params, **changed}, request.schema)
         if changed and problem is not None:
@@ -192,8 +194,8 @@ class Runs:
 
     # --- dialects ---------------------------------------------------------------------------------------------------
     async def hide(self, principal: Principal, run_id: UUID) -> UUID | None:
-        """A dialect shows the run no more. Gives its conversation where that was made for runs which are all hidden
-        now, so that nobody refers to it any more."""
+        """Hides the run in a dialect. Returns its conversation if that was created for runs which are all hidden now,
+        so that nothing refers to it any more."""
         async with self._database.tenant(principal) as tx:
             run = await store.visible_run(tx, principal.org_id, run_id)
             await tx.execute(SQL.hide, principal.org_id, run_id)
@@ -202,20 +204,20 @@ class Runs:
             return run.conversation_id if alone else None
 
     async def unstored(self) -> Sequence[Run]:
-        """Of all tenants: ended runs of which their clients asked that nothing be kept."""
+        """Of all tenants: ended runs with `store: false`."""
         async with internal_statement(self._database) as tx:
             return [store.from_row(row) for row in await tx.fetch(SQL.unstored)]
 
     # --- the queue --------------------------------------------------------------------------------------------------
     async def queue(self, principal: Principal, conversation_id: UUID) -> Sequence[Run]:
-        """The runs that wait for their turn, the next one first. Raises NotFound."""
+        """The queued runs, the next one first. Raises NotFound."""
         async with self._database.tenant(principal) as tx:
             if await lock_conversation(tx, principal.org_id, conversation_id) is None:
                 raise NotFound(f"There is no conversation {conversation_id}.")
             return await store.queued(tx, principal.org_id, conversation_id)
 
     async def unqueue(self, principal: Principal, conversation_id: UUID, run_id: UUID) -> None:
-        """Takes a message out of the queue. Raises Conflict when its turn has come already."""
+        """Removes a message from the queue. Raises Conflict if it was already promoted."""
         run = await self.get(principal, run_id)
         if run.conversation_id != conversation_id:
             raise NotFound(f"There is no run {run_id} in the queue of this conversation.")

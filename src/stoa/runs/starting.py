@@ -1,4 +1,4 @@
-"""How a run begins: message, run and journal in one transaction, or a place in the conversation's queue."""
+"""Starts a run: message, run and journal in one transaction, or an entry in the conversation's queue."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -31,16 +31,16 @@ from stoa.runs.store import SQL
 from stoa.runs.types import SIGNED_IN, Moved, Run, SendMessage
 
 QUEUE_MAX: Final = 100
-"""Messages of a conversation that wait for their turn: more is a client that does not listen."""
+"""Queued messages of a conversation; more indicate a faulty client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     run: Run
     first: bool
-    """False for a repetition: the run began with an earlier request of the same Idempotency-Key."""
+    """False for a repetition: an earlier request with the same Idempotency-Key started the run."""
     interrupts: UUID | None = None
-    """The run that was under way and is to end for this one."""
+    """The active run that is to be canceled for this one."""
 
 
 class Starting:
@@ -72,8 +72,8 @@ class Starting:
         key: IdempotencyKey | None,
         settle: Settle | None = None,
     ) -> Started:
-        """One transaction. Where this node has room it includes `run.started`, and the run is this node's from the
-        commit.
+        """One transaction. If this node has capacity it includes `run.started`, and the run belongs to this node from
+        the commit on.
         """
         owner = self.owner if self.owner is not None and self.owner.reserve(principal.project_id) else None
         try:
@@ -98,7 +98,7 @@ class Starting:
         key: IdempotencyKey | None,
         settle: Settle | None,
     ) -> Started:
-        with ExitStack() as undo:  # What was begun beside the transaction ends with it when it fails.
+        with ExitStack() as undo:  # Work that was started in parallel is cancelled if the transaction fails.
             async with self._database.tenant(principal) as tx:
                 if key and (answer := await idempotency.claim(tx, principal, key)):
                     return Started(await store.visible_run(tx, principal.org_id, UUID(answer["run_id"])), first=False)
@@ -124,8 +124,7 @@ class Starting:
         return self._arguments(asked.principal, asked.conversation_id, new, asked.owner, undo)
 
     def _carry_on(self, begun: Begun, owner: Owner | None) -> None:
-        """After the commit: this node works on the run, leaves it unclaimed for a node with room, or leaves it
-        queued."""
+        """After the commit: this node executes the run, or leaves it unclaimed for a node with capacity, or queued."""
         prepared = owner.prepare(begun.run) if owner is not None and begun.late else begun.prepared
         if owner is None or prepared is None:
             self._journal.writer.release(begun.batch.writer)
@@ -147,7 +146,7 @@ class Starting:
     ) -> Begun:
         if send.model_id is not None:
             send = replace(send, model_id=await self._models.id_of(tx, send.model_id))
-        # Most messages need not lock the conversation first: adding them does, and what is refused then is rolled back.
+        # Most messages need no separate lock of the conversation: adding them locks it, and a refusal rolls back.
         place = None if _plain(send) else await self._place(tx, principal, conversation_id, send)
         active = (
             None if send.on_busy == "reject" else await tx.fetchval(SQL.active_run, principal.org_id, conversation_id)
@@ -164,7 +163,7 @@ class Starting:
             assert self._callbacks is not None, "a server that has apps keeps their callbacks"
             app_id = send.app.session.app_id
             await self._callbacks.enter(tx, run.org_id, run.project_id, app_id, run.id, send.app.callbacks)
-        # A message's items, and what refers an app's files to a new conversation, are not to be seen before the commit.
+        # A message's items, and references to an app's files, are not visible to the preparation before the commit.
         late = send.items is not None or (send.app is not None and any(part["type"] == "file" for part in new.content))
         prepared = owner.prepare(run) if owner is not None and not late else None
         if prepared is not None:
@@ -184,7 +183,7 @@ class Starting:
         active: UUID | None,
     ) -> "_NewRun":
         if place is not None and send.regenerate:
-            # It reads the history up to the message that it answers once more, so no earlier answer to it.
+            # It reads the history up to the message that it answers again, without earlier answers to it.
             question = await take_question(tx, principal.org_id, conversation_id, place, model_id=_chosen(send))
             options = {**_options(send), "regenerates": True}
             return _NewRun(self._ids.new(), question.id, question.position, question.content, _chosen(send), options)
@@ -194,7 +193,7 @@ class Starting:
         new = _NewRun(self._ids.new(), self._ids.new(), None, content, _chosen(send), _options(send), send.metadata)
         if active is None:
             return new
-        # Its message takes its place in the history when its turn comes.
+        # Its message gets its position in the history at the promotion.
         asked = {"model_id": str(send.model_id) if send.model_id else None, "metadata": send.metadata}
         interrupting = send.on_busy == "interrupt"
         return replace(new, position=0, options={**new.options, **asked}, queued=True, interrupting=interrupting)
@@ -202,7 +201,7 @@ class Starting:
     async def _place(
         self, tx: Tx, principal: Principal, conversation_id: UUID, send: SendMessage
     ) -> LockedConversation:
-        """Locks the conversation until the transaction ends. Raises what can be refused before anything is written."""
+        """Locks the conversation until the transaction ends. Raises refusals before anything is written."""
         place = await lock_conversation(tx, principal.org_id, conversation_id)
         if place is None:
             raise _no_conversation(conversation_id)
@@ -225,7 +224,7 @@ class Starting:
         owner: Owner | None,
         undo: ExitStack,
     ) -> tuple[Run, Batch]:
-        """One statement. Raises NotFound and Conflict; what was written before it is rolled back."""
+        """One statement. Raises NotFound and Conflict, which roll back earlier writes."""
         arguments, batch = self._arguments(principal, conversation_id, new, owner, undo)
         row = await tx.fetchrow(SQL.begin_run, *arguments)
         if row is not None and row["id"] is not None:
@@ -236,7 +235,7 @@ class Starting:
     def _arguments(
         self, principal: Principal, conversation_id: UUID, new: "_NewRun", owner: Owner | None, undo: ExitStack
     ) -> tuple[tuple[object, ...], Batch]:
-        """Of `begin_run`, and the run's first events."""
+        """The arguments of `begin_run`, and the run's first events."""
         first = [rules.started(new.id, conversation_id, new.message_id)] if owner is not None else []
         writer, batch = self._journal.begin(JournalKey(principal.org_id, new.id), first, rfc3339(self._clock.now()))
         undo.callback(self._journal.writer.release, writer)
@@ -262,7 +261,7 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class _NewRun:
-    """A run that is about to begin. `position` None: its message is new; 0: it is queued."""
+    """A run that is about to start. `position` None: its message is new; 0: it is queued."""
 
     id: UUID
     message_id: UUID
@@ -279,7 +278,7 @@ _APP_REFUSALS: Final[Mapping[str, str]] = {
     "app deleted": "The app of this conversation is deleted; the conversation can be read, and takes no more messages.",
     "app archived": "The app of this conversation is archived: it takes no messages until it is restored.",
 }
-"""What begin_run_v2 raises of an app."""
+"""The app refusals that begin_run_v2 raises."""
 
 
 def _no_conversation(conversation_id: UUID) -> NotFound:
@@ -292,23 +291,23 @@ def _busy(run_id: UUID) -> Conflict:
 
 
 def _plain(send: SendMessage) -> bool:
-    """Whether nothing must be looked up before it is written: it waits for no turn and names no model, tool or file."""
+    """Whether it can be written without look-ups: it is not queued and names no model, tool or file."""
     plain = send.on_busy == "reject" and not send.regenerate and send.model_id is None and send.tools is None
     return plain and send.follows is None and all(part["type"] == "text" for part in send.content)
 
 
 def _starts_with_others(send: SendMessage) -> bool:
-    """Whether nothing but the run itself belongs to its start."""
+    """Whether its start has no further writes."""
     return _plain(send) and send.app is None and send.graph is None and send.items is None
 
 
 def _chosen(send: SendMessage) -> UUID | None:
-    """The model that it names, once that is known by its id."""
+    """The id of the model that it names."""
     return UUID(str(send.model_id)) if send.model_id is not None else None
 
 
 def _check_place(place: LockedConversation, send: SendMessage) -> None:
-    """Raises BadRequest naming what this conversation does not allow."""
+    """Raises BadRequest naming a field that this conversation does not allow."""
     if place.app_id is not None and send.model_id is not None:
         raise BadRequest.field(
             "model_id", "cannot be set: this conversation is bound to an app, which brings its own model"
@@ -321,7 +320,7 @@ def _check_place(place: LockedConversation, send: SendMessage) -> None:
 
 
 def _with_credential(options: Mapping[str, Any], principal: Principal) -> Mapping[str, Any]:
-    """With what the run has to know of the credential that began it."""
+    """The options with the fields of the credential that started the run."""
     if principal.spending_limit is not None:
         return {**options, "spending_limit": asdict(principal.spending_limit)}
     return {**options, SIGNED_IN: True} if principal.credential is CredentialKind.SESSION else options

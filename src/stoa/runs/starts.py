@@ -1,8 +1,7 @@
-"""Starts of runs that are asked for at the same moment, as one statement and one commit.
+"""Group commit of runs' starts: concurrent starts share one statement and one commit.
 
-Only plain messages start together: nothing of theirs has to be looked up before it is written, and nothing else belongs
-to their transaction. Whatever is refused is rolled back for all of them; then each starts by itself, and meets its own
-refusal.
+Only plain messages start together: they need no look-ups, and their transactions have no further writes. If one is
+refused, all are rolled back; then each starts in its own transaction and gets its own refusal.
 """
 
 import asyncio
@@ -26,19 +25,19 @@ from stoa.runs.store import SQL
 from stoa.runs.types import Run, SendMessage
 
 STARTS_MAX: Final = 50
-"""In one statement."""
+"""Starts in one statement."""
 TRANSACTIONS_MAX: Final = 2
-"""At the same moment: while they are under way, starts gather for the next one."""
+"""Concurrent transactions; while they are in progress, further starts are collected for the next one."""
 LOCK_WAIT: Final = "100ms"
-"""How long all of them wait for a conversation that something else has locked; then each starts by itself."""
+"""The lock timeout of a shared statement, for a locked conversation; then each run starts in its own transaction."""
 
 SECONDS_MAX: Final = 0.1
-"""Longer than that nothing waits for a transaction under way."""
+"""A transaction that takes longer no longer counts as in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A plain message. `context` is that of its request: what is begun for it belongs to that."""
+    """A plain message. `context` is the context of its request, for tasks that are created for it."""
 
     principal: Principal
     conversation_id: UUID
@@ -49,14 +48,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run whose start is written and not yet committed; `prepared` if this node is going to work on it."""
+    """A run whose start is written and not yet committed; `prepared` if this node will execute it."""
 
     run: Run
     batch: Batch
     prepared: Preparation | None
     interrupts: UUID | None = None
     late: bool = False
-    """This node carries it, and what its model reads can be collected once the start is committed."""
+    """This node executes it, and its context can be read once the start is committed."""
 
 
 New: TypeAlias = tuple[tuple[object, ...], Batch]
@@ -65,8 +64,8 @@ StartAlone: TypeAlias = Callable[[Asked], Coroutine[Any, Any, Run]]
 
 
 class Starts:
-    """`prepare` makes the arguments of a start, and registers how to undo that; `alone` starts one run in a transaction
-    of its own; `commence` is called after the commit."""
+    """`prepare` builds the arguments of a start, and registers its undo; `alone` starts one run in its own transaction;
+    `commence` is called after the commit."""
 
     def __init__(
         self,
@@ -91,12 +90,12 @@ class Starts:
         )
 
     async def start(self, asked: Asked) -> Run:
-        """Raises what a start by itself raises."""
+        """Raises the same errors as a separate start."""
         return await self._joined.do(asked) or await self._start_alone(asked)
 
     async def _start(self, asked: Sequence[Asked]) -> Sequence[Run | None]:
-        """The runs that have begun. None, and nothing is written, for those of a tenant of whose runs one cannot: then
-        each tries by itself, so that none waits for another's lock or meets another's refusal."""
+        """The started runs. If one run of a tenant cannot start, None for all of that tenant, without a write: then
+        each is started separately, so that none waits for another's lock or gets another's refusal."""
         if len(asked) == 1:
             return [await self._in_its_context(asked[0])]
         groups: dict[object, list[int]] = {}
@@ -123,7 +122,7 @@ class Starts:
         )
 
     async def _together(self, asked: Sequence[Asked]) -> Sequence[Run]:
-        # Each conversation is locked until all have started, so every node locks them in the same order.
+        # All conversations stay locked until the commit, so every node locks them in the same order.
         order = sorted(range(len(asked)), key=lambda place: str(asked[place].conversation_id))
         with ExitStack() as undo:
             news = [self._prepare(asked[place], undo) for place in order]
@@ -150,18 +149,18 @@ class Starts:
 
 
 class _Refused(Exception):
-    """A conversation is busy, or there is none."""
+    """A conversation is busy, or does not exist."""
 
 
 def _scope(principal: Principal) -> object:
-    """What the transaction of a principal is bound to."""
+    """The tenant scope of a principal's transaction."""
     projects = None if principal.projects is None else tuple(principal.projects)
     return principal.org_id, principal.project_id, projects, principal.user_id
 
 
 _JSON: Final = frozenset({6, 8, 9})
-"""The arguments of `begin_run` that are JSON: a list of lists would be an array of two dimensions, so they go as
-text."""
+"""The arguments of `begin_run` that are JSON: passed as text, because a list of lists would become a two-dimensional
+array."""
 _EVENTS: Final = 14
 
 

@@ -30,10 +30,9 @@ from stoa.runs.types import (
 
 SQL: Final = load("stoa.runs")
 DIALECT_RUNS_MAX: Final = 10_000
-"""Of an agent's runs a list in a dialect looks at the newest alone, so that a filter which few of them pass has a
-bound."""
+"""A dialect's list of an agent's runs reads only the newest, so that a selective filter stays bounded."""
 CURSOR_COLUMNS: Final[Mapping[str, type[datetime | int]]] = {"created_at": datetime}
-"""Where a cursor may stand: columns without NULL. A run may not have started or ended yet."""
+"""Columns for cursors: those without NULL. A run may not have started or ended yet."""
 
 
 async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
@@ -42,7 +41,7 @@ async def run(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
 
 
 async def visible_run(tx: Tx, org_id: UUID, run_id: UUID) -> Run:
-    """The run. Raises NotFound where there is none that this transaction may see."""
+    """The run. Raises NotFound if this transaction sees no such run."""
     found = await run(tx, org_id, run_id)
     if found is None:
         raise no_run(run_id)
@@ -59,7 +58,7 @@ async def run_for_update(tx: Tx, org_id: UUID, run_id: UUID) -> Run | None:
 
 
 async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) -> Page[Run]:
-    """Raises BadRequest for a cursor that is none."""
+    """Raises BadRequest for an invalid cursor."""
     statuses = None if wanted.statuses is None else [status.value for status in wanted.statuses]
     if wanted.awaiting_input:
         return await _awaiting_runs(tx, org_id, page, wanted, statuses)
@@ -85,7 +84,7 @@ async def list_runs(tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter) 
 async def _awaiting_runs(
     tx: Tx, org_id: UUID, page: PageRequest, wanted: RunFilter, statuses: Sequence[str] | None
 ) -> Page[Run]:
-    """Those with an open question to a person, and those of `statuses`. Few runs wait, so they are counted."""
+    """Runs with an open question to a person, and those of `statuses`. They are few, so they are counted exactly."""
     filters = (org_id, statuses, wanted.conversation_id, wanted.user_id, True, wanted.app_id, wanted.session_id)
     query = SQL.awaiting_runs.format(order=page.order_by("created_at DESC"))
     rows = await tx.fetch(query, *filters, page.page_size, page.offset)
@@ -160,7 +159,7 @@ async def pending_requests(tx: Tx, org_id: UUID, run_ids: Sequence[UUID]) -> Map
 
 
 async def answers(tx: Tx, org_id: UUID, run_id: UUID) -> Mapping[str, Answer]:
-    """What people said, by request; what nobody answered in time too."""
+    """People's answers by request, including expired requests."""
     rows = await tx.fetch(SQL.answers, org_id, run_id)
     return {str(row["id"]): Answer(row["status"], **(row["answer"] or {})) for row in rows}
 
@@ -253,7 +252,7 @@ async def spend(tx: Tx, run: Run, uses: Sequence[ModelUse]) -> None:
 
 
 async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
-    """What the bill says so far: the completed steps and the attempts that were lost."""
+    """The usage on the bill so far: the completed steps and the lost attempts."""
     row = await tx.fetchrow(SQL.billed, run.org_id, run.id)
     assert row is not None
     usage = Usage(
@@ -267,14 +266,14 @@ async def billed(tx: Tx, run: Run) -> tuple[Usage, float | None]:
 
 
 async def lost(tx: Tx, journal: Journal, run: Run) -> Lost:
-    """What the last attempt left in the journal after its last step, and an estimate of what that cost."""
+    """The text of the last attempt after its last step, and an estimate of its cost."""
     begun = await journal.of_type(tx, run.org_id, run.id, EventType.RUN_RECOVERED)
     since = max(run.checkpoint_sequence, begun[-1].sequence if begun else 0)
     answers = await journal.of_type(tx, run.org_id, run.id, EventType.RESPONSE_DELTA, since)
     thoughts = await journal.of_type(tx, run.org_id, run.id, EventType.REASONING_DELTA, since)
     if not (answers or thoughts) and (
         run.checkpoint is not None or run.attempt == 0
-    ):  # A run that no node has worked on has called no model.
+    ):  # A run that no node has executed has called no model.
         return Lost("", None)
     said = "".join(delta_of(record.payload) for record in answers if not from_subagent(record.payload))
     paid = sum(len(delta_of(record.payload)) for records in (answers, thoughts) for record in records)

@@ -1,4 +1,4 @@
-"""A run: one answer being made, from `created` to its one terminal event."""
+"""A run: the work for one answer, from `created` to its one terminal event."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from stoa.kernel.errors import Conflict
 from stoa.kernel.principal import Principal
 
 SIGNED_IN: Final = "signed_in"
-"""The option of a run that a signed-in user of the console began."""
+"""The option of a run that a signed-in user of the console started."""
 
 
 class RunStatus(StrEnum):
@@ -56,11 +56,11 @@ class Run:
     started_at: datetime | None
     ended_at: datetime | None
     queued_at: datetime | None
-    """Since when it waits for its turn; None when it does not."""
+    """Since when it is queued; None if it is not."""
     session_id: UUID | None = None
     """Of an app's user."""
     result: Any = None
-    """What a graph's Output node gave."""
+    """The result of a graph's Output node."""
     owner_id: UUID | None = None
     """The user who began it, with a token or signed in; None for a key."""
 
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def end_user(self) -> str | None:
-        """The user it is for; None where nobody vouches for the name: a public app is used without a key."""
+        """The end user of the run; None if the name is not verified, because a public app was called without a key."""
         return self.user_id if self.created_by is None or self.created_by != self.app_id else None
 
 
@@ -105,8 +105,8 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class DialectFilter:
-    """Which runs a list shows of those that clients of a dialect began with one agent. None is any; `after` is the
-    time of creation and the id of the last run of the page before, `since` the time of a run's last change."""
+    """A filter for runs that clients of a dialect started with one agent. None is any; `after` is the creation time and
+    the id of the last run of the previous page, `since` the time of a run's last change."""
 
     dialect: str
     agent: str
@@ -118,7 +118,7 @@ class DialectFilter:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """What `POST /v3/conversations/{id}/messages` asks for."""
+    """The request of `POST /v3/conversations/{id}/messages`."""
 
     content: Sequence[Mapping[str, Any]]
     model_id: UUID | str | None
@@ -129,19 +129,19 @@ class SendMessage:
     """Only these of the agent's tools; None is all of them."""
     on_busy: Literal["reject", "queue", "interrupt"] = "reject"
     regenerate: bool = False
-    """Another answer to the last message, instead of a new message; `content` is empty then."""
+    """Regenerates the answer to the last message; `content` is empty then."""
     app: "AppStart | None" = None
-    """For a run of an app by its own host, which brings its conversation along."""
+    """For a run of an app on its own host, with its conversation."""
     graph: "GraphStart | None" = None
     """For a run of a flow that is not released."""
     wanted: Mapping[str, Any] | None = None
-    """What this one message asks of its run beyond the conversation's agent (`Agent.wanted`), and what its dialect has
-    to remember of the request."""
+    """Changes of this message to the conversation's agent (`Agent.wanted`), and fields of the request that its dialect
+    needs later."""
     items: Sequence[Mapping[str, Any]] | None = None
     """The message as items, where it is more than one text of the user: results of the client's tools, earlier turns.
     """
     follows: int | None = None
-    """The position of the message that this one must come next to; anything else there is a `Moved`."""
+    """The position of the message that this one must follow directly; otherwise `Moved` is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class GraphStart:
-    """The fields of a flow's input; and of a graph the flow itself, with the models of its nodes by their key."""
+    """The fields of a flow's input; for a graph also the flow itself, with the models of its nodes by key."""
 
     fields: Mapping[str, Any]
     workflow: Mapping[str, Any] | None = None
@@ -178,7 +178,7 @@ class GraphStart:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A flow that is about to be tried out: in whose name, and in which conversation."""
+    """A test run of a flow: its principal and its conversation."""
 
     principal: Principal
     conversation_id: UUID
@@ -186,7 +186,7 @@ class Trial:
 
 
 class Moved(Conflict):
-    """The conversation has gone on since the message that the new one was to follow."""
+    """The conversation has newer messages than the one that the new message was to follow."""
 
 
 class RequestType(StrEnum):
@@ -212,7 +212,7 @@ class InputRequest:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a person answers."""
+    """A person's answer."""
 
     type: RequestType
     request_id: UUID
@@ -223,7 +223,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallRow:
-    """A line of the tool ledger as its readers see it."""
+    """A line of the tool ledger, as the API shows it."""
 
     id: UUID
     name: str
@@ -258,7 +258,7 @@ class ModelUse:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What an attempt that lost its node leaves: the text since its last step, and the model call that was cut off."""
+    """The remains of an attempt that lost its node: the text since its last step, and the interrupted model call."""
 
     said: str
     use: ModelUse | None
@@ -266,7 +266,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: the status, what was said up to there, and what it cost."""
+    """How a run ended: status, text and cost."""
 
     status: RunStatus
     output: str
@@ -274,13 +274,13 @@ class Outcome:
     error: RunError | None = None
     reason: str | None = None
     turns: Sequence[Mapping[str, Any]] | None = None
-    """What later runs of the conversation read of its tool calls."""
+    """Its tool calls, for later runs of the conversation."""
     uses: Sequence[ModelUse] = ()
-    """Calls of the model that no step has put on the bill."""
+    """Model calls that no step has billed."""
     result: Any = None
-    """What a graph's Output node gave; `output` is its text."""
+    """The result of a graph's Output node; `output` is its text."""
 
     @property
     def finish_reason(self) -> str | None:
-        """How the model's last reply ended; it stands in `usage`, where the run and its message keep it."""
+        """How the model's last reply ended; stored in `usage` of the run and its message."""
         return self.usage.get("finish_reason")

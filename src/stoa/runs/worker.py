@@ -1,4 +1,4 @@
-"""Works on runs: claim → drive → record. Supervised and bounded; what this node cannot finish another node finishes."""
+"""Executes runs: claim → drive → record. Supervised and bounded; another node completes what this node cannot."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ CLAIM_MAX: Final = 50
 """Runs per claim, so that the runs of a dead node spread over the living nodes."""
 EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 2.0
-"""How often questions that nobody answered in time are closed, and this node's runs are compared with the database."""
+"""How often expired questions are closed, and this node's runs are compared with the database."""
 _log = structlog.get_logger("stoa.runs")
 
 
@@ -48,7 +48,7 @@ def _state_of(run: Run) -> RunCheckpoint:
 
 
 class Worker:
-    """`start`, then it claims by itself; `drain` stops it in a way that loses nothing."""
+    """`start` begins to claim runs; `drain` stops without loss."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Worker:
         return self._claims.heartbeat
 
     def reserve(self, project_id: UUID | None) -> bool:
-        """Reserves capacity for a run of this project that is about to begin; false when there is none. `unreserve`
+        """Reserves capacity for a run of this project that is about to start; false if there is none. `unreserve`
         releases it."""
         if self._draining or self._node.lapsed or not self._places.room(project_id):
             return False
@@ -143,8 +143,8 @@ class Worker:
         self._supervisor.keep_every(SWEEP_SECONDS, self._revocation.sweep, "runs.revocation")
 
     async def drain(self, seconds_max: float) -> None:
-        """Claims nothing new and hands each run over at its next step. After `seconds_max` the remaining runs are
-        released as they are."""
+        """Claims nothing new and releases each run at its next step. After `seconds_max` the remaining runs are
+        released immediately."""
         self._draining = True
         try:
             async with asyncio.timeout(seconds_max):
@@ -152,7 +152,7 @@ class Worker:
         except TimeoutError:
             _log.info("runs are handed over", runs=len(self._active))
         await self._supervisor.stop()
-        with suppress(Unavailable):  # Then another node finds this one dead.
+        with suppress(Unavailable):  # Then other nodes treat this one as dead.
             async with internal(self._database) as tx:
                 await tx.execute(SQL.give_back, self._node.id)
                 await tx.execute("SELECT pg_notify('stoa_runs', 'claim')")
@@ -160,7 +160,8 @@ class Worker:
     # --- what the service asks for ----------------------------------------------------------------------------------
     def prepare(self, run: Run) -> asyncio.Task[Ready | ReadyGraph]:
         task = asyncio.create_task(self._prepare(run), name=f"prepare {run.id}")
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # Its result may never be asked for.
+        # Retrieves the exception of a task that nobody awaits.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
     async def _prepare(self, run: Run) -> Ready | ReadyGraph:
@@ -175,11 +176,11 @@ class Worker:
     def adopt(
         self, run: Run, writer: RunWriter, prepared: asyncio.Task[Ready | ReadyGraph], *, lost: bool = False
     ) -> None:
-        """Works on a run that was just committed as this node's."""
+        """Executes a run that was just committed as this node's."""
         early = self._early.pop(run.id, None)
         active = ActiveRun(run, writer, _state_of(run), prepared, lost, cancel_reason=early)
         if older := self._active.get(run.id):
-            older.writer.settle(stored=False)  # This node lost the run, has not noticed, and has claimed it again.
+            older.writer.settle(stored=False)  # This node had lost the run without noticing, and has claimed it again.
         self._active[run.id] = active
         self._places.take(run.project_id)
         self._idle.clear()
@@ -249,10 +250,10 @@ class Worker:
         await self._compare()
 
     async def _compare(self) -> None:
-        """Compares the runs that the database gives to this node with those that it works on.
+        """Compares the runs that belong to this node in the database with those that it executes.
 
-        A cancel's notification may have been lost, and so may the answer to a commit. A run that this node does not
-        know at two comparisons (its start or its claim was cut short) is released.
+        A cancel's notification or the acknowledgement of a commit may have been lost. A run that this node does not
+        know in two comparisons (the connection dropped during its start or claim) is released.
         """
         async with internal(self._database) as tx:
             own = await tx.fetch(SQL.own, self._node.id)
@@ -295,8 +296,8 @@ class Worker:
                 self._idle.set()
 
     async def _hand_over(self, active: ActiveRun) -> None:
-        """Releases the run once the database takes that. Its last events are committed first: nothing may be written
-        later."""
+        """Releases the run, repeated until the database answers. Its last events are committed first, because nothing
+        may be written later."""
         try:
             await active.writer.flush()
             while True:

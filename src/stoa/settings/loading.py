@@ -60,11 +60,11 @@ _OF_EVERYBODY: Final[Mapping[str, str]] = {
     "NO_PROXY": "STOA_NO_PROXY",
     "SSL_CERT_FILE": "STOA_CA_FILE",
 }
-"""Variables that other programs read too, in upper or lower case; they count where our own variable is not set."""
+"""Variables that other programs read too, in upper or lower case; used if our own variable is not set."""
 _SERVICE_LINK: Final = re.compile(
     r"STOA_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""What Kubernetes sets in every container for a service named `stoa…`; STOA_PORT among them, as
+"""Variables that Kubernetes sets in every container for a service named `stoa…`, including STOA_PORT as
 `tcp://10.0.0.1:8080`."""
 
 
@@ -77,7 +77,7 @@ def variables() -> Sequence[str]:
 
 def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path | None = None) -> Settings:
     """Raises SettingsError. `config` defaults to ./stoa.toml, which may be absent; a named file may not."""
-    # 40 ms that commands which only ask a server do without.
+    # Imported here because it takes 40 ms, which client commands do not need.
     from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource  # noqa: PLC0415
     from pydantic_settings import SettingsError as SourceError  # noqa: PLC0415
 
@@ -126,8 +126,8 @@ def load(environment: Mapping[str, str], flags: Mapping[str, Any], config: Path 
 
 
 def bucket_keys(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """What Amazon's own tools read too: `key_id` and `secret`, with `token`, `region` and `endpoint` where they are
-    given. Empty where the keys come from elsewhere: a role, a file."""
+    """The variables of Amazon's own tools: `key_id` and `secret`, with `token`, `region` and `endpoint` if they are
+    set. Empty if the credentials come from a role or a file."""
     given = os.environ if environment is None else environment
     names = {
         "key_id": ("AWS_ACCESS_KEY_ID",),
@@ -141,7 +141,7 @@ def bucket_keys(environment: Mapping[str, str] | None = None) -> Mapping[str, st
 
 
 def _variables_of(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """Those with a value. Raises SettingsError for a STOA_ variable that is no setting."""
+    """The variables with a value. Raises SettingsError for an unknown STOA_ variable."""
     known = variables()
     given: dict[str, str] = {}
     unknown: list[str] = []
@@ -182,8 +182,8 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def _providers(environment: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Providers from the variables that other tools use (OPENAI_API_KEY and the like). A local Ollama is tried without
-    being named."""
+    """Providers from the variables of other tools (OPENAI_API_KEY and the like). A local Ollama is tried without a
+    setting."""
     found: list[dict[str, Any]] = []
     if environment.get("OPENAI_API_KEY"):
         found.append(

@@ -1,4 +1,4 @@
-"""The tables of `stoa.toml`: what may stand in each."""
+"""The tables of `stoa.toml` and their fields."""
 
 from datetime import date
 from pathlib import Path
@@ -17,14 +17,14 @@ class Provider(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    """Leads the slugs of its models: `openai/gpt-…`."""
+    """The prefix of its models' slugs: `openai/gpt-…`."""
     type: ProviderName
     base_url: str | None = None
     api_key: SecretStr | None = None
     ca_file: Path | None = None
     """Certificate authorities (PEM) that this provider's certificate may be signed by, beside the system's."""
     models: tuple[str, ...] | None = None
-    """Only these; None asks the provider for its list."""
+    """Only these models; None: the provider's own list."""
 
 
 class Embeddings(BaseModel):
@@ -111,8 +111,8 @@ class Router(BaseModel):
 
 
 class McpServer(BaseModel):
-    """An `[[mcp_servers]]` table: a program that this server starts and speaks MCP to over its stdin and stdout. Only
-    here can one be declared, because it starts programs; a project's tools of type `mcp` name it as `server`."""
+    """An `[[mcp_servers]]` table: a program that this server starts as an MCP server over stdin and stdout. It can only
+    be declared here, because it starts a program; a project's tools of type `mcp` name it as `server`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,10 +120,10 @@ class McpServer(BaseModel):
     command: Annotated[str, Field(min_length=1)]
     args: tuple[str, ...] = ()
     env: dict[str, SecretStr] = {}
-    """All of its environment, beside PATH, HOME and the like."""
+    """Its whole environment, except PATH, HOME and similar variables."""
     cwd: Path | None = None
     projects: tuple[UUID, ...] | None = None
-    """The projects that may use it; None: all of them. Each has a process of its own."""
+    """The projects that may use it; None: all. Each project has its own process."""
 
 
 class Oidc(BaseModel):
@@ -135,16 +135,16 @@ class Oidc(BaseModel):
     issuer: Annotated[str, Field(pattern=r"^https?://[^?#\s]+$")]
     client_id: Annotated[str, Field(min_length=1)]
     client_secret: SecretStr | None = None
-    """None: a public client, which PKCE alone protects."""
+    """None: a public client, protected by PKCE only."""
     name: Annotated[str, Field(min_length=1, max_length=60)] = "single sign-on"
-    """What the button says: `Sign in with …`."""
+    """The name on the button: `Sign in with …`."""
     scopes: tuple[str, ...] = ("openid", "email", "profile")
     domains: tuple[str, ...] = ()
-    """Only e-mail addresses of these domains sign in; none named: all."""
+    """Only e-mail addresses of these domains may sign in; empty: all."""
     newcomers: Literal["invited", "members"] = "invited"
-    """Who is no user yet needs an invitation to the address, or becomes a member of the first organization."""
+    """Whether a new user needs an invitation to the address, or becomes a member of the first organization."""
     trust_email: bool = False
-    """The provider gives out addresses of its own only, so that one without `email_verified` is verified too."""
+    """The provider issues only its own addresses, so an address without `email_verified` counts as verified."""
 
     @field_validator("issuer")
     @classmethod
@@ -166,22 +166,21 @@ class Oidc(BaseModel):
 
 
 class Backup(BaseModel):
-    """A `[backup]` table: the backups that the server takes by itself, and that `stoa backup` takes without being told
-    where."""
+    """A `[backup]` table: scheduled backups, and the defaults of `stoa backup` without a directory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     directory: Path | None = None
-    """None: the server takes none. Its last part is made where it is missing."""
+    """None: no backups. The last part of the path is created if it does not exist."""
     schedule: str = "0 3 * * *"
     """The five fields of cron, in UTC."""
     keep: Annotated[int, Field(ge=0)] = 7
-    """The last backups stay, so many of them; and the newest of each of so many days, weeks and months."""
+    """How many of the last backups are kept; and of how many days, weeks and months the newest one."""
     keep_daily: Annotated[int, Field(ge=0)] = 7
     keep_weekly: Annotated[int, Field(ge=0)] = 4
     keep_monthly: Annotated[int, Field(ge=0)] = 6
     passphrase: Annotated[SecretStr, Field(min_length=8)] | None = None
-    """Encrypts; or `key_file`, whose content does."""
+    """The passphrase for encryption; alternatively `key_file`."""
     key_file: Path | None = None
     include_secret_key: bool = False
     """Puts `secret.key` into encrypted backups."""

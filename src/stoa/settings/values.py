@@ -22,38 +22,36 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     workers: Annotated[int, Field(ge=1, le=WORKERS_MAX)] | Literal["auto"] = 1
-    """Processes that serve, all behind one port; `auto` is one for each processor. A limit that is said to be a node's
-    holds for each of them."""
+    """Worker processes behind one port; `auto` is one for each processor. A limit per node applies to each of them."""
     domain: str = "localhost"
     public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$")] | None = None
-    """Scheme, name and port by which the outside reaches this server; links and `url` fields are made from it."""
+    """The public scheme, hostname and port of this server; links and `url` fields are built from it."""
     data_dir: Path = Path(".stoa")
     blobs: Annotated[str, Field(pattern=r"^(s3|gs|az)://", max_length=800)] | None = None
     """Where the contents of files are: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`; nodes of
     one database share it. Credentials are read from the variables that each cloud's own tools read. None: below the
     data directory."""
     blobs_endpoint: str | None = None
-    """Of a server other than the cloud's own, such as `https://s3.example.com:9000`."""
+    """The URL of a server other than the cloud's own, such as `https://s3.example.com:9000`."""
     blobs_allow_http: bool = False
     """Whether that server may be called without encryption. On this machine it always may."""
     database_url: SecretStr | None = None
     """The operator's PostgreSQL; None: the embedded one. It may name several servers, and a pooler in transaction mode
     when `database_session_url` leads past it."""
     database_session_url: SecretStr | None = None
-    """The same database for the few connections that need a session of their own: LISTEN, advisory locks, the journal
+    """The same database for the few connections that need their own session: LISTEN, advisory locks, the journal
     writer, migrations."""
     bootstrap_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     """Encrypts connections' credentials and signs stream tickets; made in the data directory when not given. Nodes of
     one database share it."""
     metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
-    """Opens `GET /metrics` to who sends it as a bearer token. None: it is open to this machine alone, when the server
-    listens on loopback."""
+    """The bearer token for `GET /metrics`. None: only this machine can read it, if the server listens on loopback."""
     providers: tuple[Provider, ...] = ()
     default_model: str | None = None
     ocr_model: Annotated[str, Field(min_length=1)] | None = None
-    """The slug of a model that sees images: it reads the pages of knowledge bases' files that hold no text. None: they
-    are only named."""
+    """The slug of a model with vision: it reads the pages without text of knowledge bases' files. None: such pages are
+    only named in warnings."""
     prices: tuple[Price, ...] = ()
     models: tuple[ModelFacts, ...] = ()
     router: tuple[Router, ...] = ()
@@ -71,7 +69,7 @@ class Settings(BaseModel):
     backup: Backup | None = None
     reranker: Rerank | None = None
     allow_private_addresses: bool = False
-    """Whether connections that tenants make may lead to private addresses. The operator's own providers always may."""
+    """Whether tenants' connections may use private addresses. The operator's own providers always may."""
     https_proxy: SecretStr | None = None
     """The proxy for https:// endpoints; it may hold a user name and password. `http_proxy` is the one for http://."""
     http_proxy: SecretStr | None = None
@@ -83,22 +81,22 @@ class Settings(BaseModel):
     ca_file: Path | None = None
     """Certificate authorities (PEM) beside the system's, for every outbound call."""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
-    """Addresses and networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. By
-    default those of this machine; a lone `none` trusts nobody."""
+    """Addresses and networks of reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted. Default:
+    this machine; `none` trusts nobody."""
     source_directories: tuple[Path, ...] = ()
-    """Directories of this machine that sources of knowledge bases may read, by every tenant; none unless named."""
+    """Directories of this machine that sources of knowledge bases may read, for every tenant; default: none."""
     traces_retention_days: Annotated[float, Field(gt=0)] | None = 30.0
-    """Traces that nothing was added to for so long are removed; None keeps them."""
+    """Traces are deleted so long after their last change; None keeps them."""
     otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2_000)] | None = None
-    """Where the runs of all projects are exported to as OTLP, but of those that name an endpoint of their own: the
-    whole URL, `https://collector.example.com/v1/traces`."""
+    """The OTLP endpoint for the runs of all projects without an endpoint of their own: the full URL,
+    `https://collector.example.com/v1/traces`."""
     otlp_headers: SecretStr | None = None
     """Sent with them: `name=value,name=value`, as OTEL_EXPORTER_OTLP_HEADERS has it."""
     otlp_content: bool = False
     """Whether inputs and outputs are exported too."""
     cors_origins: tuple[str, ...] = ("*",)
     runs_max: Annotated[int, Field(ge=1, le=20_000)] = 2_000
-    """Runs that this node works on at once; more wait in the database."""
+    """Runs that this node executes at once; more wait in the database."""
     runs_per_project_max: Annotated[int, Field(ge=1)] | None = None
     """How many of these may belong to one project. None: nine times the number of free places, so that other projects
     always find one."""
@@ -114,8 +112,8 @@ class Settings(BaseModel):
     streams_per_key_max: Annotated[int, Field(ge=1)] = 10_000
     """Event streams that one access key may have open on this node; one more is answered 429."""
     runs_of_revoked_keys: Literal["finish_without_tools", "cancel", "finish"] = "finish_without_tools"
-    """What becomes of the runs of a key that is revoked or expires: they answer without calling another tool, are
-    canceled, or go on as if nothing had happened."""
+    """What happens to the runs of a key that is revoked or expires: they answer without calling another tool, are
+    canceled, or continue unchanged."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: lines for people on a terminal, JSON everywhere else."""
@@ -161,7 +159,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _reached_from_outside(self) -> "Settings":
-        """Links in mails and redirects are made from this address: a request's Host is chosen by its sender."""
+        """Links in mails and redirects are built from this address, because the sender of a request chooses its
+        Host."""
         if self.public_url is None and (self.oidc is not None or self.smtp is not None):
             which = "oidc" if self.oidc is not None else "smtp"
             raise ValueError(f"{which} needs public_url (STOA_PUBLIC_URL), the address that people open")

@@ -1,7 +1,7 @@
 """The platform's form of a run's events: the messages of `POST /` on an app's host (contract section 5). Pure.
 
-A message is `{run_id, wf_run_id, entity_id, event, data, source}`. `data.choices[0].delta.content` is a piece of the
-answer, and an empty string in messages about anything else, so that a client which joins the contents has the answer.
+A message is `{run_id, wf_run_id, entity_id, event, data, source}`. `data.choices[0].delta.content` is a delta of the
+answer, or an empty string in other messages, so that the joined contents are the answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ Frame = Callable[[int, bytes], bytes]
 
 
 def sse_frame(sequence: int, message: bytes) -> bytes:
-    """Without an `event:` line: a browser's `onmessage` gets it."""
+    """A frame without an `event:` line, which a browser's `onmessage` receives."""
     return b"id: %d\ndata: %b\n\n" % (sequence, message)
 
 
 def line_frame(_: int, message: bytes) -> bytes:
-    """JSON has no line breaks of its own."""
+    """A line; the JSON has no line breaks."""
     return message + b"\n"
 
 
@@ -76,7 +76,7 @@ class Chunks:
         )
 
     def _entity(self, data: Mapping[str, Any]) -> Entity:
-        """Whose event it is: a node's, a subagent's, or the agent's."""
+        """The source of the event: a node, a subagent, or the agent."""
         source = data.get("source")
         if source is None:
             return self._entities.agent
@@ -87,7 +87,7 @@ class Chunks:
         )
 
     def _own(self, data: Mapping[str, Any]) -> bool:
-        """Whether it is part of the app's answer, not of a subagent's."""
+        """Whether it belongs to the app's answer and not to a subagent's."""
         source = data.get("source")
         return source is None or source.get("id") in self._entities.nodes
 
@@ -138,7 +138,7 @@ class Chunks:
         return self._message(self._entity(data), "", "input_request", {"input_request": _without_source(data)})
 
     def recovered(self, _: int, data: Mapping[str, Any]) -> bytes | None:
-        """What was said since `discard_from` is void: so many characters at the end of the answer."""
+        """The text since `discard_from` is void; returns its length at the end of the answer."""
         void = sum(characters for sequence, characters in self._said if sequence >= data["discard_from"])
         self._said = [one for one in self._said if one[0] < data["discard_from"]]
         return self._message(self._entities.whole, "", "recovered", {"discard_characters": void})

@@ -14,9 +14,9 @@ from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
 
 HEARTBEAT_SECONDS: Final = 15.0
-"""Of silence, after which a comment shows that the stream lives (contract section 4.2)."""
+"""Seconds without an event after which a comment is sent as a heartbeat (contract section 4.2)."""
 FIRST_PAGE_EVENTS: Final = 100
-"""Of a replay: little, so that it begins soon; what follows comes in full pages."""
+"""The first page of a replay: small, so that it starts soon; full pages follow."""
 CREDENTIAL_SECONDS: Final = 10.0
 """How often the access keys of open streams are checked."""
 RETRY_AFTER_SECONDS: Final = 5
@@ -28,25 +28,25 @@ REVOKED: Final = b": this stream has ended: its access key was revoked or has ex
 
 
 class Rendering(Protocol):
-    """How a reader gets a run's events, where that is not their own frames. One per reader: it may count and remember.
+    """How a reader gets a run's events if not as their own frames. One per reader, so it may keep state.
 
     An empty `frames` is not sent: those events have no form in this rendering.
     """
 
     @property
     def heartbeat(self) -> bytes:
-        """What keeps a silent connection open; empty where something else does."""
+        """The heartbeat of a silent connection; empty if something else keeps it open."""
         ...
 
     def revoked(self) -> bytes:
-        """The last that is sent when the reader's access key has ended."""
+        """The last message when the reader's access key was revoked or has expired."""
         ...
 
     def frames(self, records: Sequence[Record], /) -> bytes: ...
 
 
 class _OwnFrames:
-    """Events as they are."""
+    """Events as their own frames."""
 
     heartbeat = HEARTBEAT
 
@@ -63,7 +63,7 @@ Translate = Callable[[Sequence[Record]], bytes]
 
 
 class _Translated:
-    """Events in another dialect, and what ends its streams."""
+    """Events in another dialect, and the dialect's end of a stream."""
 
     heartbeat = HEARTBEAT
 
@@ -170,7 +170,7 @@ class Streams:
             await self.check_keys()
 
     async def check_keys(self) -> None:
-        """Raises Unavailable while the database is away; streams end then of themselves, or go on when it is back."""
+        """Raises Unavailable while the database is unavailable; the streams themselves then wait or end."""
         keys = {follower.key_id for follower in self._followers}
         if keys:
             living = set(await self._living_keys(keys))
@@ -222,7 +222,7 @@ class Follower:
         return self._principal.key_id
 
     def close(self, last_words: bytes = b"") -> None:
-        """Ends the stream; `last_words`, a comment, tell its client why."""
+        """Ends the stream; the comment `last_words` gives the reason."""
         self._ended, self._last_words = True, last_words
         if self._subscription:
             self._subscription.wake()
@@ -269,8 +269,8 @@ class Follower:
         return self._clock.monotonic() - self._spoke_at < HEARTBEAT_SECONDS
 
     def _fresh(self) -> Frames | None:
-        """What the live buffer has after the cursor, maybe nothing; None where it does not reach back that far."""
-        if self._rendering is _OWN_FRAMES:  # Whose bytes are made once for all readers.
+        """The live buffer's events after the cursor, maybe none; None if it does not reach back that far."""
+        if self._rendering is _OWN_FRAMES:  # Their bytes are rendered once for all readers.
             return self._journal.live.after(self._run_id, self._cursor)
         records = self._journal.live.records_after(self._run_id, self._cursor)
         if not records:
@@ -290,13 +290,14 @@ class Follower:
             self._blocked = self._write(fresh.frames)
 
     async def _poll(self) -> None:
-        """Reads the table where the live buffer does not reach; a deleted journal ends the stream. Sends heartbeats."""
+        """Reads the table if the live buffer does not reach back; a deleted journal ends the stream. Sends
+        heartbeats."""
         if self._journal.live.records_after(self._run_id, self._cursor) is None:
             try:
                 records = await self._journal.read(self._principal, self._run_id, self._cursor, self._page)
                 if not records and await self._journal.head(self._principal, self._run_id) is None:
                     self._ended = True
-            except Unavailable:  # The database is away: the stream ends in good order, and its client resumes.
+            except Unavailable:  # The database is unavailable: the stream ends cleanly, and its client resumes.
                 self._ended, records = True, ()
             self._page = READ_EVENTS_MAX
             if records:

@@ -1,4 +1,4 @@
-"""The events of a stream as models, for the OpenAPI document and nothing else: a stream carries the stored bytes.
+"""The events of a stream as models, for the OpenAPI document only: a stream sends the stored bytes.
 
 Loaded when somebody asks for the document. Forty models are 25 ms of a start that no stream needs.
 """

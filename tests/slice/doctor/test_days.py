@@ -19,13 +19,23 @@ from stoa.kernel.clock import SystemClock
 from stoa.kernel.findings import Finding, Timeline
 from stoa.kernel.principal import Principal
 
-NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+NOW = datetime(2026, 6, 10, 12, 30, tzinfo=UTC)
 TODAY = NOW.replace(hour=0, minute=0)
 ORG = UUID(int=1)
 
 
 def day(number: int) -> datetime:
     return TODAY + timedelta(days=number)
+
+
+class _Now(SystemClock):
+    """A test may run past midnight; its days may not."""
+
+    def __init__(self, moment: datetime) -> None:
+        self._moment = moment
+
+    def now(self) -> datetime:
+        return self._moment
 
 
 class Looked:
@@ -53,24 +63,31 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 
 
 def doctor(
-    database: Database, looked: Looked, *, first: datetime | None = None, opened: Sequence[datetime] = ()
+    database: Database,
+    looked: Looked,
+    *,
+    now: datetime = NOW,
+    first: datetime | None = None,
+    opened: Sequence[datetime] = (),
 ) -> Doctor:
     async def timeline(_: Tx) -> Timeline:
         return Timeline(first or day(-3), opened)
 
     check = Check("some.check", "All is well.", looked.find, "None.", by_day=True)
-    return Doctor(database, [check], timeline, SystemClock(), DataLocation("files", "database"))
+    return Doctor(database, [check], timeline, _Now(now), DataLocation("files", "database"))
 
 
-async def test_days_that_are_whole_and_settled_are_not_looked_at_again(database: Database) -> None:
+@pytest.mark.parametrize(("since_midnight", "settled"), [(rules.SETTLED_AFTER, True), (timedelta(minutes=1), False)])
+async def test_days_that_are_whole_and_settled_are_not_looked_at_again(
+    database: Database, since_midnight: timedelta, settled: bool
+) -> None:
     looked = Looked()
-    subject = doctor(database, looked)
+    subject = doctor(database, looked, now=TODAY + since_midnight)
     await subject.examine(Scope())
     everything = [(day(0), None), (day(-1), day(0)), (day(-2), day(-1)), (None, day(-2))]
     assert looked.spans == everything
     looked.spans.clear()
     report = await subject.examine(Scope())
-    settled = day(0) + rules.SETTLED_AFTER <= datetime.now(UTC)
     assert looked.spans == everything[: 1 if settled else 2]
     assert report.diagnoses[0].days_verified == (3 if settled else 2)
     assert report.healthy

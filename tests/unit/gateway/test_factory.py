@@ -8,6 +8,7 @@ import pytest
 from stoa.gateway import ModelFactory, Provider, ProviderError
 from stoa.gateway.types import Endpoint
 from stoa.outbound import Outbound
+from tests.support.listening import Listener
 
 LIST = b'{"data": [{"id": "llama3.2"}]}'
 
@@ -32,9 +33,8 @@ async def test_one_that_is_there_is_asked_for_its_models() -> None:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        offers = await looked_for(server.sockets[0].getsockname()[1]).offers()
+    async with Listener(answer) as listener:
+        offers = await looked_for(listener.port).offers()
     assert [offer.wire_name for offer in offers] == ["llama3.2"]
 
 

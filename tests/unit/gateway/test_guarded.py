@@ -11,6 +11,7 @@ from stoa.embedding import EmbedderError, RemoteEmbedder
 from stoa.embedding.reranking import RemoteReranker, RerankerError
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
 from stoa.outbound import Outbound
+from tests.support.listening import Listener
 
 HOSTS = ("127.0.0.1", "localhost")
 
@@ -32,8 +33,8 @@ class Inside:
 @pytest.fixture
 async def inside() -> AsyncIterator[Inside]:
     found = Inside()
-    async with await asyncio.start_server(found.serve, "127.0.0.1", 0) as server:
-        found.port = server.sockets[0].getsockname()[1]
+    async with Listener(found.serve) as listener:
+        found.port = listener.port
         yield found
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from stoa.outbound import Outbound
 from stoa.outbound.client import BodyError, client, parse_json, read_bounded, read_json
+from tests.support.listening import Listener
 
 MIB = 1024 * 1024
 
@@ -38,8 +39,8 @@ class Service:
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     made = Service()
-    async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
-        made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Listener(made.serve) as listener:
+        made.url = f"http://127.0.0.1:{listener.port}"
         yield made
 
 

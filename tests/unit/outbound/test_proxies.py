@@ -11,6 +11,7 @@ from stoa.embedding import EmbedderError, RemoteEmbedder
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
 from stoa.outbound import AddressRefused, Outbound, Proxies, Proxy, ProxyFailed, ProxySettingError
 from stoa.outbound.client import client
+from tests.support.listening import Listener
 
 
 class FakeProxy:
@@ -50,12 +51,9 @@ async def _service(incoming: asyncio.StreamReader, writer: asyncio.StreamWriter)
 @pytest.fixture
 async def proxy() -> AsyncIterator[FakeProxy]:
     made = FakeProxy()
-    async with (
-        await asyncio.start_server(_service, "127.0.0.1", 0) as service,
-        await asyncio.start_server(made.serve, "127.0.0.1", 0) as server,
-    ):
-        made.target = service.sockets[0].getsockname()[1]
-        made.port = server.sockets[0].getsockname()[1]
+    async with Listener(_service) as service, Listener(made.serve) as listener:
+        made.target = service.port
+        made.port = listener.port
         yield made
 
 

@@ -43,5 +43,5 @@ class Asking:
 
 
 def basic(client_id: str, secret: str) -> str:
-    """Both are percent-encoded first (RFC 6749, 2.3.1): a colon in a secret would end the name otherwise."""
+    """Both are percent-encoded first (RFC 6749, 2.3.1), because a colon would end the name."""
     return "Basic " + base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()).decode()

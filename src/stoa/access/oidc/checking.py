@@ -1,4 +1,4 @@
-"""What a provider says, checked before it is believed: its metadata, its ID tokens."""
+"""Checks of a provider's metadata and ID tokens."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -33,12 +33,12 @@ ALGORITHMS: Final = (
     "Ed25519",
     "EdDSA",
 )
-"""Those with a public key. `none` proves nothing, and HS256 would take a public key for a shared secret."""
+"""Public-key algorithms only. `none` proves nothing, and with HS256 a public key could be used as a shared secret."""
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 def metadata(found: Mapping[str, Any], issuer: str) -> Mapping[str, Any]:
-    """The provider's metadata. Raises ProviderError where it is another issuer's, or leads out of TLS."""
+    """The provider's metadata. Raises ProviderError if it is of another issuer or has URLs without TLS."""
     named = found.get("issuer")
     if not isinstance(named, str) or named.rstrip("/") != issuer.rstrip("/"):
         raise ProviderError(f"its metadata is that of the issuer {str(named)[:200]}, and STOA_OIDC_ISSUER is {issuer}")
@@ -53,7 +53,7 @@ def metadata(found: Mapping[str, Any], issuer: str) -> Mapping[str, Any]:
 
 
 def keys(found: Mapping[str, Any]) -> Sequence[Any]:
-    """The keys that sign. One that this server does not know the kind of makes the others no worse."""
+    """The signing keys. Keys of unknown types are ignored."""
     usable: list[Any] = []
     offered = found.get("keys")
     for one in offered[:KEYS_MAX] if isinstance(offered, list) else ():
@@ -67,7 +67,7 @@ def keys(found: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def algorithms(found: Mapping[str, Any]) -> Sequence[str]:
-    """Those that the provider says it signs with, of those that are safe."""
+    """The provider's signing algorithms that are safe."""
     offered = found.get("id_token_signing_alg_values_supported")
     named = offered if isinstance(offered, list) else ["RS256"]
     return [one for one in ALGORITHMS if one in named]
@@ -84,9 +84,9 @@ def id_token(
     access_token: str,
     now: datetime,
 ) -> Mapping[str, Any]:
-    """The claims of an ID token that was made by this issuer, for this client, for this sign-in, just now.
+    """The claims of an ID token, after checking issuer, audience, nonce and time.
 
-    Raises UnknownKey where none of the keys has signed it, and ProviderError for everything else.
+    Raises UnknownKey if none of the keys has signed it, and ProviderError for everything else.
     """
     decoded = _verified(token, signing, allowed)
     claims = CodeIDToken(
@@ -105,7 +105,7 @@ def id_token(
         raise ProviderError(f"its ID token is refused: {error.error} ({error.description})") from error
     except (ValueError, TypeError, KeyError) as error:
         raise ProviderError("its ID token is refused: a claim is not of its type") from error
-    # joserfc takes an `aud` that names others beside us; whoever is trusted with such a token names us as `azp`.
+    # joserfc accepts an `aud` with further clients; such a token must name this client as `azp`.
     subject = claims.get("sub")
     if (
         not isinstance(subject, str)
@@ -142,7 +142,7 @@ def _header(token: str) -> Mapping[str, Any]:
 
 
 def verified(claim: object) -> bool:
-    """`email_verified`, which some providers send as a word."""
+    """`email_verified`, which some providers send as a string."""
     return claim is True or claim == "true"
 
 

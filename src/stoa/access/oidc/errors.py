@@ -1,13 +1,13 @@
-"""What can be wrong with a provider. The message goes to the log; the person reads another one."""
+"""Errors of a provider. The message is logged; the user reads another one."""
 
 
 class ProviderError(Exception):
-    """It said something that is not believed, or refused."""
+    """Its response is invalid, or it refused."""
 
 
 class ProviderAway(ProviderError):
-    """It cannot be reached now."""
+    """It cannot be reached."""
 
 
 class UnknownKey(ProviderError):
-    """None of the keys that are known has signed it: the provider may have new ones."""
+    """No known key has signed it: the provider may have new keys."""

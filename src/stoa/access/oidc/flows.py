@@ -1,4 +1,4 @@
-"""A sign-in under way: what the browser keeps while it is at the provider."""
+"""A sign-in in progress: its state is in the browser, encrypted."""
 
 import hmac
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ _log = structlog.get_logger("stoa.access.oidc")
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Where the browser goes, and what it keeps meanwhile under a name of its own: two tabs may sign in at once."""
+    """The redirect, and the state that the browser stores under its own cookie name, so that two tabs can sign in at
+    once."""
 
     address: str
     name: str
@@ -44,7 +45,7 @@ class Flows:
         self._clock = clock
 
     async def begin(self, back: str) -> Begun:
-        """`back` is the path of this server where the person goes on. Raises Unavailable."""
+        """`back` is the path of this server to continue at. Raises Unavailable."""
         state, nonce, verifier = (rules.new_secret("") for _ in range(3))
         try:
             address = await self._provider.address(state, nonce, verifier)
@@ -54,7 +55,7 @@ class Flows:
         return Begun(address, name_of(state), self._sealed.seal(kept))
 
     async def finish(self, answer: Mapping[str, str], kept: str | None) -> tuple[Opened, str]:
-        """The session, and where to go on. `answer` is the query of the way back, `kept` what the browser kept for its
+        """The session, and the path to continue at. `answer` is the query of the callback, `kept` the browser's stored
         state. Raises Unauthorized, Forbidden and Unavailable."""
         begun = self._sealed.open(kept) if kept is not None else None
         state = answer.get("state", "")
@@ -78,7 +79,7 @@ class Flows:
         return await self._identities.sign_in(claims, hint), str(begun["back"])
 
     async def address_after(self, hint: str | None) -> str | None:
-        """Where somebody goes who has signed out here and came from the provider."""
+        """The provider's logout URL, for a user who signed in with the provider."""
         opened = self._sealed.open(hint) if hint is not None else None
         return await self._provider.address_after(str(opened["id_token"]) if opened is not None else None)
 
@@ -91,5 +92,5 @@ class Flows:
 
 
 def name_of(state: str) -> str:
-    """Of what a browser keeps for this state."""
+    """The cookie's name for this state."""
     return "".join(one for one in state[:12] if one.isascii() and one.isalnum())

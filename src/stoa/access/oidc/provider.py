@@ -1,4 +1,4 @@
-"""One provider: where it sends people, and who it says that somebody is."""
+"""One provider: its redirect URLs, and the identities that it confirms."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from stoa.kernel.clock import Clock
 from stoa.kernel.storable import as_storable
 
 KEPT_SECONDS: Final = 3600.0
-"""How long metadata and keys are believed without asking again. A key that is not known is asked for at once."""
+"""How long metadata and keys are cached. An unknown key is requested at once."""
 AGAIN_SECONDS: Final = 5.0
-"""Between two questions for keys that are not known, or to a provider that is away."""
+"""Between two requests for unknown keys, or to an unreachable provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """This server at the provider."""
+    """This server's registration at the provider."""
 
     issuer: str
     client_id: str
@@ -33,7 +33,7 @@ class Registration:
     after_sign_out: str
     scopes: Sequence[str] = ("openid", "email", "profile")
     trust_email: bool = False
-    """The provider gives out addresses of its own only, and does not say `email_verified`."""
+    """The provider issues only its own addresses, and does not send `email_verified`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Provider:
 
     # --- what it has published --------------------------------------------------------------------------------------
     async def _published(self, *, newer_than: Known | None = None) -> Known:
-        """Asked for once, whoever waits. While the provider is away what is known stays good."""
+        """Concurrent callers share one request. While the provider is unreachable the cached data stays valid."""
         async with self._lock:
             now, known = self._clock.monotonic(), self._known
             wanted = known is newer_than and known is not None
@@ -83,9 +83,9 @@ class Provider:
         _, keys = await self._ask(metadata["jwks_uri"])
         return Known(metadata, checking.keys(keys), now)
 
-    # --- the way there ----------------------------------------------------------------------------------------------
+    # --- the redirect -----------------------------------------------------------------------------------------------
     async def address(self, state: str, nonce: str, verifier: str) -> str:
-        """Where the browser goes."""
+        """The provider's authorization URL."""
         known = await self._published()
         return prepare_grant_uri(
             known.metadata["authorization_endpoint"],
@@ -100,7 +100,7 @@ class Provider:
         )
 
     async def address_after(self, id_token: str | None) -> str | None:
-        """Where the browser goes when its user signs out; None where the provider has no such page."""
+        """The provider's logout URL; None if it has none."""
         try:
             end: str | None = (await self._published()).metadata.get("end_session_endpoint")
         except ProviderError:
@@ -112,9 +112,9 @@ class Provider:
             query["id_token_hint"] = id_token
         return f"{end}{'&' if '?' in end else '?'}{urlencode(query)}"
 
-    # --- the way back -----------------------------------------------------------------------------------------------
+    # --- the callback -----------------------------------------------------------------------------------------------
     async def check_issuer(self, issuer: str | None) -> None:
-        """The `iss` of the answer (RFC 9207): an answer of another provider is not taken. Raises ProviderError."""
+        """Checks the `iss` of the response (RFC 9207). Raises ProviderError for another provider's."""
         metadata = (await self._published()).metadata
         if issuer is None and metadata.get("authorization_response_iss_parameter_supported") is not True:
             return
@@ -122,7 +122,7 @@ class Provider:
             raise ProviderError("the answer is that of another issuer")
 
     async def claims(self, code: str, nonce: str, verifier: str) -> tuple[Claims, str]:
-        """Who has signed in, and the ID token. Raises ProviderError."""
+        """The identity, and the ID token. Raises ProviderError."""
         known = await self._published()
         answer = await self._exchange(known, code, verifier)
         token, access_token = answer.get("id_token"), answer.get("access_token")
@@ -182,7 +182,7 @@ class Provider:
         return answer
 
     async def _userinfo(self, known: Known, access_token: str, subject: str) -> Mapping[str, Any]:
-        """What the ID token does not hold. Raises ProviderError where it is about somebody else."""
+        """Claims that are not in the ID token. Raises ProviderError if they are of another subject."""
         where = known.metadata.get("userinfo_endpoint")
         if where is None:
             return {}
@@ -193,6 +193,6 @@ class Provider:
 
 
 def _methods(metadata: Mapping[str, Any]) -> Sequence[str]:
-    """How a client may prove itself; a provider that says nothing takes the basic way (discovery, section 3)."""
+    """The supported client authentication methods; the default is basic (discovery, section 3)."""
     found = metadata.get("token_endpoint_auth_methods_supported")
     return found if isinstance(found, list) else ["client_secret_basic"]

@@ -1,4 +1,4 @@
-"""Small secrets that a browser or the database keeps for us: encrypted and authenticated (JWE, A256GCM)."""
+"""Small secrets that a browser or the database stores: encrypted and authenticated (JWE, A256GCM)."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Sealed:
         return jwe.encrypt_compact(_HEADER, orjson.dumps(value), self._key())
 
     def open(self, text: str) -> Mapping[str, Any] | None:
-        """None where it was not sealed by this installation, or was changed."""
+        """None if another installation encrypted it, or if it was changed."""
         from joserfc import jwe  # noqa: PLC0415
         from joserfc.errors import JoseError  # noqa: PLC0415
 

@@ -34,7 +34,7 @@ def is_builtin(name: str) -> bool:
 
 
 def offered(agent: Agent, tools: Mapping[str, Tool], depth: int) -> Sequence[ToolSpec]:
-    """What the model may call in this agent's name."""
+    """The tools that the model may call for this agent."""
     specs = [ToolSpec(tool.name, tool.description, tool.parameters) for tool in tools.values() if allowed(tool, agent)]
     specs += [ToolSpec(tool.name, tool.description, tool.parameters) for tool in agent.client_tools]
     if agent.human_feedback:

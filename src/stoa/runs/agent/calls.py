@@ -1,4 +1,4 @@
-"""One tool call, from the model's request to its result: checked, approved, entered in the ledger, made, recorded.
+"""One tool call, from the model's request to its result: check, approval, ledger entry, call, record.
 
 The ledger's rule: a call is entered before it is made. A node that finds a call begun and without result cannot know
 whether it happened: an idempotent tool is called again with the same key; for any other a person is asked.
@@ -33,7 +33,7 @@ _REVOKED: Final = (
     " Answer with what is known."
 )
 _EVENT_DEPTH: Final = 20
-"""How deep arguments lie within an event or a row."""
+"""Nesting of the arguments within an event or a row."""
 
 
 def kind_of(tool: Tool | None) -> str:
@@ -51,7 +51,7 @@ class Calls:
         self._iteration = iteration
 
     async def carry(self, call: CallState) -> AsyncGenerator[Step]:
-        """Works on a call until it has a result or waits for a person."""
+        """Executes a call until it has a result or waits for a person."""
         arguments = _object(call.arguments)
         if arguments is None:
             yield self._failed(
@@ -95,7 +95,7 @@ class Calls:
         wanted = (tool.approval or builtin.named(tool.name, self._agent.approvals)) and not call.approved
         fits = self._job.ports.schemas.argument_problem
         if call.request_id is None and not call.begun and (problem := await fits(arguments, tool.parameters)):
-            # Said to the model at once: nobody is asked to approve what cannot be called.
+            # The model gets the error at once: nobody is asked to approve a call that cannot be made.
             yield self._failed(call, arguments, "tool_bad_arguments", f"The arguments do not fit: {problem}", tool)
             return
         if not await self._admitted():
@@ -128,7 +128,7 @@ class Calls:
         return admitted is None or await admitted()
 
     def _revoked(self, call: CallState, arguments: Mapping[str, Any], tool: Tool | None = None) -> Checkpoint:
-        """Nothing more is called for a run whose credential is gone: no tool, no subagent, no person."""
+        """A run whose credential was revoked uses no more tools, subagents and questions to people."""
         if call.begun:
             made = "Nobody knows whether this call was made: the server failed during it."
             return self._failed(call, arguments, KEY_REVOKED, _REVOKED.format(made=made), tool, unknown=True)
@@ -226,7 +226,7 @@ class Calls:
         )
 
     def _asked(self, call: CallState, arguments: Mapping[str, Any]) -> Step:
-        """The question, or what became of it; nothing while it is open."""
+        """Asks the question, or returns its answer; nothing while it is open."""
         if call.request_id is None:
             return self._question(call, arguments)
         answer = self._job.ports.answers.get(call.request_id)
@@ -262,7 +262,7 @@ class Calls:
 
     # --- subagents --------------------------------------------------------------------------------------------------
     async def _delegated(self, call: CallState, arguments: Mapping[str, Any]) -> AsyncGenerator[Step]:
-        """A part of the work, done by a subagent whose state is kept inside this call's."""
+        """Runs a subagent, whose state is stored within this call's."""
         brief, name = str(arguments.get("brief") or "").strip(), str(arguments.get("name") or "subagent")
         declared = next((one for one in self._agent.subagents if one.name == name), None)
         problem = self._cannot_delegate(call, brief, name, known=declared is not None)
@@ -322,19 +322,19 @@ class Calls:
 
 
 def revoked(state: AgentState) -> bool:
-    """Whether a call was refused because the run's credential is gone. That is final: no more tools are offered."""
+    """Whether a call was refused because the run's credential was revoked. Then no more tools are offered."""
     return any(
         call.error is not None and call.error["code"] == KEY_REVOKED for turn in state.turns for call in turn.calls
     )
 
 
 def _request_id(call: CallState) -> UUID:
-    """Another question about the same call (first its approval, then a doubt) is another request."""
+    """Each question about the same call (first its approval, then whether to repeat it) is another request."""
     return uuid5(UUID(call.id), f"request {call.asked}")
 
 
 def _object(arguments: str) -> dict[str, Any] | None:
-    """The arguments as they will be stored; None where they are no JSON object, or one that cannot be stored."""
+    """The arguments as they will be stored; None if they are no JSON object or cannot be stored."""
     try:
         parsed = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
         orjson.dumps(reduce(lambda inner, _: [inner], range(_EVENT_DEPTH), parsed))

@@ -12,7 +12,7 @@ from stoa.runs.agent.builtin import is_builtin
 from stoa.runs.types import ModelUse
 
 REPORTED_CHARACTERS_MAX: Final = 500
-"""Of a call's arguments, in what is reported of a subagent's calls."""
+"""Characters of a call's arguments in the report of a subagent's calls."""
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class CallState:
     arguments: str
     """As the model wrote them, JSON or not."""
     begun: bool = False
-    """Whether it may have been made: entered in the ledger before the call itself."""
+    """Whether it may have been made: set when it is entered in the ledger, before the call itself."""
     approved: bool = False
     asked: int = 0
     """Questions to people about it so far."""
@@ -50,7 +50,7 @@ class Turn:
     calls: list[CallState] = field(default_factory=list[CallState])
     note: str | None = None
     provider: dict[str, Any] | None = None
-    """What its provider wants back with it: `{source, data}`."""
+    """Provider data that must be sent back with it: `{source, data}`."""
 
     @property
     def open(self) -> bool:
@@ -58,7 +58,7 @@ class Turn:
 
     @classmethod
     def replayed(cls, stored: Mapping[str, Any]) -> "Turn":
-        """Out of an earlier run's `turns_json`."""
+        """From an earlier run's `turns_json`."""
         calls = [
             CallState(
                 call["id"],
@@ -81,11 +81,11 @@ class AgentState:
     repaired: bool = False
     compacted: bool = False
     brief: str | None = None
-    """What a subagent was asked to do."""
+    """The task of a subagent."""
 
     @property
     def text(self) -> str:
-        """All that was said so far, as it was streamed."""
+        """All text so far, as it was streamed."""
         return "".join(turn.text for turn in self.turns)
 
     def calls(self) -> Iterator[CallState]:
@@ -99,7 +99,7 @@ class AgentState:
 
 @dataclass(slots=True)
 class RunCheckpoint:
-    """The whole run: its agent's state, and what all its model calls used."""
+    """The whole run: its agent's state, and the usage of all its model calls."""
 
     agent: AgentState = field(default_factory=AgentState)
     usage: Usage = field(default_factory=Usage)
@@ -107,7 +107,7 @@ class RunCheckpoint:
 
     @property
     def text(self) -> str:
-        """All that the run has said so far."""
+        """All text of the run so far."""
         return self.agent.text
 
     def calls(self) -> Iterator[CallState]:
@@ -124,7 +124,8 @@ class RunCheckpoint:
                 self.cost_usd = (self.cost_usd or 0.0) + use.cost_usd
 
     def as_json(self) -> dict[str, Any]:
-        """As nodes of the release before can read it too. They know no `cache_write_tokens`, whose cost is counted."""
+        """JSON that nodes of the previous release can read too, without `cache_write_tokens`, whose cost is
+        included."""
         usage = asdict(self.usage)
         del usage["cache_write_tokens"]
         return {"agent": asdict(self.agent), "usage": usage, "cost_usd": self.cost_usd}
@@ -150,13 +151,13 @@ def call_state(stored: Mapping[str, Any]) -> CallState:
 
 
 def call_id(run_id: UUID, attempt: int, path: str, iteration: int, index: int) -> str:
-    """Derived, so that it costs no randomness; another attempt's calls are other calls."""
+    """Derived instead of random; the calls of another attempt get other ids."""
     return str(uuid5(run_id, f"{attempt}/{path}/{iteration}/{index}"))
 
 
 def turns_json(state: AgentState, client_tools: frozenset[str] = frozenset()) -> list[dict[str, Any]] | None:
-    """What later runs of the conversation read of this one: every call with its outcome, except those of
-    `client_tools`, whose results a later message brings. None where it made no calls."""
+    """The part of the history that later runs read: every call with its outcome, except those of `client_tools`, whose
+    results come with a later message. None if it made no calls."""
     if not any(turn.calls for turn in state.turns):
         return None
     return [
@@ -177,7 +178,7 @@ def client_names(options: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _replayable(call: CallState, client_tools: frozenset[str]) -> dict[str, Any]:
-    """The arguments are those that were used: a person may have changed what the model wrote."""
+    """Uses the arguments of the actual call, because a person may have changed the model's."""
     open_ = {"client": True} if call.name in client_tools and not call.settled else {}
     return {
         **open_,
@@ -197,8 +198,8 @@ UNKNOWN: Final = (
 
 
 def outcome_of(call: CallState) -> str:
-    """What a model reads of a call. The state is stored in one transaction with the ledger: a call that is not `begun`
-    here was not begun there either, so it was certainly not made. Whether a call that had begun and has no result was
+    """The outcome of a call for the model. The state is stored in one transaction with the ledger: a call that is not
+    `begun` here is not in the ledger either, so it was certainly not made. Whether a begun call without a result was
     made is unknown.
     """
     if call.result is not None:

@@ -1,4 +1,4 @@
-"""An agent definition: a model's instructions, the tools that it may call, and how far it may go. Pure."""
+"""An agent definition: a model's instructions, the tools that it may call, and its limits. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ INPUT_SECONDS_MAX: Final = 7 * 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one run. `iterations` counts replies of the model; `tokens` what it read and wrote, subagents included."""
+    """Of one run. `iterations` counts replies of the model; `tokens` prompt and completion, subagents included."""
 
     iterations_max: int = ITERATIONS_MAX
     tokens_max: int | None = None
@@ -22,7 +22,7 @@ class Limits:
     subagents_max: int = SUBAGENTS_MAX
     subagent_depth_max: int = SUBAGENT_DEPTH_MAX
     output_tokens_max: int | None = None
-    """Of each reply; None leaves it to the model."""
+    """Per reply; None: the model's own limit."""
     input_seconds_max: float = INPUT_SECONDS_MAX
     """How long a question to a person stays open."""
 
@@ -35,7 +35,7 @@ class Subagent:
     description: str
     instructions: str | None = None
     tools: Sequence[str] | None = None
-    """None: those of its parent."""
+    """None: the parent's tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Agent:
     instructions: str | None = None
     tools: Sequence[str] = ()
     approvals: frozenset[str] = frozenset()
-    """Tools that a person must approve each call of, beside those that ask for it themselves."""
+    """Tools whose calls a person must approve, in addition to those that require it themselves."""
     human_feedback: bool = False
     knowledge_bases: Sequence[str] = ()
     subagents: Sequence[Subagent] = ()
@@ -88,8 +88,8 @@ class Agent:
         )
 
     def wanted(self, wanted: Mapping[str, Any] | None) -> "Agent":
-        """As one message asks for it (`SendMessage.wanted`): its instructions, schema and limit take the place of this
-        agent's, its tools and knowledge bases come beside them."""
+        """The agent with the changes of one message (`SendMessage.wanted`): instructions, schema and limit replace this
+        agent's, tools and knowledge bases are added."""
         if not wanted:
             return self
         limit = wanted.get("output_tokens_max")

@@ -1,5 +1,5 @@
-"""A message as items: what a client sends that is more than one text of a user. Earlier turns that the client keeps
-itself, and results of tools that it calls itself. Pure.
+"""A message as items, for input that is more than one text of a user: earlier turns that the client stores itself, and
+results of tools that it calls itself. Pure.
 
 An item is one of
 
@@ -20,7 +20,7 @@ Item = Mapping[str, Any]
 
 
 def messages_of(items: Sequence[Item], shown: Mapping[UUID, Part], names: Mapping[str, str]) -> list[ModelMessage]:
-    """What a model reads of them, without what the system says. `names` are the tools of earlier calls, by id."""
+    """The items as a model reads them, without system messages. `names` are the tools of earlier calls, by id."""
     names = {**names, **{item["id"]: item["name"] for item in items if item["type"] == "call"}}
     out: list[ModelMessage] = []
     for item in items:
@@ -50,7 +50,7 @@ def _part(part: Mapping[str, Any], shown: Mapping[UUID, Part]) -> Part:
 
 
 def instructions_of(items: Iterable[Item]) -> list[str]:
-    """What the system says in them."""
+    """The text of the system messages."""
     return [
         part["text"]
         for item in items
@@ -61,7 +61,7 @@ def instructions_of(items: Iterable[Item]) -> list[str]:
 
 
 def content_of(items: Iterable[Item]) -> list[dict[str, Any]]:
-    """The message's content, for people and for search: what the user says and brings; else the results."""
+    """The message's content for people and for search: the user's texts and files, or else the results."""
     items = list(items)
     said = [
         dict(part) for item in items if item["type"] == "message" and item["role"] == "user" for part in item["content"]
@@ -77,7 +77,7 @@ def content_of(items: Iterable[Item]) -> list[dict[str, Any]]:
 
 
 def without_calls(messages: Iterable[ModelMessage]) -> list[ModelMessage]:
-    """For a model that knows no tools."""
+    """For a model that does not support tools."""
     kept: list[ModelMessage] = []
     for message in messages:
         parts = tuple(part for part in message.parts if not isinstance(part, ToolCallPart | ToolResultPart))

@@ -1,4 +1,4 @@
-"""Knowledge bases in a run: a tool for models that call tools, passages beforehand for those that do not."""
+"""Knowledge bases in a run: a tool for models that call tools, passages in the prompt for those that do not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LIMIT_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A passage of a knowledge base, with what is needed to cite it."""
+    """A passage of a knowledge base, with the fields of its citation."""
 
     text: str
     source: str
@@ -28,7 +28,7 @@ class Quote:
     chunk_id: UUID
     knowledgebase_id: UUID
     place: Mapping[str, Any] | None = None
-    """What else is known of where it stands: rows of a table, a sheet."""
+    """Its further position: rows of a table, a sheet."""
 
 
 class Library(Protocol):
@@ -103,7 +103,7 @@ def _cited(number: int, quote: Quote) -> dict[str, Any]:
 
 
 def as_documents(quotes: Sequence[Quote]) -> Sequence[DocumentPart]:
-    """What a model without tools reads: the passages by source, the best source first; or that there are none."""
+    """The passages for a model without tools: by source, the best source first; or a sentence that there are none."""
     if not quotes:
         return [DocumentPart("the knowledge bases", complete=False)]
     by_source: dict[str, list[Passage]] = {}

@@ -1,8 +1,8 @@
 """The agent loop: an async generator of steps over ports. It sees no database, no journal and no clock.
 
-A reply of the model, the tool calls it asks for, the next reply, until one asks for nothing more. Whatever must not be
-lost is yielded as a `Checkpoint`: the loop goes on once that is stored, so a node that takes over finds either the
-state before it or the state after it, and nothing in between.
+A reply of the model, its tool calls, the next reply, until a reply calls no more tools. State that must not be lost is
+yielded as a `Checkpoint`; the loop continues once it is stored. So a node that takes over finds either the state before
+it or the state after it.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -38,7 +38,7 @@ REPAIR: Final = (
     "Answer again, with the corrected JSON alone."
 )
 TOKENS_MAX: Final = 2**31 - 1
-"""What the bill's columns hold. A provider that counts more in one reply counts wrongly."""
+"""The range of the bill's columns. A provider that counts more in one reply counts wrongly."""
 
 
 CLIENT: Final = "client"
@@ -46,7 +46,7 @@ CLIENT: Final = "client"
 
 
 def _undone(agent: Agent, turn: Turn) -> list[CallState]:
-    """The calls that this server has to make, or that wait for a person; not those that the client makes."""
+    """The calls that this server has to make, or that wait for a person; without the client's own calls."""
     client = agent.client_names
     return [call for call in turn.calls if not call.settled and call.name not in client]
 
@@ -63,13 +63,13 @@ def _withheld(reply: "Reply") -> ModelError | None:
 
 @dataclass(slots=True)
 class Reply:
-    """A reply under way."""
+    """A reply in progress."""
 
     prompt_tokens: int
     pieces: list[str] = field(default_factory=list[str])
     calls: dict[int, CallState] = field(default_factory=dict[int, CallState])
     silent_characters: int = 0
-    """Of reasoning and tool calls: paid for, but no scope of the answer."""
+    """Characters of reasoning and tool calls: paid for, but not part of the answer."""
     reported: Usage | None = None
     finish: Finish | None = None
     provider: ProviderData | None = None
@@ -96,20 +96,20 @@ class Loop:
         self._agent = agent
         self._replies: list[Reply] = []
 
-    # --- what a cancel keeps ----------------------------------------------------------------------------------------
+    # --- the state at a cancel ----------------------------------------------------------------------------------------
     @property
     def text(self) -> str:
-        """The answer as it was streamed; with an output schema its last version alone. Call `abandon` first."""
+        """The answer as it was streamed; with an output schema only its last version. Call `abandon` first."""
         said = [turn.text for turn in self.state.agent.turns if turn.note is None]
         return "".join(said[-1:] if self._agent.output_schema is not None else said)
 
     @property
     def resting(self) -> bool:
-        """Whether nothing is under way whose outcome would be lost: no reply, and no call that has begun."""
+        """Whether the run can be released without loss: no reply and no begun call is in progress."""
         return not self._replies and not any(call.begun and not call.settled for call in self.state.agent.calls())
 
     def abandon(self) -> None:
-        """Ends the replies under way: what they said and used so far counts."""
+        """Ends the replies in progress; their text and usage so far are kept."""
         for reply in tuple(self._replies):
             self._break_off(reply)
 
@@ -128,14 +128,14 @@ class Loop:
         return await self.ports.schemas.output_problem(text, agent.output_schema)
 
     async def converse(self, agent: Agent, state: AgentState, scope: AgentScope) -> AsyncGenerator[Step]:
-        """Runs until the answer is complete, or nothing can be done before a person answers."""
+        """Runs until the answer is complete, or until a person has to answer."""
         while True:
             last = state.turns[-1] if state.turns else None
             if last is not None and last.open:
                 async with aclosing(self._calls(agent, state, last, scope)) as steps:
                     async for step in steps:
                         yield step
-                if last.open:  # It waits for a person; or the client is to make the rest of the calls.
+                if last.open:  # It waits for a person, or for the client to make the remaining calls.
                     return
             elif last is not None and last.note is None and not last.calls:
                 problem = await self._output_problem(last.text, agent)
@@ -227,7 +227,7 @@ class Loop:
     def _take(
         self, sink: Events, reply: Reply, scope: AgentScope, iteration: int, batch: Sequence[gateway.Delta]
     ) -> bool:
-        """Words that come while `_reply` waits for them: written without a step of it."""
+        """Writes deltas that arrive while `_reply` waits for them, without waking its task."""
         if not sink.ready:
             return False
         for event in self._said(batch, reply, scope, iteration):

@@ -1,4 +1,4 @@
-"""The agent's notes on its user, as a tool: what it keeps beyond the conversation, each note at a path."""
+"""The tool for the agent's notes on its user, which outlive the conversation; each note has a path."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -26,7 +26,7 @@ _READ_ONLY: Final = "\nThese notes are read-only: write, edit and delete are ref
 
 
 class Notes(Protocol):
-    """A store of notes. Raises NotFound for a note, or a store, that is not there, and Conflict where it is full."""
+    """A store of notes. Raises NotFound for a missing note or store, and Conflict if it is full."""
 
     async def files(self, principal: Principal, store_id: UUID, user_id: str, prefix: str) -> Sequence[MemoryFile]: ...
 
@@ -35,7 +35,7 @@ class Notes(Protocol):
     async def note(
         self, principal: Principal, store_id: UUID, user_id: str, path: str, content: str, call: EffectKey
     ) -> str:
-        """Writes, once for each call, and says so."""
+        """Writes once per call, and returns a confirmation."""
         ...
 
     async def edit(
@@ -49,14 +49,14 @@ class Notes(Protocol):
         *,
         every: bool,
     ) -> str:
-        """The same. Raises ValueError with a sentence where the note cannot be edited so."""
+        """The same. Raises ValueError with a sentence if the edit does not apply."""
         ...
 
     async def drop(self, principal: Principal, store_id: UUID, user_id: str, path: str, call: EffectKey) -> str: ...
 
 
 class NotesTool:
-    """Every call takes effect once, so one that may have been made is simply made again."""
+    """Every call takes effect once, so a call that may have been made is repeated."""
 
     name = NOTES
     kind = ToolKind.MEMORY_STORE

@@ -17,8 +17,7 @@ class _Given:
 
 
 class Parallel:
-    """Generators at work at once; more may be added at any time. Leaving the context ends them all, wherever they
-    are."""
+    """Concurrent generators; more may be added at any time. Leaving the context closes all of them."""
 
     def __init__(self) -> None:
         self._given: asyncio.Queue[_Given | None] = asyncio.Queue()
@@ -31,8 +30,8 @@ class Parallel:
         self.running += 1
 
     async def next(self) -> Step | None:
-        """The next step, or None when a part has ended; the part of the step before goes on. Raises what a part
-        raises. Call it only while parts are running."""
+        """The next step, or None when a generator has ended; the generator of the previous step continues. Raises an
+        exception of a generator. Call it only while generators are running."""
         if self._last is not None:
             self._last.taken.set()
         self._last = await self._given.get()
@@ -67,9 +66,9 @@ class Parallel:
 
 
 async def merged(parts: Sequence[AsyncGenerator[Step]]) -> AsyncGenerator[Step]:
-    """The parts' steps as they come. When the consumer asks for the next one, the last one's part goes on.
+    """The generators' steps in the order of arrival. A generator continues when the consumer asks for the next step.
 
-    A part that raises ends the others and raises here. Leaving early ends them all, wherever they are.
+    An exception of one generator closes the others and is raised here. Leaving early closes all of them.
     """
     if len(parts) == 1:
         async with aclosing(parts[0]) as part:

@@ -1,4 +1,4 @@
-"""What a run works with: the model, its tools, people's answers. The loop and its calls see nothing else."""
+"""The ports of the agent loop: the model, tools, people's answers. The loop and its calls see nothing else."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from stoa.tools import Call, Tool
 
 
 class Schemas(Protocol):
-    """Checks against schemas of strangers, in bounded time."""
+    """Checks against untrusted schemas, in bounded time."""
 
     async def argument_problem(self, arguments: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-        """Why arguments of a tool do not fit; None when they do."""
+        """Why a tool's arguments do not match; None if they do."""
         ...
 
     async def output_problem(self, text: str, schema: Mapping[str, Any]) -> str | None:
-        """Why a text is not the JSON that was asked for; None when it is."""
+        """Why a text does not match the schema; None if it does."""
         ...
 
 
@@ -32,13 +32,13 @@ def _none(_: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """A model: the adapter, its slug, and what its tokens cost (None where no price is known)."""
+    """A model: the adapter, its slug, and its price (None if unknown)."""
 
     model: Model
     slug: str
     price: Callable[[Usage], float | None]
     sampled: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _none
-    """OpenAI's fields of how to answer (temperature, tool_choice, …), in the words of the model's wire."""
+    """OpenAI's parameters (temperature, tool_choice, …), in the model's wire format."""
 
 
 class CallPorts(Protocol):
@@ -58,11 +58,11 @@ class CallPorts(Protocol):
 
 
 class Events(Protocol):
-    """Where the run's events go."""
+    """The sink of the run's events."""
 
     @property
     def ready(self) -> bool:
-        """Whether it takes more now. False: the events are to be yielded, and whoever drives the loop waits or ends."""
+        """Whether it accepts more now. False: the events must be yielded, and the driver waits or ends."""
         ...
 
     def write(self, event: Event | TextDelta) -> None: ...
@@ -70,28 +70,28 @@ class Events(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """`price` gives US dollars, None where no price is known; `answers` are people's, by request."""
+    """`price` returns US dollars, None if unknown; `answers` are people's, by request."""
 
     model: Model
     model_name: str
     price: Callable[[Usage], float | None]
     conversation: ModelRequest
     left_out: int
-    """Messages of the conversation that the request does not hold: they do not fit."""
+    """Number of messages that were left out of the request because they do not fit."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
     schemas: Schemas
     allow: Callable[[float], Awaitable[None]] | None = None
-    """Called before each call of a model with the dollars that are on no bill yet. Raises RunStopped over the limit."""
+    """Called before each model call with the unbilled dollars. Raises RunStopped above the limit."""
     admitted: Callable[[], Awaitable[bool]] | None = None
-    """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""
+    """Called before each tool call: false once the run's credential was revoked or has expired."""
     events: Events | None = None
-    """Where words of the model go at once, while the loop waits for more. Without it the loop yields them."""
+    """Receives the model's deltas directly while the loop waits for more. Without it the loop yields them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run under way: whose it is, how far it is, and what it works with."""
+    """One active run: its owner, its state, and its ports."""
 
     run: Run
     state: RunCheckpoint
@@ -107,4 +107,4 @@ ResourceTools: TypeAlias = Callable[[Run, AgentResources], Awaitable[Sequence[To
 """The tools for the resources of a run's agent."""
 
 Converse: TypeAlias = Callable[[Agent, AgentState, AgentScope], AsyncGenerator[Step]]
-"""Runs an agent until its answer is complete or waits for people: how a call hands its work to a subagent."""
+"""Runs an agent until its answer is complete or waits for people; used by calls of subagents."""

@@ -1,4 +1,4 @@
-"""What a model reads in the middle of a run: the conversation, then the run's own turns, shortened to fit. Pure."""
+"""The model's prompt in the middle of a run: the conversation, then the run's own turns, truncated to fit. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,22 +22,22 @@ from stoa.runs.agent.checkpoint import AgentState, CallState, Turn, outcome_of
 from stoa.runs.agent.definition import Agent
 
 CONTEXT_SHARE: Final = 0.85
-"""Of a model's context, for what it reads: the rest is for its reply and for the error of our estimate."""
+"""Share of a model's context for the prompt; the rest is for its reply and for the error of our estimate."""
 SHORTENED_CHARACTERS: Final = 400
-"""What stays of a tool result that had to be shortened."""
+"""Characters that remain of a truncated tool result."""
 
 
 def request(
     conversation: ModelRequest, agent: Agent, state: AgentState, tools: Sequence[ToolSpec], context_tokens: int
 ) -> tuple[ModelRequest, int]:
-    """The next request, and how many tool results it holds shortened: the oldest first, the last turn's never."""
+    """The next request, and its number of truncated tool results: the oldest first, never those of the last turn."""
     if state.brief is None:
         begun, notes = list(conversation.messages), [agent.instructions, conversation.instructions]
     else:
         begun, notes = [ModelMessage("user", (TextPart(state.brief),))], [agent.instructions]
     extra = dict(conversation.extra)
     if "tool_choice" in extra and (not tools or state.brief is not None or any(turn.calls for turn in state.turns)):
-        del extra["tool_choice"]  # A model that must call a tool each time never comes to an end.
+        del extra["tool_choice"]  # If the model had to call a tool each time, the run would never end.
     if not tools:
         extra.pop("parallel_tool_calls", None)
     made = replace(
@@ -86,7 +86,8 @@ def _provider(turn: Turn) -> ProviderData | None:
 
 
 def _arguments(call: CallState) -> str:
-    """As they were used: a person may have changed them, and what is no JSON object no provider takes back."""
+    """The arguments of the actual call, as a JSON object: a person may have changed them, and providers accept only
+    objects."""
     if call.params is not None:
         return orjson.dumps(call.params).decode()
     try:
@@ -126,7 +127,7 @@ def characters(made: ModelRequest) -> int:
 def _size(message: ModelMessage) -> int:
     total = 0
     for part in message.parts:
-        if type(part) is TextPart:  # Nearly all of a long conversation.
+        if type(part) is TextPart:  # The usual case.
             total += len(part.text)
             continue
         match part:

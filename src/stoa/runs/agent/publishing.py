@@ -1,4 +1,4 @@
-"""Artifacts as an agent's tool: it publishes documents, reads them again, and publishes their next versions."""
+"""The tool for artifacts: publishes documents, reads them, and publishes new versions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -22,15 +22,14 @@ _ABOUT: Final = (
 
 
 class Publisher(Protocol):
-    """Where an agent publishes, within what belongs to its user, or to its conversation. Answers are what the model
-    reads. Raises AppError."""
+    """The port for artifacts of the agent's user or conversation. Returns texts for the model. Raises AppError."""
 
     async def create(self, fields: Mapping[str, Any], call: Call) -> Mapping[str, Any]: ...
 
     async def update(self, artifact_id: UUID, fields: Mapping[str, Any], call: Call) -> Mapping[str, Any]: ...
 
     async def get(self, artifact_id: UUID, version: int | None) -> tuple[Mapping[str, Any], str | None]:
-        """With its text; None where it is none."""
+        """With its text, if it is a text."""
         ...
 
     async def list(self) -> Sequence[Mapping[str, Any]]: ...

@@ -1,4 +1,4 @@
-"""What an agent reads of what was said before, and what it keeps: from its definition to values. Pure."""
+"""An agent's use of memories: which earlier messages it reads, and what it stores. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ STRATEGIES: Final[Sequence[Strategy]] = ("all", "relevant", "both")
 LIMIT: Final = 100
 LIMIT_MAX: Final = 500
 CANDIDATES_MAX: Final = 500
-"""Of the newest messages, among which the relevant ones are looked for: beyond 200 exchanges words alone choose."""
+"""Newest messages among which the relevant ones are searched; beyond 200 exchanges by keywords only."""
 RELEVANT_MAX: Final = 20
-"""Exchanges that an agent is shown because they are relevant."""
+"""Relevant exchanges in the prompt."""
 EXCHANGE_CHARACTERS_MAX: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """`memory_id` None: what was said in the run's own conversation. `limit` None: as much of it as fits.
+    """`memory_id` None: the run's own conversation. `limit` None: as many messages as fit.
 
-    Of a run in a session `scope` session means what was said in it, user what was said in any of the user's sessions.
-    `save` full keeps the calls of tools and their results too, and shows them again.
+    `scope` session means the messages of the run's session, user those of all the user's sessions.
+    `save` full also stores tool calls and their results, and shows them again.
     """
 
     memory_id: UUID | None = None
@@ -37,18 +37,18 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message of before."""
+    """One earlier message."""
 
     role: str
     text: str
     session_id: str | None = None
     turns: Sequence[Mapping[str, Any]] | None = None
-    """Of an answer that made calls: its replies with their calls, as `turns_json` has them."""
+    """The replies of an answer with calls, as in `turns_json`."""
 
 
 def memory_use(given: Any, strategy: Any = None, limit: Any = None) -> MemoryUse | None:
-    """From the field `memory` of an agent: true or an object of the platform's or of Stoa's form; None where the agent
-    has no memory. Raises ValueError with a sentence that goes on from the field's name."""
+    """From the field `memory` of an agent: true or an object of the platform's or of Stoa's form; None if the agent
+    has no memory. Raises ValueError with a sentence that continues after the field's name."""
     if given is None or given is False:
         return None
     if given is True:
@@ -85,7 +85,7 @@ def memory_of(run: Run) -> MemoryUse | None:
 
 
 def session_of(run: Run) -> str | None:
-    """An app's own host names a session or none; any other conversation is one."""
+    """On an app's host the session is optional; any other conversation is a session."""
     if run.session_id is not None:
         return str(run.session_id)
     return None if "fields" in run.options else str(run.conversation_id)
@@ -106,8 +106,8 @@ def conversed(
     answer: str,
     turns: Sequence[Mapping[str, Any]] | None,
 ) -> Conversed | None:
-    """What a memory is to keep of an answer; None where there is none to keep it, or nobody whose it would be. `turns`
-    are the answer's replies where it made calls."""
+    """The messages to store in a memory; None without a memory or a user. `turns` are the answer's replies if it made
+    calls."""
     if use is None or use.memory_id is None or run.end_user is None or not answer:
         return None
     answered = _with_calls(turns, answer) if use.save == "full" and turns else [_message("assistant", answer)]
@@ -119,7 +119,7 @@ def _message(role: str, text: str) -> Mapping[str, Any]:
 
 
 def _with_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> list[Mapping[str, Any]]:
-    """As the platform keeps it: a reply with its `tool_calls`, then a message for each result, at last the answer."""
+    """In the platform's form: a reply with its `tool_calls`, then a message for each result, finally the answer."""
     messages: list[Mapping[str, Any]] = []
     for turn in turns:
         if not turn["calls"]:
@@ -138,7 +138,7 @@ def _with_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> list[Mapping
 
 
 def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[Said]:
-    """What a memory gave, oldest first. Calls whose results are not there are left out: providers refuse them."""
+    """The messages of a memory, oldest first, without calls that have no result, which providers refuse."""
     whole = use.save == "full"
     results = {one.tool_call_id: one.text for one in found if one.role == "tool"} if whole else {}
     said: list[Said] = []
@@ -152,14 +152,14 @@ def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[Said]:
         elif one.role != "tool" and one.text:
             turns = begun.pop(one.session_id, None) if one.role == "assistant" else None
             if one.role == "user":
-                begun.pop(one.session_id, None)  # Of an answer whose end is not there.
+                begun.pop(one.session_id, None)  # Calls of an answer whose end is missing.
             replies = [*turns, {"text": one.text, "calls": []}] if turns else None
             said.append(Said(one.role, one.text, one.session_id, replies))
     return said
 
 
 def divided(said: Sequence[Said], use: MemoryUse, session: str | None) -> tuple[Sequence[Said], Sequence[Said]]:
-    """What is shown as the conversation so far, and what is only searched. `said` is oldest first."""
+    """The messages to show as history, and those to search. `said` is oldest first."""
     if use.strategy == "relevant":
         return (), said
     own = [one for one in said if one.session_id == session] if use.strategy == "both" and session else said
@@ -171,7 +171,7 @@ def divided(said: Sequence[Said], use: MemoryUse, session: str | None) -> tuple[
 
 
 def exchanges(said: Sequence[Said]) -> Sequence[Passage]:
-    """Questions with their answers, as pieces that can be searched."""
+    """Questions with their answers, as searchable texts."""
     return [Passage(text) for text in _exchanges(said)]
 
 

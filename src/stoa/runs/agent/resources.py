@@ -1,4 +1,4 @@
-"""What an agent has beside its tools: notes on its users, skills, artifacts. Pure."""
+"""An agent's resources besides its tools: notes on its users, skills, artifacts. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class NotesUse:
-    """A memory store, in which the agent keeps notes on the user that it works for."""
+    """A memory store with the agent's notes on the run's user."""
 
     store_id: UUID
     write_enabled: bool = True
@@ -17,7 +17,7 @@ class NotesUse:
 
 @dataclass(frozen=True, slots=True)
 class SkillUse:
-    """A skill that the agent may read. `version` is the id of one, or `latest`."""
+    """A skill that the agent may read. `version` is the id of a version, or `latest`."""
 
     skill_id: UUID
     version: str = "latest"

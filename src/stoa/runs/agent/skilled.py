@@ -1,4 +1,4 @@
-"""The agent's skills, as a tool: what there are stands in its description, and each is read when it is needed."""
+"""The tool for the agent's skills: its description lists them, and the agent reads one when it needs it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -21,12 +21,12 @@ class Library(Protocol):
     """Where the files of skills are."""
 
     async def file(self, principal: Principal, version_id: UUID, path: str) -> str | None:
-        """Its text. Raises ArchiveError where it is no text."""
+        """Its text. Raises ArchiveError for other content."""
         ...
 
 
 class SkillsTool:
-    """Reads alone, so a call without result is simply made again."""
+    """Read-only, so a call without result is repeated."""
 
     name = SKILLS
     kind = ToolKind.SKILL

@@ -1,4 +1,4 @@
-"""What the agent loop yields: events, and checkpoints that must be durable before it goes on."""
+"""The steps of the agent loop: events, and checkpoints that must be durable before it continues."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from stoa.runs.types import ModelUse
 
 @dataclass(frozen=True, slots=True)
 class AgentScope:
-    """Who is at work: the agent itself, or a subagent or a node of a workflow, whose events name it as their `source`.
-    `path` tells its tool calls from those of others in the run."""
+    """The acting agent: the run's own, a subagent, or a node of a workflow. The events of the latter two name it as
+    their `source`. `path` makes its tool calls distinct within the run."""
 
     path: str = ""
     depth: int = 0
@@ -28,12 +28,12 @@ class AgentScope:
     def event(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
         if self.source is None:
             return Event(event_type, data)
-        if self.tool_call_id is None:  # A node of a workflow, which no call has started.
+        if self.tool_call_id is None:  # A node of a workflow, which is not started by a call.
             return Event(event_type, {**data, "source": self.source})
         return Event(event_type, {**data, "source": self.source, "tool_call_id": self.tool_call_id})
 
     def of_subagent(self, event_type: EventType, data: Mapping[str, Any]) -> Event:
-        """An event about a subagent: of a node's own agent it names the node; `parent_id` names a subagent."""
+        """The source of an event: the node for a node's own agent; `parent_id` for a subagent."""
         return self.event(event_type, data) if self.tool_call_id is None else Event(event_type, data)
 
     def delta(self, event_type: EventType, text: str, iteration: int) -> Event | TextDelta:
@@ -43,7 +43,7 @@ class AgentScope:
 
 
 class RunStopped(Exception):
-    """The run, or a subagent's part of it, cannot go on: an outcome, with a stable `code` and a sentence."""
+    """The run, or a subagent, cannot continue: an outcome, with a stable `code` and a sentence."""
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -80,7 +80,7 @@ class Question:
 
 
 def _nothing() -> None:
-    """The change of a checkpoint that only holds events."""
+    """The change of a checkpoint that only has events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,11 @@ class Checkpoint:
     ledger: Sequence[LedgerEntry] = ()
     requests: Sequence[Question] = ()
     uses: Sequence[ModelUse] = ()
-    """Calls of models, for the bill."""
+    """Model calls, for the bill."""
     nodes: Sequence[str] = ()
     """Paths of the workflow's nodes whose state has changed."""
     remember: Sequence[Conversed] = ()
-    """What memories are to keep of it."""
+    """What memories store of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The last step of a run that this node hands over, because it shuts down."""
+    """The last step of a run that this node releases, because it shuts down."""
 
 
 Said: TypeAlias = Sequence[Event | TextDelta]
@@ -115,7 +115,7 @@ Step: TypeAlias = Said | Checkpoint | Interrupt | Released
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person said to a request, or that nobody did in time."""
+    """A person's answer to a request, or its expiry."""
 
     status: Literal["answered", "expired"]
     approved: bool = False
