@@ -2,7 +2,6 @@
 takes over."""
 
 import asyncio
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.conftest import Running, serving
 from tests.support.crashes.dying import DIED, die, parts
+from tests.support.forking import context
 
 TICKS_MAX = 80
 AT_ONCE = 3
@@ -18,12 +18,10 @@ AT_ONCE = 3
 
 async def survivors(server: Running, dsn: str, room: Path, tool: str) -> list[tuple[int, str]]:
     """For every tick at which a server can die: that tick and the run it left behind."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.crashes.dying"])
     left: list[tuple[int, str]] = []
     for start in range(1, TICKS_MAX, AT_ONCE):
         ticks = range(start, start + AT_ONCE)
-        processes = [context.Process(target=die, args=(dsn, str(room), tool, tick)) for tick in ticks]
+        processes = [context().Process(target=die, args=(dsn, str(room), tool, tick)) for tick in ticks]
         for process in processes:
             process.start()
         for process in processes:

@@ -2,7 +2,6 @@
 nobody disturbed."""
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from stoa.sources.types import Counts
 from tests.conftest import FIRST_KEY, serving
 from tests.support.crashes.dying_sync import DIED, die, parts
 from tests.support.doubles import ScriptedModel
+from tests.support.forking import context
 from tests.support.knowledge import base_of, settled
 from tests.support.origins import site
 from tests.support.syncs import counts, create, ended, items_of, synced
@@ -70,13 +70,13 @@ async def test_death_at_any_statement(dsn: str, room: Path) -> None:
 
 async def leave_behind(dsn: str, home: Path, shared: Path, ids: dict[int, str]) -> list[int]:
     """The ticks at which a server died in the middle of its sync."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.crashes.dying_sync"])
     died: list[int] = []
     ticks = list(ids)
     for start in range(0, len(ticks), AT_ONCE):
         batch = ticks[start : start + AT_ONCE]
-        processes = [context.Process(target=die, args=(dsn, str(home), str(shared), ids[tick], tick)) for tick in batch]
+        processes = [
+            context().Process(target=die, args=(dsn, str(home), str(shared), ids[tick], tick)) for tick in batch
+        ]
         for process in processes:
             process.start()
         for process in processes:

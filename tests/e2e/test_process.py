@@ -17,7 +17,7 @@ async def test_the_printed_lines_work_when_pasted_and_ctrl_c_ends_well(room: Pat
     if shutil.which("curl") is None:
         assert not os.environ.get("CI"), "CI must have curl"
         pytest.skip("curl is not on this machine")
-    async with serve(room / "paste") as (process, said):
+    async with serve(room / "paste", typed=True) as (process, said):
         lines = "\n".join(line for line in said if line.startswith(("MODEL=", "CONVERSATION=", "curl -sN")))
         assert lines.count("\n") == 2
         shell = await asyncio.create_subprocess_exec("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -27,14 +27,14 @@ async def test_the_printed_lines_work_when_pasted_and_ctrl_c_ends_well(room: Pat
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             assert await process.wait() == 0
-    async with serve(room / "paste") as (_, said):
+    async with serve(room / "paste", typed=True) as (_, said):
         assert not any("stoa_acc_" in line for line in said), "the first key is shown once"
 
 
 async def test_two_servers_on_one_data_directory_serve_one_another(room: Path) -> None:
     async with (
-        serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (first, said),
-        serve(room / "two", STOA_BOOTSTRAP_KEY=KEY) as (_, said_too),
+        serve(room / "two", typed=True, STOA_BOOTSTRAP_KEY=KEY) as (first, said),
+        serve(room / "two", typed=True, STOA_BOOTSTRAP_KEY=KEY) as (_, said_too),
     ):
         headers = {"Authorization": f"Bearer {KEY}"}
         async with (
@@ -57,7 +57,7 @@ async def test_two_servers_on_one_data_directory_serve_one_another(room: Path) -
 async def test_ctrl_c_while_the_database_is_gone_ends_well(room: Path) -> None:
     home = room / "gone"
     with (room / "gone.log").open("wb") as log:
-        async with serve(home, stderr=log) as (process, _):
+        async with serve(home, typed=True, stderr=log) as (process, _):
             postmaster = int((home / "postgres" / "cluster" / "postmaster.pid").read_text().split()[0])
             os.kill(postmaster, signal.SIGKILL)
             process.send_signal(signal.SIGINT)
@@ -67,7 +67,7 @@ async def test_ctrl_c_while_the_database_is_gone_ends_well(room: Path) -> None:
 
 
 async def test_keys_by_command_line(room: Path) -> None:
-    async with serve(room / "keys", STOA_BOOTSTRAP_KEY=KEY) as (_, said):
+    async with serve(room / "keys", typed=True, STOA_BOOTSTRAP_KEY=KEY) as (_, said):
         environment = {**ENVIRONMENT, "STOA_KEY": KEY, "STOA_URL": url_of(said), "COLUMNS": "200"}
 
         async def stoa(*arguments: str) -> tuple[int, str]:

@@ -23,6 +23,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from tests.support.forking import context
+
 KEY = "stoa_acc_" + "n" * 64
 START_SECONDS_MAX = 60.0
 TERMINAL = ("run.completed", "run.failed", "run.canceled")
@@ -53,12 +55,6 @@ def serve(environment: dict[str, str], port: int, log: str, said: Connection) ->
     except BaseException as error:
         said.send(f"{type(error).__name__}: {error}")
         raise
-
-
-def context() -> Any:
-    forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["tests.support.nodes", "stoa.cli.serve", "tests.support.crashes.dying"])
-    return forking
 
 
 @dataclass

@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where Python may not cache what it compiles, each process that a test starts spends half a second on compiling.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    gc.disable()  # While tests are collected nearly everything stays: looking for garbage would be a tenth of it.
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if given is not None:
         config.stash[_room] = Path(given["room"]) / given["workerid"]
@@ -85,6 +86,7 @@ def pytest_collection_finish() -> None:
     and again, which is a tenth of what tests in process take."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The real command in a process of its own."""
+"""`stoa serve` in a process of its own: forked from one that has loaded it, or the real command."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+
+from tests.support.forking import Command
 
 KEY = "stoa_acc_" + "e" * 64
 ENVIRONMENT = {
@@ -30,21 +32,21 @@ async def serve(
     config: Path | None = None,
     port: int = 0,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
+    typed: bool = False,
     **environment: str,
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
-    """`stoa serve` on a free port, or on this one; gives its process and what it printed up to the last curl line."""
-    process = await asyncio.create_subprocess_exec(
-        *STOA,
-        "serve",
-        "--port",
-        str(port),
-        "--data-dir",
-        str(home),
-        *(("--config", str(config)) if config else ()),
-        env={**ENVIRONMENT, **environment},
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-    )
+) -> AsyncIterator[tuple[asyncio.subprocess.Process | Command, list[str]]]:
+    """`stoa serve` on a free port, or on this one; gives its process and what it printed up to the last curl line.
+
+    `typed`: as somebody starts it at a terminal, instead of from a process that has loaded it.
+    """
+    arguments = ["serve", "--port", str(port), "--data-dir", str(home), *(("--config", str(config)) if config else ())]
+    process: asyncio.subprocess.Process | Command
+    if typed:
+        process = await asyncio.create_subprocess_exec(
+            *STOA, *arguments, env={**ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=stderr
+        )
+    else:
+        process = await Command.start(arguments, environment={**ENVIRONMENT, **environment}, stderr=stderr)
     said: list[str] = []
     try:
         assert process.stdout is not None

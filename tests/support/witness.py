@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.nodes import context
+from tests.support.forking import context
 
 INTERVAL_SECONDS = 0.02
 SAMPLES_MIN = 50

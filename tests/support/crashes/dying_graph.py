@@ -3,7 +3,6 @@ process of its own. Whoever takes the run over must run no finished node again, 
 """
 
 import asyncio
-import multiprocessing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.support.apps import deployed
 from tests.support.crashes.dying import DIED, Countdown, EffectTool, count_statements, nothing
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, ScriptedToolbox, answer
+from tests.support.forking import context
 from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
 
@@ -72,13 +72,11 @@ class Left:
 
 async def survivors(dsn: str, room: Path, app_id: str, ticks: Iterable[int], *, idempotent: bool) -> list[Left]:
     """For each of these ticks: the run that a server left which died at it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.crashes.dying_graph"])
     left: list[Left] = []
     waiting = list(ticks)
     while waiting:
         now, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
-        processes = [context.Process(target=die, args=(dsn, str(room), app_id, tick, idempotent)) for tick in now]
+        processes = [context().Process(target=die, args=(dsn, str(room), app_id, tick, idempotent)) for tick in now]
         for process in processes:
             process.start()
         for process in processes:

@@ -3,7 +3,6 @@ of its own. Whoever takes the run over must edit nothing twice, and remember eve
 """
 
 import asyncio
-import multiprocessing
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from stoa.runs import Worker
 from tests.support.apps import deployed
 from tests.support.crashes.dying import DIED, Countdown, count_statements, nothing
 from tests.support.doubles import ScriptedModel, answer, calling
+from tests.support.forking import context
 from tests.support.graphs import flow, node
 from tests.support.running import Running, serving
 
@@ -78,12 +78,10 @@ async def deaths(dsn: str, room: Path, home: Path, ticks: Iterable[int]) -> int:
 
 
 async def _all_die(dsn: str, room: Path, app_id: str, ticks: list[int]) -> list[int]:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.crashes.dying_memory"])
     died: list[int] = []
     for first in range(0, len(ticks), AT_ONCE):
         now = ticks[first : first + AT_ONCE]
-        processes = [context.Process(target=die, args=(dsn, str(room), app_id, tick)) for tick in now]
+        processes = [context().Process(target=die, args=(dsn, str(room), app_id, tick)) for tick in now]
         for process in processes:
             process.start()
         for process in processes:

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import signal
-import sys
 import time
 from pathlib import Path
+
+from tests.support.forking import Command
 
 KEY = "stoa_acc_" + "c" * 64
 START_SECONDS_MAX = 60.0
@@ -19,7 +20,7 @@ class Server:
         self._home = home
         self._model_url = model_url
         self._environment = environment
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Command | None = None
         self._port = 0
         self.up = asyncio.Event()
         self.killed_at = 0.0
@@ -41,21 +42,8 @@ class Server:
         }
         environment.pop("ANTHROPIC_API_KEY", None)
         with (self._home.parent / f"{self._home.name}.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "stoa",
-                "serve",
-                "--port",
-                str(self._port),
-                "--data-dir",
-                str(self._home),
-                *self._arguments,
-                env=environment,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        assert self._process.stdout is not None
+            arguments = ["serve", "--port", str(self._port), "--data-dir", str(self._home), *self._arguments]
+            self._process = await Command.start(arguments, environment=environment, stderr=log)
         async with asyncio.timeout(START_SECONDS_MAX):
             while line := (await self._process.stdout.readline()).decode():
                 if line.startswith("Stoa is ready at "):

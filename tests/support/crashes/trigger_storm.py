@@ -8,7 +8,6 @@ and no run is without an event.
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -27,6 +26,7 @@ from stoa.triggers.rules import from_json
 from stoa.triggers.schedules import instants
 from tests.support.apps import deployed
 from tests.support.doubles import ScriptedModel
+from tests.support.forking import context
 from tests.support.running import Running, serving
 
 WINDOWS = (
@@ -90,14 +90,12 @@ async def storm(
     report, began = Report(triggers, kills), time.time()
     await _prepare(dsn, home, triggers)
     chance = random.Random(seed)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.crashes.trigger_storm"])
     begin = time.time() + 2.0
     last = sum(((end - start) / factor for start, end in WINDOWS[:windows]), timedelta()).total_seconds()
 
     def start(number: int) -> Any:
         arguments = (dsn, str(home / f"node-{number}"), begin, factor, windows)
-        process = context.Process(target=node, args=arguments, daemon=True)
+        process = context().Process(target=node, args=arguments, daemon=True)
         process.start()
         return process
 
