@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pypdfium2 import PdfDocument
 
@@ -135,7 +135,7 @@ def test_a_label_beside_a_table_stays() -> None:
     st.tuples(st.integers(2, 6), st.integers(2, 6)),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_word_around_a_grid_is_lost(
     rows: list[list[str]], box: tuple[int, int, int, int], cells: tuple[int, int], by_columns: bool
 ) -> None:

@@ -167,7 +167,8 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
                     tuple(_bounded(text_page, view.back(cell), text.turned) if cell else "" for cell in row)
                     for row in drawn
                 )
-                if layout.keeps_words(cells, [line for line in split if is_within(line, wide)]):
+                inside = [line for line in split if is_within(line, wide)]
+                if inside and layout.keeps_words(cells, inside):
                     tables.append(Grid(wide, cells))
                     lines = split
                     break
