@@ -247,7 +247,7 @@ async def test_no_json_holds_up_the_server(target: Target, name: str) -> None:
 
 # --- time and number -------------------------------------------------------------------------------------------------
 @pytest.mark.timeout(90)
-async def test_slow_clients_are_let_go(target: Target) -> None:
+async def test_slow_clients_are_disconnected(target: Target) -> None:
     """Many at once: silent ones, heads and bodies by the drop, and kept connections without a request."""
     key = AUTHORIZED.strip() % target.key.encode()
     body = head("POST", "/v1/conversations", key, b"Content-Type: application/json", b"Content-Length: 1000000")

@@ -20,7 +20,7 @@ async def made_key(target: Target) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("script", [LONG, SILENT], ids=["talking", "silent"])
-async def test_a_revoked_key_ends_its_streams_with_a_word(target: Target, script: dict[str, object]) -> None:
+async def test_a_revoked_key_ends_its_streams_with_a_comment(target: Target, script: dict[str, object]) -> None:
     """Within 15 seconds, whether the stream has something to say or not; the run goes on, and the owner's stream
     too."""
     conversation = await target.node.conversation()

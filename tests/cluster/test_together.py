@@ -34,7 +34,7 @@ async def test_every_node_serves_every_conversation(four: list[Node]) -> None:
         assert messages[1]["content"][0]["text"] == "".join(f"{place}.{n} " for n in range(20))
 
 
-async def test_a_stream_that_broke_on_one_goes_on_at_another(four: list[Node]) -> None:
+async def test_a_stream_that_broke_on_one_node_resumes_on_another(four: list[Node]) -> None:
     conversation = await four[0].conversation()
     run_id = await four[0].send(conversation, script(pieces=[f"{n} " for n in range(60)], delay=0.01))
     seen: list[str] = []

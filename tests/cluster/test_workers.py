@@ -180,7 +180,7 @@ async def test_a_worker_is_killed_amid_a_stream(server: Served) -> None:
     assert {name for name in fallen if not name.startswith("process_")} == set()
 
 
-async def test_a_worker_that_is_told_to_end_is_replaced_while_its_sibling_serves(server: Served) -> None:
+async def test_a_worker_that_gets_sigterm_is_replaced_while_another_serves(server: Served) -> None:
     worker = server.workers()[1]
     worker.send_signal(signal.SIGTERM)
     statuses: list[int] = []

@@ -313,7 +313,7 @@ async def test_an_invited_person_signs_in_with_the_provider(place: Place) -> Non
         assert await me(client) is None
 
 
-async def test_an_address_that_nobody_vouches_for_opens_nothing(place: Place) -> None:
+async def test_an_unverified_address_signs_nobody_in(place: Place) -> None:
     await place.somebody("victim@example.com")
     await place.invited("guest@example.com")
     for subject, claims in (

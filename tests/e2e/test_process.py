@@ -54,7 +54,7 @@ async def test_two_servers_on_one_data_directory_serve_one_another(room: Path) -
             assert (await two.get("/ready")).status_code == 200
 
 
-async def test_ctrl_c_while_the_database_is_gone_ends_well(room: Path) -> None:
+async def test_ctrl_c_while_the_database_is_unavailable_exits_cleanly(room: Path) -> None:
     home = room / "gone"
     with (room / "gone.log").open("wb") as log:
         async with serve(home, typed=True, stderr=log) as (process, _):

@@ -31,7 +31,7 @@ async def serious(page: Any) -> list[str]:
     return list(await page.evaluate("async () => (await axe.run(document)).violations.map(one => one.id)"))
 
 
-async def test_a_trace_grows_while_it_is_looked_at_and_two_are_compared(shared_server: Running, launched: Any) -> None:
+async def test_an_open_trace_page_updates_and_two_traces_are_compared(shared_server: Running, launched: Any) -> None:
     server = shared_server
     project = (await server.call("GET", "/v1/projects"))["data"][0]["id"]
     made = await server.call("POST", "/v1/access-keys", 201, json={"name": "sdk", "project_id": project})

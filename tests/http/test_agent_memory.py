@@ -131,7 +131,7 @@ async def test_nobody_is_remembered_without_a_name(server: Running) -> None:
     assert await kept(server, memory_id) == []
 
 
-async def test_an_anonymous_caller_of_a_public_app_is_nobody(server: Running) -> None:
+async def test_an_anonymous_caller_of_a_public_app_cannot_act_as_a_user(server: Running) -> None:
     """Else anybody could read what is remembered of somebody by naming them."""
     memory_id, store_id, session = await memory(server), await store(server), str(uuid4())
     agent = {
@@ -261,7 +261,7 @@ async def test_what_is_not_there_is_refused(server: Running) -> None:
     assert set(refused["error"]["details"]) == {"agent.memory.memory_id", "agent.memory_store.id"}
 
 
-async def test_a_memory_that_is_gone_stops_no_run(server: Running) -> None:
+async def test_a_deleted_memory_stops_no_run(server: Running) -> None:
     memory_id = await memory(server)
     app = await deployed(server, remembering(memory_id))
     await server.call("DELETE", f"/v1/memories/{memory_id}")

@@ -288,7 +288,7 @@ async def test_a_question_that_nobody_answers_expires(serve: Serve) -> None:
         assert (await server.status(run["id"], "completed"))["output"] == "Nobody there."
 
 
-async def test_helpers_work_at_once_and_fail_alone(serve: Serve) -> None:
+async def test_subagents_run_in_parallel_and_fail_separately(serve: Serve) -> None:
     delegate = calling(("delegate", '{"brief": "Part one"}'), ("delegate", '{"brief": "Part two"}'))
 
     class Parts(ScriptedModel):
@@ -345,7 +345,7 @@ async def test_a_cancel_in_a_tool_ends_the_call(serve: Serve) -> None:
         assert [line["status"] for line in ledger] == ["unknown"]
 
 
-async def test_a_call_in_doubt_whose_tool_is_gone_is_not_called_unheard_of(serve: Serve) -> None:
+async def test_a_call_in_doubt_whose_tool_was_deleted_is_not_reported_as_never_made(serve: Serve) -> None:
     slow = ScriptedTool("slow", gate=asyncio.Event())
     async with serve(slow, scripts=[calling(("slow", "{}"))]) as server:
         conversation = await server.conversation(agent={"tools": ["slow"]})

@@ -164,7 +164,7 @@ async def test_the_doctor_of_the_operator_looks_into_the_bucket(server: Running,
     await server.call("DELETE", f"/v1/conversations/{conversation}")
 
 
-async def test_a_wrong_setting_is_said_at_the_start(
+async def test_a_wrong_setting_is_an_error_at_the_start(
     server: Running, bucket: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def start(**settings: Any) -> str:

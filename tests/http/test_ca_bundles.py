@@ -174,7 +174,7 @@ def test_a_private_key_is_refused(authority: Authority) -> None:
         checked_bundle(authority.bundle + authority.private_key)
 
 
-async def test_authorities_come_beside_the_others(authority: Authority) -> None:
+async def test_a_ca_bundle_is_added_to_the_systems_authorities(authority: Authority) -> None:
     """What others trust is not touched, and the same bundle is read once."""
     outbound = Outbound(allow_private=True)
     assert await outbound.trusting(None) is outbound

@@ -228,7 +228,7 @@ def test_orders() -> None:
             order_of(bad, PLAIN)
 
 
-async def test_a_key_asks_for_kept_answers_by_itself(server: Running, provider: ScriptedServer) -> None:
+async def test_a_keys_cache_setting_applies_without_the_header(server: Running, provider: ScriptedServer) -> None:
     key_id, client = await key_of(server, cache_seconds=600)
     async with client:
         states = [

@@ -62,7 +62,7 @@ def agui_said(made: list[dict[str, Any]]) -> str:
     return "".join(frame["delta"] for frame in made if frame["type"] == "TEXT_MESSAGE_CONTENT")
 
 
-async def test_agui_a_thread_goes_on(shared_server: Running) -> None:
+async def test_agui_a_thread_continues(shared_server: Running) -> None:
     says(shared_server, answer("Hello Ada."), answer("Ada."), answer("Ada!"))
     first = {"id": "m1", "role": "user", "content": "I am Ada."}
     path = f"/v1/agui/{MODEL}"
@@ -110,7 +110,7 @@ async def test_agui_the_front_ends_own_tools(shared_server: Running) -> None:
     ]
 
 
-async def test_agui_an_unknown_thread_is_taken_over_whole(shared_server: Running) -> None:
+async def test_agui_an_unknown_thread_is_imported_completely(shared_server: Running) -> None:
     says(shared_server, answer("Ada."))
     history = (
         {"id": "m1", "role": "user", "content": "I am Ada."},

@@ -34,7 +34,7 @@ MODEL = "stoa-extractive"
         ({"model": MODEL, "messages": HELLO}, {"Origin": "http://elsewhere.example"}, 200),
     ],
 )
-async def test_both_ways_answer_alike(
+async def test_the_fast_path_answers_as_the_framework_does(
     shared_server: Running, path: str, body: object, headers: dict[str, str], status: int
 ) -> None:
     host = {} if path.startswith(("/router", "/openai")) else {"Host": "router.localhost"}
@@ -57,7 +57,7 @@ def _without_ids(text: str) -> Any:
     return {**json.loads(text), "id": "", "created": 0}
 
 
-async def test_both_ways_are_counted_as_one_route(shared_server: Running) -> None:
+async def test_the_fast_path_and_the_framework_count_as_one_route(shared_server: Running) -> None:
     async def counted() -> float:
         page = (await shared_server.client.get("/metrics")).text
         line = 'stoa_http_requests_total{host="router",method="POST",route="/v1/chat/completions",status="200"} '

@@ -59,7 +59,7 @@ def seen(server: Running) -> list[str]:
     ]
 
 
-async def test_a_fork_shares_and_goes_its_own_way(running: Running) -> None:
+async def test_a_fork_shares_the_history_and_continues_separately(running: Running) -> None:
     origin = await running.conversation(
         title="Origin", metadata={"a": 1}, user_id="ada", agent={"instructions": "Be brief."}
     )

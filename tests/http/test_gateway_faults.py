@@ -133,7 +133,9 @@ async def test_an_error_inside_a_stream_is_told_once_in_the_callers_words(
     assert errors[0].get("type") == ("error" if path == MESSAGES else None)
 
 
-async def test_an_error_before_any_word_is_answered_by_the_next(server: Running, provider: ScriptedServer) -> None:
+async def test_an_error_before_the_first_token_falls_back_to_the_next_target(
+    server: Running, provider: ScriptedServer
+) -> None:
     """A chunk that names the role alone says nothing yet."""
 
     def script(body: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +189,7 @@ async def test_a_prompt_that_is_too_long_is_the_callers_fault(
 
 
 # --- Anthropic's clients --------------------------------------------------------------------------------------------
-async def test_betas_reach_a_provider_of_that_wire_alone(server: Running, provider: ScriptedServer) -> None:
+async def test_anthropic_betas_are_sent_to_anthropic_providers_only(server: Running, provider: ScriptedServer) -> None:
     for slug in (ANTHROPIC, OPENAI):
         await server.client.post(
             f"{MESSAGES}?beta=true",

@@ -53,7 +53,7 @@ async def endpoint() -> AsyncIterator[tuple[Endpoint, Embeddings]]:
         yield made, Embeddings(base_url=f"http://127.0.0.1:{listener.port}/v1", model="three")
 
 
-async def test_an_embedder_that_fails_is_waited_for_or_told(
+async def test_an_embedder_failure_is_retried_or_reported(
     dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
 ) -> None:
     service, embeddings = endpoint
@@ -96,9 +96,7 @@ async def test_an_embedder_that_fails_is_waited_for_or_told(
         assert sources(await search(server, base["id"], "hotel")) == {"travel.md"}
 
 
-async def test_an_embedder_that_became_another_is_told(
-    dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]
-) -> None:
+async def test_a_changed_embedder_is_reported(dsn: str, tmp_path: Path, endpoint: tuple[Endpoint, Embeddings]) -> None:
     """Its vectors would not compare: searches by meaning and new files are refused with the way out, and a re-index is
     that."""
     _, embeddings = endpoint
@@ -241,7 +239,7 @@ async def test_a_superseded_worker_writes_nothing(
         assert len([path for path in (server.data_dir / "knowledge").glob("*/*/??/*") if path.is_file()]) == 1
 
 
-async def test_content_that_nobody_refers_to_is_swept(dsn: str, tmp_path: Path) -> None:
+async def test_unreferenced_content_is_swept(dsn: str, tmp_path: Path) -> None:
     async with serving(dsn, tmp_path, ScriptedModel()) as server:
         base = await base_of(server)
         await upload(server, base["id"], ("travel.md", TRAVEL))

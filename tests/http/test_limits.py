@@ -195,7 +195,7 @@ async def test_a_limited_key_makes_no_keys(running: Running) -> None:
         assert (await client.post("/v1/access-keys", json={"name": "free"})).status_code == 403
 
 
-async def test_a_queued_run_that_nobody_carried_costs_nothing(running: Running) -> None:
+async def test_a_queued_run_that_was_never_executed_is_not_billed(running: Running) -> None:
     gate = asyncio.Event()
     running.model.scripts = [[gate, *answer("Done.")]]
     talk = await running.conversation()

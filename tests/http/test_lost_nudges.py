@@ -34,7 +34,7 @@ async def begun_alone(running: Running, *more: str) -> None:
         await database.close()
 
 
-async def test_a_run_in_nobodys_hands_is_taken_up(running: Running) -> None:
+async def test_a_run_that_no_node_owns_is_claimed(running: Running) -> None:
     running.model.scripts = [answer("First"), answer("Again")]
     conversation = await running.conversation()
     run = await running.ask(conversation)

@@ -208,7 +208,7 @@ async def test_a_server_over_http(serve: Serve, tmp_path: Path) -> None:
         await until(lambda: "slow cancelled" in diary.lines(), 1)
 
 
-async def test_a_server_that_is_away_and_one_that_forgot(serve: Serve, tmp_path: Path) -> None:
+async def test_an_unreachable_server_and_a_lost_session(serve: Serve, tmp_path: Path) -> None:
     async with serve() as server:
         async with over_http(build(Diary(tmp_path / "web")).streamable_http_app()) as web:
             made = (await server.call("POST", "/v1/tools", 201, json=mcp(config={"url": f"{web.url}/mcp"})))["data"]

@@ -90,7 +90,7 @@ async def test_a_cut_answer_can_be_seen_everywhere(server: Running, provider: Sc
     assert messages[-1]["finish_reason"] == reason
 
 
-async def test_an_error_before_the_first_word_is_tried_again(server: Running, provider: ScriptedServer) -> None:
+async def test_an_error_before_the_first_token_is_retried(server: Running, provider: ScriptedServer) -> None:
     error = event({"error": {"message": "Overloaded", "type": "overloaded_error"}})
     provider.script = lambda _: {
         "raw": [error] if len(provider.bodies) < 3 else [chunk({"content": "Here."}), STOP, DONE]
@@ -108,7 +108,9 @@ async def test_an_error_before_the_first_word_is_tried_again(server: Running, pr
     assert run["finish_reason"] == "error"
 
 
-async def test_a_refused_history_costs_a_part_of_it_and_is_told(server: Running, provider: ScriptedServer) -> None:
+async def test_a_refused_history_is_sent_again_without_a_part_and_with_a_notice(
+    server: Running, provider: ScriptedServer
+) -> None:
     answers(provider, *PUBLISHED["openai"].text)
     conversation = await server.conversation()
     await server.ask(conversation, "poison")

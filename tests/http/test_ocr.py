@@ -118,7 +118,9 @@ async def test_a_page_that_was_read_is_not_paid_for_twice(dsn: str, tmp_path: Pa
         assert "knowledge_transcripts" not in await canaries(dsn)
 
 
-async def test_a_page_under_way_is_kept_when_the_server_leaves(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
+async def test_an_ocr_page_in_progress_is_stored_when_the_server_drains(
+    dsn: str, tmp_path: Path, eyes: VisionModel
+) -> None:
     """A restart does not pay for it again; pages that nobody had asked for are left to whoever comes next."""
     eyes.scripts = {page: {"first_delay": 1.0} for page in range(3, 12)}
     async with serving(dsn, tmp_path, ScriptedModel(), drain_seconds_max=20, **eyes.settings) as server:
@@ -151,7 +153,7 @@ async def test_pictures_are_documents_of_one_page(dsn: str, tmp_path: Path, eyes
         assert (hit["metadata"]["page"], hit["metadata"]["ocr"]) == (1, True)
 
 
-async def test_a_model_that_does_not_see_is_said(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
+async def test_a_model_without_vision_is_an_error(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), **{**eyes.settings, "ocr_model": "eyes/scripted"}) as server:
         base = await base_of(server)
         await upload(server, base["id"], ("contract.pdf", scans(3)))
@@ -290,7 +292,7 @@ async def test_a_limited_key_and_a_model_without_a_price(dsn: str, tmp_path: Pat
         assert (await usage(server, "kind=ocr"))[0]["unpriced_calls"] == 1
 
 
-async def test_a_base_may_keep_its_pictures_to_itself(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
+async def test_ocr_off_sends_no_images_of_a_base(dsn: str, tmp_path: Path, eyes: VisionModel) -> None:
     async with serving(dsn, tmp_path, ScriptedModel(), **eyes.settings) as server:
         base = await base_of(server, ocr="off")
         assert base["ocr"] == "off"

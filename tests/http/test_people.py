@@ -138,7 +138,7 @@ async def test_a_token_works_on_the_api_host_only(running: Running, person: Any)
         await ada.call("POST", path, 401, headers=dead, **asked)
 
 
-async def test_conversations_are_their_users_and_nobody_elses(running: Running, person: Any) -> None:
+async def test_a_users_conversations_are_visible_to_that_user_only(running: Running, person: Any) -> None:
     """Whatever the role: not an owner's, not an organization-wide key's; and a user sees none of the keys'."""
     ada, boss = await person("ada@example.com"), await person("boss@example.com", OrgRole.OWNER)
     model = await running.model_id()

@@ -190,7 +190,7 @@ async def test_each_user_s_own(shared: Running, app: dict[str, Any], service: Se
     assert [headers["authorization"] for _, headers, _ in service.asked] == ["Bearer of-u-2", "Bearer of-u-1"]
 
 
-async def test_an_optional_one_takes_away_its_tools_alone(
+async def test_a_missing_optional_requirement_disables_its_tools_only(
     shared: Running, app: dict[str, Any], service: Service
 ) -> None:
     server, requirement = shared, await require(shared, app, optional=True)

@@ -585,7 +585,7 @@ async def test_a_provider_is_asked_again_before_the_first_byte(
     assert provider.log["again"]["asked"] == 3
 
 
-async def test_a_provider_that_keeps_failing_is_left_alone(
+async def test_a_provider_that_keeps_failing_opens_its_circuit(
     alone: Running, provider: ScriptedServer, second: ScriptedServer
 ) -> None:
     router = alone
@@ -607,7 +607,7 @@ async def test_a_provider_that_keeps_failing_is_left_alone(
 
 @pytest.mark.parametrize("slug", [OPENAI, ANTHROPIC])
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_client_that_goes_ends_the_call(
+async def test_a_client_disconnect_cancels_the_call(
     router: Running, provider: ScriptedServer, client: openai.AsyncOpenAI, slug: str, *, streamed: bool
 ) -> None:
     messages = scripted(id="long", pieces=["word "] * 500, delay=0.05)

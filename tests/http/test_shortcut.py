@@ -40,7 +40,7 @@ PRINCIPAL = Principal(UUID(int=1), None, UUID(int=2))
         ("own", {"content": "Hi"}, {"Authorization": ""}, 401),
     ],
 )
-async def test_both_ways_answer_alike(
+async def test_the_fast_path_answers_as_the_framework_does(
     shared_server: Running, subject: str, body: object, headers: dict[str, str], status: int
 ) -> None:
     answers = []
@@ -59,7 +59,7 @@ async def test_both_ways_answer_alike(
     assert "access-control-allow-origin" in answers[0][2]
 
 
-async def test_busy_is_refused_on_either_way(running: Running) -> None:
+async def test_a_busy_conversation_is_refused_on_both_paths(running: Running) -> None:
     conversation = await running.conversation()
     gate = asyncio.Event()
     running.model.scripts = [[gate, *answer("Hello.")]]

@@ -208,7 +208,7 @@ async def test_an_origin_in_trouble_deletes_nothing(server: Running, docs: Path)
     assert len(await items_of(server, base["id"], source["id"])) == 10
 
 
-async def test_a_page_in_trouble_keeps_its_item(server: Running) -> None:
+async def test_a_page_that_cannot_be_fetched_keeps_its_item(server: Running) -> None:
     async with site() as made:
         made.page("/", "/travel", "/sick")
         made.page("/travel", text="A hotel may cost 140 euros.")

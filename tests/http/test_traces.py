@@ -676,7 +676,7 @@ def hostile_protobuf(**fields: Any) -> bytes:
     ],
     ids=str,
 )
-async def test_hostile_protobuf_costs_nothing_else(shared_server: Running, fields: dict[str, Any]) -> None:
+async def test_hostile_protobuf_affects_nothing_else(shared_server: Running, fields: dict[str, Any]) -> None:
     key = await project_key(shared_server)
     headers = {**key, "Content-Type": "application/x-protobuf"}
     response = await shared_server.client.post("/v1/traces", content=hostile_protobuf(**fields), headers=headers)

@@ -154,7 +154,7 @@ async def test_an_import_is_applied_once(moved: Moved) -> None:
     assert "project.export" in actions
 
 
-async def test_an_export_goes_on_in_its_snapshot(moved: Moved) -> None:
+async def test_an_export_resumes_in_its_snapshot(moved: Moved) -> None:
     path = f"/v1/projects/{moved.project}/export"
     async with moved.old.client.stream("GET", path) as answer:
         export_id = answer.headers["Stoa-Export-Id"]

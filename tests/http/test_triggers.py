@@ -245,7 +245,7 @@ async def test_a_webhook_takes_each_delivery_once(server: Running, app: str) -> 
     await server.call("POST", f"/v1/apps/{app}/triggers/{hook['id']}/run", 400)
 
 
-async def test_a_signed_webhook_takes_its_senders_deliveries_alone(server: Running, app: str) -> None:
+async def test_a_signed_webhook_accepts_valid_signatures_only(server: Running, app: str) -> None:
     secret = "a secret of more than sixteen"
     signature = {"scheme": "hmac-sha256", "secret": secret}
     hook = await active(server, app, provider="webhook", config={"signature": signature})

@@ -26,7 +26,7 @@ BEFORE_THIS_RULE = {7, 10, 11, 20, 25, 26, 74, 88}
 changes. `stoa migrate --plan` names their statements; an upgrade from before them wants a quiet hour."""
 
 
-def test_no_migration_keeps_others_out_of_a_table_that_grows() -> None:
+def test_no_migration_blocks_a_growing_table_for_long() -> None:
     found: dict[int, list[str]] = {}
     for migration in migrations():
         for one in lockings(migration.sql):

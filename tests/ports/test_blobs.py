@@ -305,7 +305,7 @@ def key_of(world: World, name: str) -> str:
     return next(key for key in world.server.objects if key.endswith(name))
 
 
-async def test_damaged_content_is_never_given_whole(bucket_world: World) -> None:
+async def test_damaged_content_is_never_returned_completely(bucket_world: World) -> None:
     assert bucket_world.server is not None
     for content in (b"right", os.urandom(5 * 1024 * 1024)):
         name = await put(bucket_world.store, content)

@@ -206,7 +206,7 @@ async def test_what_cannot_be_listed_says_so_and_names_nothing(world: World) -> 
     assert caught.value.message.endswith(".")
 
 
-async def test_a_walk_that_is_left_leaves_nothing_running(world: World) -> None:
+async def test_a_cancelled_walk_leaves_nothing_running(world: World) -> None:
     await filled(world)
     async with world.opened() as origin:
         findings = origin.walk(Memory().remember)

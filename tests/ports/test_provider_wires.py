@@ -202,7 +202,7 @@ async def test_a_history_of_another_provider_is_taken(provider: Provider) -> Non
     assert not [delta for delta in deltas if isinstance(delta, Notice)], "nothing had to be left out"
 
 
-async def test_a_refusal_in_the_providers_form_is_told(provider: Provider) -> None:
+async def test_a_refusal_in_the_providers_format_is_reported(provider: Provider) -> None:
     wire = PUBLISHED[provider.name]
     provider.server.script = lambda _: {"status": 400, "body": wire.error("The weather is bad.")}
     with pytest.raises(ModelError, match="The weather is bad"):

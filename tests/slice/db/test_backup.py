@@ -191,9 +191,7 @@ async def test_what_rows_name_is_there_while_others_upload_and_delete(cluster: D
     assert (await broken(dsn, tmp_path / "new")).keys() <= set(LIVE)
 
 
-async def test_a_file_that_goes_between_a_snapshot_and_its_copy_means_another_snapshot(
-    lived: Lived, tmp_path: Path
-) -> None:
+async def test_a_file_deleted_between_snapshot_and_copy_leads_to_another_snapshot(lived: Lived, tmp_path: Path) -> None:
     """It comes after the first snapshot and is deleted right after the second."""
     server, talks, passes = lived.server, list[str](), list[str]()
     loop = asyncio.get_running_loop()
@@ -531,7 +529,7 @@ async def test_a_database_user_without_privileges_suffices(lived: Lived, cluster
     await cluster.execute(f"DROP ROLE {role}")
 
 
-def test_a_damaged_description_is_said(tmp_path: Path) -> None:
+def test_a_damaged_description_is_an_error(tmp_path: Path) -> None:
     make_repository(tmp_path / "backups", SECRET)
     description = tmp_path / "backups" / "repository.json"
     whole = json.loads(description.read_text())

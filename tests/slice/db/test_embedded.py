@@ -245,9 +245,7 @@ async def test_three_first_starts_at_one_instant_get_one_server(room: Path, proc
 
 
 @pytest.mark.usefixtures("used")
-async def test_an_interrupt_at_the_terminal_leaves_the_server_to_whoever_drains(
-    room: Path, processes: Callable[..., Process]
-) -> None:
+async def test_ctrl_c_at_the_terminal_does_not_stop_postgresql(room: Path, processes: Callable[..., Process]) -> None:
     process = processes(room)
     await process.says()
     pid = postmaster(room / "postgres")
@@ -361,7 +359,7 @@ async def test_a_pid_file_whose_number_went_to_another_process_does_not_matter(r
             other.kill()
 
 
-async def test_an_initdb_killed_half_way_is_done_again(room: Path, processes: Callable[..., Process]) -> None:
+async def test_an_initdb_that_was_killed_half_way_is_repeated(room: Path, processes: Callable[..., Process]) -> None:
     process = processes(room)
     base = room / "postgres"
     await asyncio.to_thread(wait_for, lambda: list(base.glob("cluster.new-*/global/*")))
@@ -563,7 +561,7 @@ async def test_an_ordinary_user_needs_no_privilege(room: Path, processes: Callab
 
 @as_root
 @pytest.mark.usefixtures("anybodys_environment")
-async def test_a_user_without_a_name_is_told_so(room: Path, processes: Callable[..., Process]) -> None:
+async def test_a_user_id_without_a_name_is_an_error(room: Path, processes: Callable[..., Process]) -> None:
     os.chown(room, 42_424, 42_424)
     assert "User number 42424 has no name" in (await processes(room, 42_424).says())["error"]
 

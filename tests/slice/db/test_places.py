@@ -188,7 +188,7 @@ async def test_what_a_deleted_data_directory_leaves_is_found_and_removed(room: P
     assert await holds(data, elsewhere)
 
 
-async def test_a_removal_that_was_killed_half_way_is_done_again(room: Path) -> None:
+async def test_a_removal_that_was_killed_half_way_can_be_repeated(room: Path) -> None:
     data, elsewhere = room / "data", room / "elsewhere"
     await make(data, elsewhere)
     shutil.rmtree(data / "blobs")

@@ -14,7 +14,7 @@ COLUMNS = load("stoa.db", "rescan.sql").columns
 
 
 @pytest.mark.parametrize("column", ["thing uuid", "things uuid[]"])
-async def test_a_row_that_was_forgotten_is_not_verified_away(running: Running, column: str) -> None:
+async def test_a_deletion_with_a_remaining_row_is_not_verified(running: Running, column: str) -> None:
     conversation = await running.conversation()
     run = await running.ask(conversation)
     database = await asyncpg.connect(running.dsn)

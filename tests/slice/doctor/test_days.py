@@ -78,7 +78,7 @@ def doctor(
 
 
 @pytest.mark.parametrize(("since_midnight", "settled"), [(rules.SETTLED_AFTER, True), (timedelta(minutes=1), False)])
-async def test_days_that_are_whole_and_settled_are_not_looked_at_again(
+async def test_verified_and_settled_days_are_not_checked_again(
     database: Database, since_midnight: timedelta, settled: bool
 ) -> None:
     looked = Looked()
@@ -96,7 +96,7 @@ async def test_days_that_are_whole_and_settled_are_not_looked_at_again(
     assert looked.spans == everything
 
 
-async def test_a_broken_day_is_found_each_time_and_a_full_look_forgets_what_it_thought_whole(
+async def test_a_day_with_findings_is_reported_each_time_and_a_full_check_rechecks_verified_days(
     database: Database,
 ) -> None:
     looked = Looked()
@@ -112,7 +112,7 @@ async def test_a_broken_day_is_found_each_time_and_a_full_look_forgets_what_it_t
     assert not (await subject.examine(Scope())).healthy
 
 
-async def test_a_day_with_something_open_is_looked_at_again(database: Database) -> None:
+async def test_a_day_with_open_rows_is_checked_again(database: Database) -> None:
     looked = Looked()
     subject = doctor(database, looked, opened=[day(-2)])
     await subject.examine(Scope())

@@ -514,7 +514,7 @@ async def test_a_broken_promise_is_counted_and_repaired(opened: Opened, case: Ca
         assert await opened.value(statement)
 
 
-async def test_an_abandoned_run_is_released_and_goes_on(opened: Opened) -> None:
+async def test_an_abandoned_run_is_released_and_continues(opened: Opened) -> None:
     await opened.execute("UPDATE input_requests SET status = 'answered', answer = '{{\"approved\": true}}'")
     await opened.execute("UPDATE runs SET status = 'started', node_id = gen_random_uuid() WHERE id = '{paused}'")
     report = await opened.doctor.examine(Scope())

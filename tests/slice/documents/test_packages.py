@@ -438,7 +438,7 @@ async def test_the_text_in_place_of_a_picture_of_an_odt(converter: Converter, tm
     assert "![Our lighthouse]()" in text_of(converted)
 
 
-async def test_characters_that_nobody_can_read_are_said(converter: Converter, tmp_path: Path) -> None:
+async def test_unreadable_characters_are_reported(converter: Converter, tmp_path: Path) -> None:
     converted = await read(converter, tmp_path, "a.rtf", b"{\\rtf1\\ansi half \\u-3\\'3f of it.\\par}")
     assert "\ufffd" in text_of(converted)
     assert "could not be read" in converted.warnings[0]

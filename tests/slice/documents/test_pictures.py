@@ -136,7 +136,7 @@ async def test_a_hostile_picture_is_a_typed_error(converter: Converter, tmp_path
     assert (caught.value.code, name in caught.value.message) == (code, True)
 
 
-async def test_a_tiff_that_goes_in_circles_has_an_end(converter: Converter, tmp_path: Path) -> None:
+async def test_a_tiff_with_cyclic_pages_terminates(converter: Converter, tmp_path: Path) -> None:
     sights, images = await seen(converter, tmp_path, "loop.tif", looped_tiff())
     assert (len(sights), len(images)) == (1, 1)
 
@@ -158,7 +158,7 @@ async def test_limits_hold_for_pictures(tmp_path: Path) -> None:
         await converter.close()
 
 
-async def test_a_name_that_lies_is_said(converter: Converter, tmp_path: Path) -> None:
+async def test_a_wrong_file_extension_is_an_error(converter: Converter, tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(picture("PNG"))
     found = await converter.convert(path, name="report.pdf", find_ocr_targets=True)

@@ -243,7 +243,9 @@ async def test_a_reader_holds_nothing_of_the_zygote(converter: Converter, big: P
 @LINUX
 @pytest.mark.parametrize("befalls", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("moment", ["idle", "reading"])
-async def test_a_zygote_that_dies_or_sticks_costs_no_file(tmp_path: Path, befalls: signal.Signals, moment: str) -> None:
+async def test_no_file_is_lost_when_the_zygote_dies_or_hangs(
+    tmp_path: Path, befalls: signal.Signals, moment: str
+) -> None:
     converter = Converter()
     path = tmp_path / "notes.csv"
     path.write_bytes(b"some,words,in,a,row\n" * 20_000)
@@ -292,7 +294,7 @@ async def test_nothing_with_threads_is_forked() -> None:
 
 
 @LINUX
-async def test_a_zygote_that_is_unfit_costs_no_file(tmp_path: Path) -> None:
+async def test_no_file_is_lost_when_the_zygote_cannot_be_used(tmp_path: Path) -> None:
     converter = Converter()
     await read(converter, tmp_path, "notes.txt", b"plain words")
     before = converter._zygotes._zygote

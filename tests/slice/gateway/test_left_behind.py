@@ -94,7 +94,7 @@ async def test_each_call_is_settled_once(shared_server: Running, database: Datab
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_value_that_cannot_be_stored_costs_its_own_line(
+async def test_a_value_that_cannot_be_stored_drops_its_own_line_of_the_bill(
     shared_server: Running, database: Database, tmp_path: Path
 ) -> None:
     whose = await about(shared_server, database)

@@ -92,7 +92,7 @@ async def test_the_oldest_of_a_key_is_first(table: Table) -> None:
     assert claimed == sorted(claimed)
 
 
-async def test_a_project_gets_no_more_than_its_room(table: Table) -> None:
+async def test_a_project_gets_no_more_than_its_share(table: Table) -> None:
     capped, other = uuid4(), uuid4()
     await table.add(50, capped, key=uuid4())
     await table.add(50, capped, key=uuid4())

@@ -161,7 +161,7 @@ async def statuses(server: Running, run_id: str) -> list[str]:
     return [line["status"] for line in (await server.call("GET", f"/v1/runs/{run_id}/tool-calls"))["data"]]
 
 
-async def test_an_answer_made_anew_knows_what_the_first_one_did(serve: Serve) -> None:
+async def test_a_regenerated_answer_knows_the_tool_calls_of_the_first(serve: Serve) -> None:
     tool = payer()
     async with serve(tool, scripts=PAY) as server:
         conversation = await server.conversation(agent={"tools": ["pay"]})

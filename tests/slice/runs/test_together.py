@@ -120,7 +120,9 @@ async def test_one_whose_conversation_is_locked_holds_up_no_other(
         assert (await sent[0]).status_code == 200
 
 
-async def test_an_end_that_cannot_be_leaves_the_others_alone(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_end_that_fails_does_not_affect_the_other_ends(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One is fenced off, and one has a queue behind it."""
     gates = [asyncio.Event() for _ in range(3)]
     # The first says nothing: no tick may notice before its end that it is fenced off.

@@ -221,7 +221,7 @@ async def test_a_repository_over_http_and_what_refuses_it(tmp_path: Path) -> Non
     repo.close()
 
 
-async def test_a_reader_that_dies_costs_one_file(tmp_path: Path) -> None:
+async def test_a_crash_of_the_reader_fails_one_file_only(tmp_path: Path) -> None:
     """As it does when a file needs more memory than it may use: the others are still read, and none twice."""
     work = tmp_path / "work"
     repo = Repo.init(str(work), mkdir=True)

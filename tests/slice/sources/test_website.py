@@ -245,7 +245,7 @@ async def test_huge_pages_and_bombs_are_refused(made: Site) -> None:
     }
 
 
-async def test_a_site_that_is_down_is_left_alone(made: Site) -> None:
+async def test_a_sync_of_a_site_that_is_down_changes_nothing(made: Site) -> None:
     made.page("/", *(f"/{number}" for number in range(30)))
     memory = Memory()
     for number in range(30):
@@ -277,7 +277,7 @@ async def test_a_start_that_is_not_there(made: Site, status: int, code: str) -> 
     assert caught.value.code == code
 
 
-async def test_a_credential_goes_to_its_own_host_alone(made: Site) -> None:
+async def test_a_stored_credential_is_sent_to_its_own_host_only(made: Site) -> None:
     async with site() as other:
         made.page("/", f"{other.url}/x")
         other.page("/x")

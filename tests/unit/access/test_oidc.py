@@ -251,7 +251,7 @@ async def test_new_keys_are_asked_for_at_once_and_not_at_every_token(scripted: S
     assert scripted.times("/keys") == 3
 
 
-async def test_a_provider_that_is_away(scripted: Scripted) -> None:
+async def test_a_provider_that_is_unreachable(scripted: Scripted) -> None:
     """What is known stays good; nothing known is an error that is not asked for again at every request."""
     clock = Clock()
     scripted.away = True

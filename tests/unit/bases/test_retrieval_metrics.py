@@ -63,7 +63,7 @@ def test_intervals_cover_what_they_claim() -> None:
     assert 178 <= held <= 199
 
 
-def test_a_paired_difference_is_decided_where_the_two_alone_are_not() -> None:
+def test_a_paired_interval_is_significant_where_separate_intervals_are_not() -> None:
     draw = Random(3)
     first = [draw.random() for _ in range(100)]
     second = [value + 0.02 + draw.uniform(-0.01, 0.01) for value in first]

@@ -89,7 +89,7 @@ def test_pieces_are_the_rows(rows: list[bytes]) -> None:
     assert all(0 < len(piece) <= 8_000 for piece in cut)
 
 
-def test_a_row_that_comes_goes_or_changes_costs_a_piece_or_two() -> None:
+def test_an_inserted_deleted_or_changed_row_changes_one_or_two_pieces() -> None:
     chance = random.Random(5)
     rows = [
         b"%d\t%s\n" % (number, chance.randbytes(chance.randrange(10, 200)).hex().encode()) for number in range(2_000)

@@ -39,7 +39,7 @@ def test_lines_above_a_table_are_text() -> None:
     assert markdown.startswith("Report 2024\n\nfor internal use\n\n| name | price | n |\n")
 
 
-def test_a_quote_that_never_closes_costs_its_own_line() -> None:
+def test_an_unclosed_quote_affects_its_own_line_only() -> None:
     body = "".join(f"{number},text {number}\n" for number in range(3, 400))
     markdown, warnings = table(f'id,size\n1,5\n2,"6\n{body}', "a.csv", tabs=False)
     assert '| 2 | "6 |' in markdown

@@ -130,7 +130,7 @@ def test_a_frame_and_an_underline_are_no_tables() -> None:
     assert ruling.grids([Rule(True, 10, 0, 300)]) == []
 
 
-def test_a_drawing_with_thousands_of_rules_is_left_alone() -> None:
+def test_a_drawing_with_thousands_of_rules_is_not_parsed_as_a_table() -> None:
     assert ruling.grids(ruled([10.0 * n for n in range(500)], [10.0 * n for n in range(500)])) == []
 
 

@@ -71,7 +71,7 @@ async def test_a_single_passage_can_answer() -> None:
     assert [index for index, _ in await rank("deletion receipt", [DOCUMENT[2]], None, 3)] == [0]
 
 
-async def test_an_embedder_that_cannot_leaves_it_to_the_words() -> None:
+async def test_a_query_that_the_embedder_cannot_read_uses_keywords_only() -> None:
     async def away(texts: Sequence[str]) -> None:
         return None
 

@@ -175,7 +175,7 @@ async def test_an_unknown_reason_is_no_good_end(given: Any) -> None:
     assert (heard.error.code, heard.error.retryable, heard.text) == ("model_error", True, "Hello there.")
 
 
-async def test_a_refusal_is_told() -> None:
+async def test_a_refusal_is_reported() -> None:
     heard = await hear("openai", [chunk({"refusal": "I can't help."}), STOP, DONE])
     assert (heard.text, heard.finish) == ("I can't help.", "refusal")
 

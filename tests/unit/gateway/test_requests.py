@@ -285,7 +285,7 @@ def test_sets_of_arguments_are_told_in_words() -> None:
     assert "a; or b" in tool_parameters(schema, COMPATIBLE)["description"]
 
 
-def test_a_tool_that_cannot_be_offered_is_left_out_alone_and_told() -> None:
+def test_only_a_tool_that_cannot_be_offered_is_skipped_and_reported() -> None:
     deep: dict[str, Any] = {}
     for _ in range(60):
         deep = {"type": "object", "properties": {"a": deep}}

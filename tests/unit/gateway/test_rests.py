@@ -37,7 +37,7 @@ async def test_without_load_nothing_rests() -> None:
     assert connection.since == 0.0
 
 
-async def test_a_connection_that_cannot_pause_is_left_alone() -> None:
+async def test_a_connection_that_cannot_pause_is_not_paused() -> None:
     rests, refusing, willing = Rests(lambda: 0.01), Connection(willing=False), Connection()
     for connection in (refusing, willing):
         rests.let(connection)  # type: ignore[arg-type]

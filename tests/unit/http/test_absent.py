@@ -10,7 +10,7 @@ from stoa.kernel.errors import NotSupported
 PATHS = [(group, path.replace("{app_id}", "1")) for group in absent.ABSENT for path in group.paths]
 
 
-def test_each_sentence_names_the_group_and_a_way_out() -> None:
+def test_each_sentence_names_the_group_and_an_alternative() -> None:
     for group in absent.ABSENT:
         assert group.sentence.startswith(f"This server has no {group.name}: ")
         assert group.sentence.endswith(".")

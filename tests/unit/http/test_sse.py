@@ -78,7 +78,7 @@ async def test_a_slow_client_gets_everything_once_it_reads() -> None:
     assert client.body == b"abc"
 
 
-async def test_a_client_that_goes_ends_the_stream() -> None:
+async def test_a_client_disconnect_ends_the_stream() -> None:
     frames, client = Scripted(*[b"x"] * 3), Client(slow_after=2)
 
     def meanwhile() -> None:

@@ -57,7 +57,7 @@ async def told(port: int, method: bytes, version: bytes) -> bytes:
     return re.sub(rb"date: [^\r]*\r\n", b"", said)
 
 
-async def test_both_ways_write_the_same() -> None:
+async def test_the_fast_and_the_slow_path_write_the_same() -> None:
     answers: list[list[bytes]] = []
     ways: list[bool] = []
     for http in (HttpToolsProtocol, partial(Connection, Guard(ConnectionLimits()))):

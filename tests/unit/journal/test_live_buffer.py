@@ -77,7 +77,7 @@ async def test_a_nudge_before_parking_is_not_lost() -> None:
         await subscription.park(lambda: True)
 
 
-async def test_a_nudge_that_comes_after_leaving_serves_nobody() -> None:
+async def test_a_wake_after_the_reader_has_left_has_no_effect() -> None:
     subscription, served = Subscription(RUN), []
     parked = asyncio.create_task(subscription.park(lambda: bool(served.append(1)) or True))
     await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def test_a_flush_that_fails_wakes_its_reader() -> None:
     assert len(told) == 1, "the failure is told, and not to whoever wrote the journal"
 
 
-async def test_a_run_leaves_after_its_readers_have_its_last_words() -> None:
+async def test_a_run_leaves_memory_after_its_readers_got_the_last_events() -> None:
     live, read = LiveBuffer(), []
 
     def flush() -> bool:

@@ -37,7 +37,7 @@ def test_one_project_alone_gets_nine_tenths_and_leaves_room_for_others() -> None
 
 
 @pytest.mark.parametrize("places_max", range(1, 10))
-def test_a_small_node_is_used_whole(places_max: int) -> None:
+def test_a_single_project_can_use_all_of_a_small_node(places_max: int) -> None:
     assert fill(Places(places_max), uuid4()) == places_max
 
 
@@ -64,7 +64,7 @@ def test_several_places_at_once_are_as_many_as_one_by_one(cap: int | None) -> No
         assert at_once.room(project) == fill(one_by_one, project)
 
 
-def test_a_claim_knows_the_rooms_of_all_and_never_asks_for_more_than_is_free() -> None:
+def test_a_claim_respects_every_projects_share_and_the_free_capacity() -> None:
     places, one, other = Places(10, 4), uuid4(), uuid4()
     for _ in range(4):
         places.take(one)

@@ -6,7 +6,7 @@ from uuid import uuid4
 from stoa.kernel.shared_counts import SharedCounts, memory_for
 
 
-def test_each_sees_the_sum_and_the_dead_are_cleared() -> None:
+def test_each_process_sees_the_sum_and_rows_of_dead_processes_are_cleared() -> None:
     descriptor, key = memory_for(3), os.urandom(16)
     one, two = SharedCounts(descriptor, 3, key).row(0), SharedCounts(descriptor, 3, key).row(2)
     assert [one.add("192.0.2.1", 1), two.add("192.0.2.1", 1), two.add("192.0.2.1", 1)] == [1, 2, 3]

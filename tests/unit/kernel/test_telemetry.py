@@ -92,7 +92,7 @@ class Unspeakable:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_value_that_cannot_be_rendered_costs_one_line(form: Literal["json", "console"]) -> None:
+def test_a_value_that_cannot_be_rendered_drops_one_log_line(form: Literal["json", "console"]) -> None:
     with logging_to(Full(), form):
         handlers, logging.getLogger().handlers = logging.getLogger().handlers, logging.getLogger().handlers[-1:]
         before = lost()

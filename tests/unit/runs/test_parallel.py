@@ -21,7 +21,7 @@ async def part(name: str, steps: int, log: list[str], gate: asyncio.Event | None
         log.append(f"{name} closed")
 
 
-async def test_a_part_goes_on_when_its_step_was_taken() -> None:
+async def test_a_generator_continues_when_its_step_was_consumed() -> None:
     log: list[str] = []
     async with aclosing(merged([part("a", 2, log), part("b", 2, log)])) as steps:
         async for step in steps:
@@ -32,7 +32,7 @@ async def test_a_part_goes_on_when_its_step_was_taken() -> None:
         assert mine == [f"{name}0", f"{name} after 0", f"{name}1", f"{name} after 1", f"{name} closed"]
 
 
-async def test_a_held_part_does_not_hold_the_others() -> None:
+async def test_a_paused_generator_does_not_block_the_others() -> None:
     log: list[str] = []
     gate = asyncio.Event()
     seen = 0

@@ -41,7 +41,7 @@ async def test_calls_of_one_reply_ask_once_and_go_on_in_their_order() -> None:
     assert asked == 2, "a later call asks anew, however soon"
 
 
-async def test_a_credential_that_is_gone_is_asked_about_each_time() -> None:
+async def test_a_revoked_credential_is_checked_before_each_call() -> None:
     gone: list[bool] = []
 
     async def living(_: Collection[Credential]) -> Collection[Credential]:

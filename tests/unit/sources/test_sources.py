@@ -94,7 +94,7 @@ def test_an_interval_begins_at_once_and_cron_when_it_says() -> None:
         (10, 1_000, 990, False),
     ],
 )
-def test_deletions_that_look_like_an_accident(gone: int, items: int, found: int, *, withheld: bool) -> None:
+def test_suspiciously_many_deletions_are_withheld(gone: int, items: int, found: int, *, withheld: bool) -> None:
     assert rules.withheld(gone, items, found) is withheld
 
 

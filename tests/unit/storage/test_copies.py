@@ -22,7 +22,7 @@ def files(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file() and path.name != "lock"]
 
 
-async def test_copies_wait_for_room(tmp_path: Path) -> None:
+async def test_copies_wait_for_free_space(tmp_path: Path) -> None:
     copies = Copies(tmp_path, bytes_max=10)
     large, small = asyncio.Event(), asyncio.Event()
 

@@ -217,7 +217,7 @@ async def test_a_list_that_is_none(bench: Callable[..., Bench]) -> None:
         await bad.sessions.list(bad.definition(), {})
 
 
-async def test_a_bad_tool_costs_itself(bench: Callable[..., Bench]) -> None:
+async def test_an_invalid_tool_is_skipped_and_the_others_are_listed(bench: Callable[..., Bench]) -> None:
     bad = bench("schema")
     listing = await bad.sessions.list(bad.definition(), {})
     assert (list(listing.offers), listing.problem) == ([], "Left out: 'touch' (its schema is no object's)")

@@ -266,7 +266,7 @@ def test_documents_that_cannot_be(document: Any, named: str, said: str) -> None:
         ),
     ],
 )
-def test_an_operation_that_cannot_be_costs_itself(document: Any, named: str, said: str) -> None:
+def test_an_operation_that_cannot_be_a_tool_is_skipped(document: Any, named: str, said: str) -> None:
     if isinstance(document, dict) and document.get("servers"):
         good = {"get": {"operationId": "good"}}
         document = {**document, "paths": {**document["paths"], "/good": good}}

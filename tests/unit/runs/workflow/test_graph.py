@@ -254,7 +254,7 @@ def test_blocks_of_templates() -> None:
     assert templates.filled("{% for x in gone %}a{% endfor %}{% if not gone %}b{% endif %}", {}) == "b"
 
 
-def test_a_template_costs_what_its_length_and_its_lists_say() -> None:
+def test_the_cost_of_a_template_is_bounded_by_its_length_and_lists() -> None:
     many = {"x": list(range(5_000))}
     nested = "{% for a in x %}{% for b in x %}!{% endfor %}{% endfor %}"
     with pytest.raises(templates.TemplateError, match="more than 10000 times"):

@@ -50,7 +50,7 @@ async def test_an_agent_calls_code_and_so_does_its_subagent() -> None:
     assert results == ['{"content":42,"kind":"number"}']
 
 
-async def test_a_flow_whose_sandbox_is_gone_says_so() -> None:
+async def test_a_flow_fails_with_an_error_when_its_sandbox_is_no_longer_configured() -> None:
     with pytest.raises(RunStopped, match="its operator has set no sandbox"):
         await GraphRun(flow(node("python", "p", "start", code=DOUBLE)), {"n": 1}).drive()
 
