@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from stoa.bases import dialects, rules, wire, wire_in
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
-from stoa.bases.direct import PATH, refused
+from stoa.bases.direct import refused
 from stoa.bases.items import Items
 from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
 from stoa.bases.searching import Asked, Search
@@ -103,7 +103,7 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
         Route("/mcp", _McpRoute(bases, gate, mcp), methods=["GET", "POST", "DELETE"], include_in_schema=False)
     )
 
-    @router.post(PATH, responses=refusals(404))
+    @router.post("/v1/documents/search", responses=refusals(404))
     async def search_documents(body: wire_in.SearchIn, caller: Annotated[Caller, searching]) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
         return wire.found(await _searched(search, caller, wire_in.asked(body)), explain=body.explain)
