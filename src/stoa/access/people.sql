@@ -50,7 +50,8 @@ UPDATE orgs SET name = $2 WHERE id = $1 RETURNING *;
 
 -- name: orgs_of_user
 -- A page; {order} is made of checked column names.
-SELECT o.*, m.role FROM orgs o JOIN org_members m ON m.org_id = o.id WHERE m.user_id = $1 ORDER BY {order} LIMIT $2 OFFSET $3;
+SELECT o.*, m.role FROM orgs o JOIN org_members m ON m.org_id = o.id WHERE m.user_id = $1
+    ORDER BY {order} LIMIT $2 OFFSET $3;
 
 -- name: count_orgs_of_user
 SELECT count(*) FROM (SELECT FROM org_members WHERE user_id = $1 LIMIT 10001) counted;
@@ -75,12 +76,14 @@ SELECT s.id, s.expires_at, m.* FROM user_sessions s JOIN member_roles m USING (o
 
 -- name: credential_by_id
 -- The same, of what something signed names.
-SELECT t.id, t.expires_at, false AS session, m.* FROM personal_tokens t JOIN member_roles m USING (org_id, user_id) WHERE t.id = $1
+SELECT t.id, t.expires_at, false AS session, m.* FROM personal_tokens t JOIN member_roles m USING (org_id, user_id)
+    WHERE t.id = $1
 UNION ALL
 SELECT s.id, s.expires_at, true, m.* FROM user_sessions s JOIN member_roles m USING (org_id, user_id) WHERE s.id = $1;
 
 -- name: insert_token
-INSERT INTO personal_tokens (org_id, id, user_id, name, hash, preview, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *;
+INSERT INTO personal_tokens (org_id, id, user_id, name, hash, preview, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    RETURNING *;
 
 -- name: token
 SELECT * FROM personal_tokens WHERE org_id = $1 AND id = $2;
@@ -107,7 +110,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 DELETE FROM user_sessions WHERE hash = $1 RETURNING method, hint;
 
 -- name: account_of_session
-SELECT s.id AS session_id, s.org_id, u.*, EXISTS (SELECT 1 FROM user_identities i WHERE i.user_id = u.id) AS has_identity
+SELECT s.id AS session_id, s.org_id, u.*,
+    EXISTS (SELECT 1 FROM user_identities i WHERE i.user_id = u.id) AS has_identity
 FROM user_sessions s JOIN users u ON u.id = s.user_id WHERE s.hash = $1 AND s.expires_at > $2;
 
 -- name: sessions_of_user
@@ -193,7 +197,8 @@ WHERE m.org_id = $1 ORDER BY m.created_at, m.user_id LIMIT $2 OFFSET $3;
 SELECT count(*) FROM (SELECT FROM org_members WHERE org_id = $1 LIMIT 10001) counted;
 
 -- name: member
-SELECT u.email, u.first_name, u.last_name, m.* FROM org_members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND m.user_id = $2;
+SELECT u.email, u.first_name, u.last_name, m.* FROM org_members m JOIN users u ON u.id = m.user_id
+    WHERE m.org_id = $1 AND m.user_id = $2;
 
 -- name: member_by_email
 SELECT m.user_id FROM org_members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND u.email = $2;
@@ -244,7 +249,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *;
 SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3;
 
 -- name: invitations
-SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 ORDER BY created_at DESC, id LIMIT $3 OFFSET $4;
+SELECT * FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2
+    ORDER BY created_at DESC, id LIMIT $3 OFFSET $4;
 
 -- name: count_invitations
 SELECT count(*) FROM (
@@ -253,7 +259,8 @@ SELECT count(*) FROM (
 ) counted;
 
 -- name: renew_invitation
-UPDATE invitations SET hash = $4, expires_at = $5, mailed_at = NULL WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;
+UPDATE invitations SET hash = $4, expires_at = $5, mailed_at = NULL
+    WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;
 
 -- name: delete_invitation
 DELETE FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING id;

@@ -13,14 +13,16 @@ INSERT INTO projects (org_id, id, name, description, visibility, retention_days)
 RETURNING *;
 
 -- name: insert_key
-INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by, rate_limit, spending_limit_usd, spending_period,
+INSERT INTO access_keys (org_id, project_id, id, name, hash, preview, permissions, expires_at, created_by, rate_limit,
+    spending_limit_usd, spending_period,
     cache_seconds, resumable_streams)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING *;
 
 -- name: keys_by_hash
 -- The owners of credentials: the look-up of every request, for all requests that wait.
 SELECT
-    hash, org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period, cache_seconds,
+    hash, org_id, project_id, id, permissions, expires_at, rate_limit, spending_limit_usd, spending_period,
+        cache_seconds,
     resumable_streams
 FROM access_keys WHERE hash = ANY($1::bytea[]);
 
@@ -95,13 +97,16 @@ SELECT EXISTS (SELECT 1 FROM revoked_keys WHERE hash = $1);
 -- name: admit
 -- A token bucket of one minute's requests: admits a request and returns the seconds until the bucket is full again.
 -- No row: it is empty. $3 is the seconds in which one request is refilled.
-INSERT INTO key_rates AS r (org_id, key_id, busy_until) VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 second')
-ON CONFLICT (org_id, key_id) DO UPDATE SET busy_until = greatest(r.busy_until, clock_timestamp()) + $3::float8 * interval '1 second'
+INSERT INTO key_rates AS r (org_id, key_id, busy_until)
+    VALUES ($1, $2, clock_timestamp() + $3::float8 * interval '1 second')
+ON CONFLICT (org_id, key_id) DO UPDATE
+    SET busy_until = greatest(r.busy_until, clock_timestamp()) + $3::float8 * interval '1 second'
 WHERE r.busy_until + $3::float8 * interval '1 second' <= clock_timestamp() + interval '1 minute 1 millisecond'
 RETURNING extract(epoch FROM busy_until - clock_timestamp())::float8;
 
 -- name: busy_seconds
-SELECT greatest(extract(epoch FROM busy_until - clock_timestamp()), 0)::float8 FROM key_rates WHERE org_id = $1 AND key_id = $2;
+SELECT greatest(extract(epoch FROM busy_until - clock_timestamp()), 0)::float8 FROM key_rates
+    WHERE org_id = $1 AND key_id = $2;
 
 -- name: home_project
 -- The organization's first project: objects that an organization-wide key creates are in it.

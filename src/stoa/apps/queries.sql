@@ -62,7 +62,8 @@ INSERT INTO apps (org_id, project_id, id, name, description, access_type, deploy
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10);
 
 -- name: insert_deployment
-INSERT INTO app_deployments (org_id, project_id, id, app_id, workflow_id, workflow_version_id, model_id, models, created_by)
+INSERT INTO app_deployments (org_id, project_id, id, app_id, workflow_id, workflow_version_id, model_id, models,
+    created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: deploy

@@ -1,5 +1,6 @@
 -- name: insert_base
-INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language, created_by, ocr, ingestion)
+INSERT INTO knowledgebases (org_id, project_id, id, name, description, embedder, chunking, retriever, language,
+    created_by, ocr, ingestion)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: base
@@ -7,22 +8,27 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM knowledgebases b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
            count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built >= (b.building ->> 'generation')::int) AS built,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int AND i.status = 'failed') AS missed
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL
+               AND i.built >= (b.building ->> 'generation')::int) AS built,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int
+               AND i.status = 'failed') AS missed
     FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id) c
 WHERE b.org_id = $1 AND b.id = $2;
 
 -- name: list_bases
 -- A page of bases, without the flows of their ingestion.
 SELECT b.*, c.items, c.chunks, c.served, c.built, c.missed FROM (
-    SELECT org_id, project_id, id, name, description, embedder, chunking, retriever, language, ocr, generation, building, created_at, updated_at,
+    SELECT org_id, project_id, id, name, description, embedder, chunking, retriever, language, ocr, generation,
+        building, created_at, updated_at,
            ingestion - '{{flow,flow_ui}}'::text[] AS ingestion
     FROM knowledgebases WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) ORDER BY {order} LIMIT $3 OFFSET $4
 ) b, LATERAL (
     SELECT count(*) AS items, coalesce(sum(i.chunks) FILTER (WHERE i.served_sha256 IS NOT NULL), 0) AS chunks,
            count(*) FILTER (WHERE i.served_sha256 IS NOT NULL) AS served,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built >= (b.building ->> 'generation')::int) AS built,
-           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int AND i.status = 'failed') AS missed
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL
+               AND i.built >= (b.building ->> 'generation')::int) AS built,
+           count(*) FILTER (WHERE i.served_sha256 IS NOT NULL AND i.built < (b.building ->> 'generation')::int
+               AND i.status = 'failed') AS missed
     FROM knowledge_items i WHERE i.org_id = b.org_id AND i.knowledgebase_id = b.id) c
 ORDER BY {order};
 
@@ -45,43 +51,57 @@ SELECT generation, building, embedder, chunking, language, ocr FROM knowledgebas
 
 -- name: share_base
 -- The base, held against its deletion and against the switch of generations until the transaction ends.
-SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR SHARE;
+SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases
+    WHERE org_id = $1 AND id = $2 FOR SHARE;
 
 -- name: lock_base
-SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases WHERE org_id = $1 AND id = $2 FOR UPDATE;
+SELECT project_id, generation, building, embedder, chunking, language FROM knowledgebases
+    WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_base
-UPDATE knowledgebases SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9, ingestion = $10, updated_at = now()
+UPDATE knowledgebases
+    SET name = $3, description = $4, embedder = $5, chunking = $6, retriever = $7, language = $8, ocr = $9,
+    ingestion = $10, updated_at = now()
 WHERE org_id = $1 AND id = $2;
 
 -- name: delete_base
 DELETE FROM knowledgebases WHERE org_id = $1 AND id = $2;
 
 -- name: insert_item
-INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata, created_by, source_id, origin)
+INSERT INTO knowledge_items (org_id, project_id, id, knowledgebase_id, name, size, mime_type, sha256, metadata,
+    created_by, source_id, origin)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING *;
 
 -- name: replace_item
 -- A new file for an item, and new metadata where they are given. What is in the index stays and answers until the new
 -- one is.
-UPDATE knowledge_items SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), paid_by = $9,
-    status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL, pages_done = NULL, pages = NULL, chunks_done = NULL,
+UPDATE knowledge_items
+    SET name = $4, size = $5, mime_type = $6, sha256 = $7, metadata = coalesce($8, metadata), paid_by = $9,
+    status = 'pending', version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+        pages_done = NULL, pages = NULL, chunks_done = NULL,
     chunks_total = NULL, warnings = NULL, error = NULL, uploaded_at = now(), processed_at = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND id = $3 RETURNING *;
 
 -- name: reprocess_item
 -- Who asks pays for what is read.
-UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-    pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
+UPDATE knowledge_items
+    SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(),
+    deadline = NULL,
+    pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL,
+        processed_at = NULL
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: reprocess_failed
 -- Held in the order of their ids, like everything that takes several items.
 WITH failed AS (
-    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed' ORDER BY id FOR UPDATE
+    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND status = 'failed'
+        ORDER BY id FOR UPDATE
 ), again AS (
-    UPDATE knowledge_items i SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
-        pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL, processed_at = NULL
+    UPDATE knowledge_items i
+        SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(),
+        deadline = NULL,
+        pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, warnings = NULL, error = NULL,
+            processed_at = NULL
     FROM failed WHERE i.org_id = $1 AND i.id = failed.id RETURNING 1)
 SELECT count(*) FROM again;
 
@@ -90,7 +110,8 @@ SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2;
 
 -- name: items_by_id_or_name
 -- The items of a base that a golden set speaks of.
-SELECT id, name FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND (id = ANY ($3::uuid[]) OR name = ANY ($4::text[]));
+SELECT id, name FROM knowledge_items
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND (id = ANY ($3::uuid[]) OR name = ANY ($4::text[]));
 
 -- name: lock_item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2 FOR UPDATE;
@@ -100,13 +121,15 @@ UPDATE knowledge_items SET metadata = $3 WHERE org_id = $1 AND id = $2 RETURNING
 
 -- name: list_items
 SELECT * FROM knowledge_items
-WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
+WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
+    AND ($4::uuid IS NULL OR source_id = $4)
 ORDER BY {items_order} LIMIT $5 OFFSET $6;
 
 -- name: count_items
 SELECT count(*) FROM (
     SELECT FROM knowledge_items
-    WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3)) AND ($4::uuid IS NULL OR source_id = $4)
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
+        AND ($4::uuid IS NULL OR source_id = $4)
     LIMIT 10001
 ) counted;
 
@@ -114,13 +137,16 @@ SELECT count(*) FROM (
 -- Items of a base: those named, or all of them. Held in the order of their ids, like everything that takes several
 -- items.
 WITH gone AS (
-    SELECT id FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
+    SELECT id FROM knowledge_items
+        WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR id = ANY ($3)) ORDER BY id FOR UPDATE
 )
-DELETE FROM knowledge_items i USING gone WHERE i.org_id = $1 AND i.id = gone.id RETURNING i.id, i.sha256, i.served_sha256;
+DELETE FROM knowledge_items i USING gone WHERE i.org_id = $1 AND i.id = gone.id
+    RETURNING i.id, i.sha256, i.served_sha256;
 
 -- name: delete_idempotency
 -- Remembered answers that speak of what was deleted.
-WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[]) RETURNING 1) SELECT count(*) FROM gone;
+WITH gone AS (DELETE FROM idempotency_keys WHERE org_id = $1 AND subject_id = ANY ($2::uuid[]) RETURNING 1)
+    SELECT count(*) FROM gone;
 
 -- name: content_in_use
 -- Whether an item has this content, or the index serves it.
@@ -150,55 +176,70 @@ WITH RECURSIVE lost AS (
       AND (i.deadline < now() OR i.node_id = $1 OR i.node_id NOT IN (SELECT id FROM living_nodes))
     ORDER BY i.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
 ), resting AS (
-    UPDATE knowledge_items i SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + 2 * 4 ^ (l.attempt - 2) * interval '1 second'
+    UPDATE knowledge_items i
+        SET status = 'pending', node_id = NULL, deadline = NULL,
+        not_before = now() + 2 * 4 ^ (l.attempt - 2) * interval '1 second'
     FROM lost l WHERE l.attempt >= 2 AND i.org_id = l.org_id AND i.id = l.id
 ), projects AS (
     SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
     UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL, p.wrapped OR n.project_id IS NULL, p.turn + 1
+    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
+        p.wrapped OR n.project_id IS NULL, p.turn + 1
     FROM projects p LEFT JOIN LATERAL (
-        SELECT i.project_id FROM knowledge_items i WHERE i.status = 'pending' AND i.project_id > p.project_id ORDER BY i.project_id LIMIT 1
+        SELECT i.project_id FROM knowledge_items i WHERE i.status = 'pending' AND i.project_id > p.project_id
+            ORDER BY i.project_id LIMIT 1
     ) n ON true
     WHERE NOT p.wrapped OR n.project_id <= $6
 ), roomy AS (
     SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
     FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
     WHERE p.found AND coalesce(here.room, $5::int) > 0
-      AND EXISTS (SELECT 1 FROM knowledge_items i WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.not_before <= now())
+      AND EXISTS (SELECT 1 FROM knowledge_items i
+          WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.not_before <= now())
     LIMIT $2
 ), lanes AS (
     SELECT p.project_id, p.turn, p.room, b.base_id FROM roomy p CROSS JOIN LATERAL (
         WITH RECURSIVE bases AS (
-            (SELECT knowledgebase_id AS base_id FROM knowledge_items WHERE status = 'pending' AND project_id = p.project_id
+            (SELECT knowledgebase_id AS base_id FROM knowledge_items
+                WHERE status = 'pending' AND project_id = p.project_id
              ORDER BY knowledgebase_id LIMIT 1)
             UNION ALL
             SELECT (SELECT i.knowledgebase_id FROM knowledge_items i
-                    WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.knowledgebase_id > b.base_id ORDER BY i.knowledgebase_id LIMIT 1)
+                    WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.knowledgebase_id > b.base_id
+                        ORDER BY i.knowledgebase_id LIMIT 1)
             FROM bases b WHERE b.base_id IS NOT NULL
         ) SELECT base_id FROM bases WHERE EXISTS (
             SELECT 1 FROM knowledge_items i
-            WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.knowledgebase_id = bases.base_id AND i.not_before <= now())
+            WHERE i.status = 'pending' AND i.project_id = p.project_id AND i.knowledgebase_id = bases.base_id
+                AND i.not_before <= now())
           ORDER BY random() LIMIT $2
     ) b
 ), waiting AS (
-    SELECT w.org_id, w.id, l.project_id, l.turn, l.room, row_number() OVER (PARTITION BY l.base_id ORDER BY w.not_before) AS turn_of_base
+    SELECT w.org_id, w.id, l.project_id, l.turn, l.room,
+        row_number() OVER (PARTITION BY l.base_id ORDER BY w.not_before) AS turn_of_base
     FROM lanes l CROSS JOIN LATERAL (
         SELECT i.org_id, i.id, i.not_before FROM knowledge_items i
-        WHERE i.status = 'pending' AND i.project_id = l.project_id AND i.knowledgebase_id = l.base_id AND i.not_before <= now()
+        WHERE i.status = 'pending' AND i.project_id = l.project_id AND i.knowledgebase_id = l.base_id
+            AND i.not_before <= now()
         ORDER BY i.not_before LIMIT least(l.room, $2) FOR UPDATE SKIP LOCKED) w
 ), ranked AS (
-    SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY turn_of_base, random()) AS turn_of_project FROM waiting
+    SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY turn_of_base, random()) AS turn_of_project
+        FROM waiting
 ), taken AS (
     (SELECT org_id, id FROM lost WHERE attempt < 2
      UNION ALL
      (SELECT org_id, id FROM ranked WHERE turn_of_project <= room ORDER BY turn_of_project, turn)) LIMIT $2
 )
-UPDATE knowledge_items i SET status = 'processing', node_id = $1, attempt = i.attempt + 1, deadline = now() + $7::float8 * interval '1 second'
+UPDATE knowledge_items i
+    SET status = 'processing', node_id = $1, attempt = i.attempt + 1,
+    deadline = now() + $7::float8 * interval '1 second'
 FROM taken WHERE i.org_id = taken.org_id AND i.id = taken.id RETURNING i.*;
 
 -- name: progress
 -- Stores progress and renews the lease. No row: the worker no longer owns the item.
-UPDATE knowledge_items SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9, deadline = now() + $10::float8 * interval '1 second'
+UPDATE knowledge_items
+    SET pages_done = $6, pages = $7, chunks_done = $8, chunks_total = $9,
+    deadline = now() + $10::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: unsettled_items
@@ -209,26 +250,32 @@ UNION ALL SELECT 'processing', count(*) FROM knowledge_items WHERE status = 'pro
 -- name: settle
 -- The version that was taken is in the index that is searched ($7 chunks), in the one that is being built ($8), or in
 -- both.
-UPDATE knowledge_items SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,
-    served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8, chunks_done = coalesce($8, $7),
+UPDATE knowledge_items
+    SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = sha256, served_name = name,
+    served_mime_type = mime_type, pages = $6, pages_done = $6, chunks = coalesce($7, chunks), built_chunks = $8,
+        chunks_done = coalesce($8, $7),
     chunks_total = coalesce($8, $7), warnings = $9, error = NULL, built = $10, processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: fail
 -- The claimed version failed. $7, $8: the previous version was copied into the generation being built.
-UPDATE knowledge_items SET status = 'failed', node_id = NULL, deadline = NULL, error = $6, built_chunks = coalesce($7, built_chunks),
+UPDATE knowledge_items
+    SET status = 'failed', node_id = NULL, deadline = NULL, error = $6, built_chunks = coalesce($7, built_chunks),
     built = coalesce($8, built), processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: postpone
 -- Back to the queue after a temporary failure.
-UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + $6::float8 * interval '1 second', error = $7
+UPDATE knowledge_items
+    SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now() + $6::float8 * interval '1 second',
+    error = $7
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
 
 -- name: give_back
 -- Of all tenants.
 -- At shutdown: releases this node's items, and this attempt does not count.
-UPDATE knowledge_items SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
+UPDATE knowledge_items
+    SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), attempt = greatest(attempt - 1, 0)
 WHERE node_id = $1 AND status = 'processing';
 
 -- name: begin_building
@@ -236,17 +283,22 @@ UPDATE knowledgebases SET building = $3, updated_at = now() WHERE org_id = $1 AN
 
 -- name: rebuild_items
 -- Every indexed or pending item is processed again, also for the generation being built; searches use the old chunks.
-UPDATE knowledge_items SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(), deadline = NULL,
+UPDATE knowledge_items
+    SET status = 'pending', paid_by = $3, version = version + 1, attempt = 0, node_id = NULL, not_before = now(),
+    deadline = NULL,
     pages_done = NULL, pages = NULL, chunks_done = NULL, chunks_total = NULL, built_chunks = NULL, error = NULL
 WHERE org_id = $1 AND knowledgebase_id = $2 AND (status <> 'failed' OR served_sha256 IS NOT NULL);
 
 -- name: stop_building
 -- Keeps the present embedder as the owner's choice.
-UPDATE knowledgebases SET building = NULL, embedder = embedder || '{"automatic": false}', updated_at = now() WHERE org_id = $1 AND id = $2;
+UPDATE knowledgebases SET building = NULL, embedder = embedder || '{"automatic": false}', updated_at = now()
+    WHERE org_id = $1 AND id = $2;
 
 -- name: unbuild_items
 -- Resets items that were processed for the canceled generation; pending replacements stay pending.
-UPDATE knowledge_items SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL, built = least(built, $3),
+UPDATE knowledge_items
+    SET status = 'processed', version = version + 1, node_id = NULL, deadline = NULL, error = NULL,
+    built = least(built, $3),
     built_chunks = NULL, chunks_done = chunks, chunks_total = chunks, processed_at = coalesce(processed_at, now())
 WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 = sha256;
 
@@ -256,7 +308,9 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 <> sha256;
 
 -- name: switch
 -- Switches searches to the generation that was built.
-UPDATE knowledgebases SET generation = (building ->> 'generation')::int, embedder = building -> 'embedder', chunking = building -> 'chunking',
+UPDATE knowledgebases
+    SET generation = (building ->> 'generation')::int, embedder = building -> 'embedder',
+    chunking = building -> 'chunking',
     language = building ->> 'language', building = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND building IS NOT NULL RETURNING generation;
 
@@ -274,7 +328,8 @@ WHERE b.building IS NOT NULL AND NOT EXISTS (
 LIMIT 16;
 
 -- name: is_complete
-SELECT NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built < $3);
+SELECT NOT EXISTS (SELECT 1 FROM knowledge_items
+    WHERE org_id = $1 AND knowledgebase_id = $2 AND served_sha256 IS NOT NULL AND built < $3);
 
 -- name: insert_deletion
 INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, blobs, file_ids, created_by, knowledgebase_id)
@@ -294,14 +349,16 @@ ORDER BY created_at LIMIT 100;
 SELECT coalesce(sum(chunks), 0)::bigint FROM knowledge_items WHERE org_id = $1 AND knowledgebase_id = $2;
 
 -- name: record_blobs
-UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)), blobs = '{}'
+UPDATE deletions SET stores = jsonb_set(stores, '{blobs}', jsonb_build_object('rows', $3::int, 'bytes', $4::bigint)),
+    blobs = '{}'
 WHERE org_id = $1 AND id = $2 AND blobs <> '{}';
 
 -- name: left_over
 -- Rows of knowledge that still speak of what was deleted; its re-scan wants zero. The index has a re-scan of its own.
 SELECT (SELECT count(*) FROM knowledgebases WHERE org_id = $1 AND id = $2)
      + (SELECT count(*) FROM knowledge_items WHERE org_id = $1 AND (id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
-     + (SELECT count(*) FROM knowledge_transcripts WHERE org_id = $1 AND (item_id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
+     + (SELECT count(*) FROM knowledge_transcripts
+         WHERE org_id = $1 AND (item_id = ANY ($3::uuid[]) OR knowledgebase_id = $2))
      + (SELECT count(*) FROM model_calls WHERE org_id = $1 AND knowledgebase_id = $2)
      + (SELECT count(*) FROM idempotency_keys WHERE org_id = $1 AND (subject_id = $2 OR subject_id = ANY ($3::uuid[])));
 
@@ -315,12 +372,14 @@ WHERE org_id = $1 AND project_id = $2 AND sha256 = $3 AND model = $4 ORDER BY pa
 
 -- name: insert_transcript
 -- Whoever carries the item now: what was read is true of the content. No row: the item is gone, or has another.
-INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete, prompt_tokens, completion_tokens,
+INSERT INTO knowledge_transcripts (org_id, project_id, knowledgebase_id, item_id, sha256, page, model, text, complete,
+    prompt_tokens, completion_tokens,
                                    call_id)
 SELECT i.org_id, i.project_id, i.knowledgebase_id, i.id, $3, $4, $5, $6, $7, $8, $9, $10 FROM knowledge_items i
 WHERE i.org_id = $1 AND i.id = $2 AND $3 IN (i.sha256, i.served_sha256) FOR SHARE
 ON CONFLICT (org_id, item_id, sha256, page, model) DO UPDATE SET text = excluded.text, complete = excluded.complete,
-    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, call_id = excluded.call_id RETURNING page;
+    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens, call_id = excluded.call_id
+        RETURNING page;
 
 -- name: measure_transcripts
 -- What goes with items of a base: those named, or all of them.
@@ -329,7 +388,8 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND ($3::uuid[] IS NULL OR item_id =
 
 -- name: forget_base_on_bill
 -- Anonymizes the lines of the bill; the amounts stay.
-WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 AND knowledgebase_id = $2 RETURNING 1) SELECT count(*) FROM lines;
+WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 AND knowledgebase_id = $2 RETURNING 1)
+    SELECT count(*) FROM lines;
 
 -- name: forget_transcripts
 -- Removes transcripts of versions before the searchable one.

@@ -2,7 +2,8 @@
 -- A model that every tenant may use, as this node found it.
 INSERT INTO models (id, slug, name, provider, wire_name, abilities) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, provider = excluded.provider, abilities = excluded.abilities
-WHERE (models.name, models.provider, models.abilities) IS DISTINCT FROM (excluded.name, excluded.provider, excluded.abilities);
+WHERE (models.name, models.provider, models.abilities) IS DISTINCT
+    FROM (excluded.name, excluded.provider, excluded.abilities);
 
 -- name: insert_of_connection
 INSERT INTO models (id, org_id, project_id, connection_id, slug, name, provider, wire_name, abilities)

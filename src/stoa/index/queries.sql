@@ -239,10 +239,10 @@ FROM knowledge_indexes i,
 WHERE i.org_id = $1 AND i.knowledgebase_id = $2 AND i.generation = $3;
 
 -- name: nearest
--- The nearest vectors of all, exactly, and the cosines of the chunks $5, which words have found. This and the next three
--- take the same first parameters. The query's vector comes as text, which costs a tenth of a list of numbers; it stands
--- in a sub-select, which is evaluated once: a parameter that has to be cast is cast anew for every row, at several times
--- the cost of the distance itself.
+-- An exact scan for the nearest vectors, and the cosines of the chunks $5 that keywords found. This and the next three
+-- statements have the same first parameters. The query's vector is sent as text, which costs a tenth of a list of
+-- numbers. The sub-select casts it once: PostgreSQL would cast a plain parameter again for every row, at several times
+-- the cost of the distance.
 (SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)) AS score, false AS listed FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 ORDER BY embedding <#> (SELECT $3::text::halfvec) LIMIT $4)
 UNION ALL
@@ -342,7 +342,8 @@ INSERT INTO {target} (org_id, project_id, index_id, ordinal, embedding)
 SELECT org_id, project_id, index_id, ordinal, embedding FROM {source} WHERE org_id = $1 AND index_id = $2;
 
 -- name: set_graph
-UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $3) WHERE org_id = $1 AND index_id = $2 AND own_table;
+UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $3)
+    WHERE org_id = $1 AND index_id = $2 AND own_table;
 
 -- name: graphs
 -- The HNSW indexes of a table; one that is not valid was being built when its builder died.
