@@ -158,3 +158,11 @@ async def test_what_creates_takes_an_idempotency_key(shared_server: Running, hos
         if not any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ()))
     }
     assert without == (set(MADE_ONCE_ANYWAY) if not host else set())
+    undocumented = {
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ()))
+        if "409" not in operation["responses"]
+    }
+    assert undocumented == set(), "a key that was used with another request is a 409"

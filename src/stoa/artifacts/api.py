@@ -141,7 +141,7 @@ def _versions(router: Routes, artifacts: Artifacts, gate: Gate) -> None:
         """Its versions, newest first; the newest 50 are kept."""
         return page_of(await artifacts.versions(principal, artifact_id, page), wire.version)
 
-    @router.post("/v1/artifacts/{artifact_id}/versions", status_code=201, responses=refusals(404, 412, 413))
+    @router.post("/v1/artifacts/{artifact_id}/versions", status_code=201, responses=refusals(404, 409, 412, 413))
     @limited(MESSAGE_LIMIT)
     async def create_artifact_version(
         artifact_id: UUID,
@@ -157,7 +157,9 @@ def _versions(router: Routes, artifacts: Artifacts, gate: Gate) -> None:
         made = await artifacts.add_version(principal, artifact_id, new, source, follows, once=once)
         return Data(data=wire.version(made))
 
-    @router.post("/v1/artifacts/{artifact_id}/versions/upload", status_code=201, responses=refusals(404, 412, 413, 415))
+    @router.post(
+        "/v1/artifacts/{artifact_id}/versions/upload", status_code=201, responses=refusals(404, 409, 412, 413, 415)
+    )
     @limited(UPLOAD)
     async def upload_artifact_version(
         artifact_id: UUID,

@@ -194,7 +194,7 @@ def host_routes(app_runs: AppRuns, uploads: Uploads, gate: AppGate) -> Routes:
     _reading(router, app_runs, gate)
     _callbacks(router, app_runs, gate)
 
-    @router.post("/v1/files", status_code=201, responses=refusals(413, 415))
+    @router.post("/v1/files", status_code=201, responses=refusals(409, 413, 415))
     async def upload_app_file(
         caller: Annotated[AppCaller, running],
         file: Annotated[UploadFile, FormFile(description="At most 128 MiB.")],

@@ -112,7 +112,7 @@ def _moving(router: Routes, triggers: Triggers, gate: Gate) -> None:
         """Nothing fires any more, and what waits to begin does not. Runs under way go on."""
         return Data(data=wire.trigger(await triggers.deactivate(principal, app_id, trigger_id)))
 
-    @router.post("/v1/apps/{app_id}/triggers/{trigger_id}/run", responses=refusals(404))
+    @router.post("/v1/apps/{app_id}/triggers/{trigger_id}/run", responses=refusals(404, 409))
     async def run_trigger(
         app_id: UUID,
         trigger_id: UUID,
