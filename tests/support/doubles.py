@@ -152,7 +152,7 @@ class CountingIds:
 
 
 class FixedClock:
-    """2026-06-10T09:11:02.123Z until `pass_seconds`. Monotonic time passes with it."""
+    """2026-06-10T09:11:02.123Z and 0 s, until a test sets `moment` or `elapsed`."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 6, 10, 9, 11, 2, 123_000, UTC)

@@ -95,7 +95,7 @@ class Exports:
         self._exported = exported
 
     async def start(self) -> None:
-        self._supervisor.keep_every(SWEEP_SECONDS, self._sweep, "transfer.exports")
+        self._supervisor.keep_every(SWEEP_SECONDS, self.close_idle, "transfer.exports")
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -114,14 +114,16 @@ class Exports:
             await audit.record(tx, principal, "project.export", project_id)
         project = ProjectRecord(row["id"], row["name"], row["description"], row["visibility"])
         export = Export(self._ids.new(), principal, project, rfc3339(now), int(now.timestamp()))
+        export.asked_at = self._clock.monotonic()
         self._open[export.id] = export
         try:
-            export.tx = await export.stack.enter_async_context(
-                self._database.tenant(within, snapshot=True, every_owner=True)
-            )
-            export.tables = await store.tables(export.tx, self._exported)
-            rows = await export.tx.fetch(SQL.operators_models, principal.org_id, project_id)
-            export.models = {one["id"]: one["slug"] for one in rows}
+            async with export.lock:
+                export.tx = await export.stack.enter_async_context(
+                    self._database.tenant(within, snapshot=True, every_owner=True)
+                )
+                export.tables = await store.tables(export.tx, self._exported)
+                rows = await export.tx.fetch(SQL.operators_models, principal.org_id, project_id)
+                export.models = {one["id"]: one["slug"] for one in rows}
         except BaseException:
             await self._close(export)
             raise
@@ -141,6 +143,7 @@ class Exports:
             raise Unavailable("This export is being read at this moment; try again.")
         if not 0 <= after < len(export.begins):
             raise Conflict(f"The export {export_id} has {len(export.parts)} parts so far, and none behind {after}.")
+        export.asked_at = self._clock.monotonic()
         return export
 
     async def stream(self, export: Export, after: int | None) -> AsyncGenerator[bytes]:
@@ -295,10 +298,12 @@ class Exports:
             message = f"This node writes {rules.EXPORTS_MAX} exports already; begin when one of them is done."
             raise Unavailable(message, retry_after_seconds=10)
 
-    async def _sweep(self) -> None:
+    async def close_idle(self) -> None:
+        """Closes the exports that nobody has read for so long."""
         since = self._clock.monotonic() - rules.IDLE_SECONDS_MAX
-        for export in [one for one in self._open.values() if one.asked_at < since and not one.lock.locked()]:
-            await self._close(export)
+        for export in list(self._open.values()):
+            if export.asked_at < since and not export.lock.locked():
+                await self._close(export)
 
     async def _close(self, export: Export) -> None:
         self._open.pop(export.id, None)
