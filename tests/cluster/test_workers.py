@@ -242,7 +242,9 @@ async def test_its_workers_do_not_outlive_it(dsn: str, tmp_path: Path, upstream:
         server.process.kill()
         await server.process.wait()
         await reached(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers), 10)
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(
+            (httpx.ConnectError, httpx.ReadError)
+        ):  # Its last thread may reset what the kernel accepted.
             await server.node.call("GET", "/health")
 
 

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from tests.support.forking import context
+from tests.support.listening import close_listening
 
 KEY = "stoa_acc_" + "n" * 64
 START_SECONDS_MAX = 60.0
@@ -256,7 +257,7 @@ class Way:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await close_listening(self._server)
         self._closed = True
         self.open()
         self.cut()
@@ -332,7 +333,7 @@ class ToolServer:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await close_listening(self._server)
         ending = list(self._tasks)
         for task in ending:
             task.cancel()

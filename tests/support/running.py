@@ -19,6 +19,7 @@ from stoa.cli.listening import bind
 from stoa.http import websockets
 from stoa.settings import Settings
 from tests.support.doubles import ScriptedModel
+from tests.support.listening import close_listening
 
 FIRST_KEY = "stoa_acc_" + "k" * 64
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -118,7 +119,7 @@ class _Web(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
-            server.close()
+            await close_listening(server)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):

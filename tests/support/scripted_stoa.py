@@ -14,6 +14,8 @@ from email.utils import format_datetime
 from itertools import chain, count
 from typing import Any, Final
 
+from tests.support.listening import close_listening
+
 RUN_ID: Final = "0b54a6d2-0000-4000-8000-000000000001"
 CONVERSATION_ID: Final = "0b54a6d2-0000-4000-8000-000000000002"
 USAGE: Final = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -158,7 +160,7 @@ class ScriptedStoa:
 
     async def _close(self) -> None:
         assert self._server is not None
-        self._server.close()
+        await close_listening(self._server)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from tests.support.listening import close_listening
+
 PIECES: Final = 12
 _JSON: Final = b"application/json"
 _STREAM: Final = b"text/event-stream"
@@ -148,7 +150,7 @@ class WireProvider:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await close_listening(self._server)
         for writer in list(self._writers):
             writer.transport.abort()
         async with asyncio.timeout(10), self._gone:
