@@ -368,9 +368,8 @@ def _without_error(held: Mapping[str, Any]) -> bytes:
 def _said(message: Any) -> int:
     """The number of characters in a message or a delta: text, reasoning, tool calls."""
     held = object_of(message)
-    thought = next(
-        (text for name in REASONING if (text := held.get(name))), None
-    )  # Some providers send it under two names.
+    # Some providers send it under two names.
+    thought = next((text for name in REASONING if (text := held.get(name))), None)
     texts: Sequence[Any] = [held.get("content"), held.get("refusal"), thought]
     calls = [object_of(object_of(call).get("function")) for call in list_of(held.get("tool_calls"))]
     texts = [*texts, *(value for call in calls for value in (call.get("name"), call.get("arguments")))]
