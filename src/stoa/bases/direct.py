@@ -1,9 +1,9 @@
 """Bypasses the framework for a search on a base's host: `POST /v1/documents/search`.
 
-The framework's layers cost as much as a fifth of a search. A plain valid request for a base that somebody with the same
-reach has searched goes from the server to `Search` and back. Every other request (a bad body, another media type, a
-query, an Idempotency-Key, no credential, a base not seen before) goes to the framework unchanged, so refusals and
-documentation exist once.
+The framework's layers take up to a fifth of the time of a search. A plain valid request goes from the server to
+`Search` and back, if a principal with the same scope has searched the base before. Every other request (a bad body,
+another media type, a query, an Idempotency-Key, no credential, a base not seen before) goes to the framework unchanged,
+so refusals and documentation exist once.
 """
 
 from typing import Any, Final
@@ -26,7 +26,7 @@ _ANSWER: Final = TypeAdapter(wire.SearchWire)
 
 
 class DirectSearch:
-    """Wraps the app of the bases' host. `route` is the framework's own, for who counts requests by their route."""
+    """Wraps the app of the bases' host. `route` is the framework's route, for the metrics by route."""
 
     def __init__(self, app: ASGIApp, search: Search, gate: Gate, route: Any) -> None:
         self._app = app
@@ -63,12 +63,12 @@ class DirectSearch:
 
 
 def refused(base_id: UUID) -> Forbidden:
-    """Whether there is such a base is not said (contract section 3)."""
+    """The refusal does not say whether the base exists (contract section 3)."""
     return Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
 
 
 def _below(scope: Scope) -> str:
-    """The path below where the host is mounted."""
+    """The path without the prefix that the host is mounted under."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 

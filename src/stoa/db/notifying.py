@@ -1,12 +1,12 @@
-"""Sends NOTIFY after the commit that it is about, in a transaction of its own.
+"""Sends NOTIFY after the commit that it announces, in a separate transaction.
 
 PostgreSQL locks the notification queue of the whole server before it commits a transaction with NOTIFY, and unlocks it
 after the commit, which waits for the disk and for a synchronous standby. So such commits go one after another, and no
 two of them share a flush. A transaction that only sends notifications, with `synchronous_commit = off`, holds that lock
 for microseconds.
 
-A node that dies between the two has sent nothing. So a notification only says that a table has changed, and every
-receiver polls too (docs/decisions/0130): nothing but time may depend on it.
+A node that dies between the commit and the NOTIFY has sent nothing. So a notification only says that a table has
+changed, and every receiver also polls (docs/decisions/0130). Without it a reaction comes later, and that is all.
 """
 
 import asyncio
@@ -21,14 +21,15 @@ from stoa.db.sql import load
 from stoa.kernel.supervise import Supervisor
 
 GAP_SECONDS: Final = 0.02
-"""How long ids wait after a transaction for more of them: each transaction wakes every node. The first ones after a
-pause go at once, as do all other notifications."""
+"""How long ids wait after a transaction for more ids, because each transaction wakes every node. The first ids after a
+pause are sent at once, as are all other notifications."""
 ANSWER_SECONDS_MAX: Final = 2.0
 RETRY_SECONDS: Final = 0.25
 CLOSE_SECONDS_MAX: Final = 1.0
-"""How long `close` waits for what was asked for to be sent."""
+"""How long `close` waits for the pending notifications to be sent."""
 WAITING_MAX: Final = 10_000
-"""Of notifications that wait for a database that is away. Past that they are dropped, and receivers find by polling."""
+"""Notifications that wait while the database is not reachable. Above it the oldest are dropped, and receivers find the
+changes by polling."""
 PAYLOAD_BYTES_MAX: Final = 7_900
 """PostgreSQL refuses a payload of 8,000 bytes."""
 SQL: Final = load("stoa.db", "notifying.sql")
@@ -36,8 +37,8 @@ _log = structlog.get_logger("stoa.db.notifying")
 
 
 class Notifier:
-    """Of one node: a connection that is opened when it is first used, and at most one transaction on it at a time. What
-    is asked for meanwhile goes with the next one."""
+    """Sends the notifications of one node: over one connection, opened at first use, with at most one transaction at a
+    time. Notifications that arrive meanwhile are sent in the next one."""
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         self._connect = connect
@@ -49,26 +50,26 @@ class Notifier:
         self._urgent = asyncio.Event()
         self._failing = False
         self.server_pid = 0
-        """Of the connection that sends: notifications with this origin are this node's own."""
+        """The backend pid of the sending connection: notifications with this origin are this node's own."""
 
     def send(self, notifications: Iterable[Notification]) -> None:
-        """Sends each, a payload on a channel, soon; equal ones that wait are one. Never fails and never waits."""
+        """Queues notifications (channel, payload). Equal ones that wait are sent once. Never fails and never waits."""
         self._waiting.update(dict.fromkeys(notifications))
         self._urgent.set()
         self._begin()
 
     def send_ids(self, channel: str, ids: Iterable[str]) -> None:
-        """The same for ids of one length, which wait for others: as many as fit are joined to one payload."""
+        """The same for ids of one length, which wait for more ids: as many as fit are joined to one payload."""
         self._ids.setdefault(channel, {}).update(dict.fromkeys(ids))
         self._begin()
 
     def reconnect(self, moved: Moved | None) -> None:
-        """Drops the connection, unless it leads to where the primary is now."""
+        """Aborts the connection, unless it leads to the current primary."""
         if self._connection is not None and (moved is None or moved.leaves(self._connection)):
             self._connection.abort()
 
     async def close(self) -> None:
-        """Sends what waits, if that does not take long."""
+        """Sends the waiting notifications, for CLOSE_SECONDS_MAX at most."""
         if self._sending is not None:
             await asyncio.wait([self._sending], timeout=CLOSE_SECONDS_MAX)
         await self._supervisor.stop()
@@ -108,14 +109,14 @@ class Notifier:
     async def _send(self, batch: Sequence[Notification]) -> None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-            # Not the one that the connection was given: a pooler gives another one.
+            # Not the pid that the connection was opened with: behind a pooler that is another one.
             self.server_pid = await self._connection.fetchval("SELECT pg_backend_pid()")
         channels, payloads = zip(*batch, strict=True)
         await self._connection.execute(SQL.notify, channels, payloads, timeout=ANSWER_SECONDS_MAX)
 
 
 def joined(ids: Sequence[str]) -> list[str]:
-    """Ids of one length, as payloads."""
+    """Joins ids of one length to payloads."""
     if not ids:
         return []
     size = PAYLOAD_BYTES_MAX // len(ids[0])

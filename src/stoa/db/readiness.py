@@ -1,6 +1,6 @@
-"""Whether the database could store a message now, asked without storing one: what `GET /ready` stands on.
+"""Checks whether the database could store a message now, without storing one, for `GET /ready`.
 
-`SELECT 1` succeeds on a database that is read-only, whose rights were revoked, or whose tables somebody keeps locked.
+`SELECT 1` also succeeds if the database is read-only, rights were revoked, or another session keeps the tables locked.
 """
 
 from contextlib import suppress
@@ -14,14 +14,15 @@ from stoa.kernel.errors import DatabaseUnavailable
 
 _SQL: Final = load("stoa.db", "readiness.sql")
 LOCK_SECONDS_MAX: Final = 1.5
-"""How long the tables of a message may be locked before a node is not ready. Migrations hold their locks for less."""
+"""How long the tables of a message may be locked before a node counts as not ready. Migrations hold their locks for
+less."""
 _OPENING: Final = f"BEGIN; SET LOCAL ROLE {TENANT_ROLE}"
 _PATIENCE: Final = f"SET LOCAL lock_timeout = '{LOCK_SECONDS_MAX}s'"
 
 
 async def check_storable(database: Database) -> None:
-    """Raises DatabaseUnavailable when the database does not answer, is read-only, lacks rights or room, or when
-    somebody keeps its tables locked. The message says which, and the way out."""
+    """Raises DatabaseUnavailable if the database does not answer, is read-only, lacks rights or disk space, or if
+    another session keeps its tables locked. The message says which, and what to do."""
     if database.out_of_room:
         await _check_room(database)
     try:
@@ -42,7 +43,7 @@ async def check_storable(database: Database) -> None:
 
 
 async def _check_room(database: Database) -> None:
-    # Where this user may make no temporary table, the next message finds out.
+    # A user who may not create temporary tables cannot check this; the next message does.
     with suppress(asyncpg.InsufficientPrivilegeError):
         async with database.connection() as connection, connection.transaction():
             await connection.execute(_SQL.take_room)

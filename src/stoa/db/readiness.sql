@@ -15,11 +15,11 @@ FROM (
 ) rights;
 
 -- name: lock_tables_of_a_message
--- The lock that every message takes: it waits for whoever keeps writers out.
+-- The lock that every message takes: it waits while another session keeps writers out.
 LOCK TABLE conversations, messages, runs, journals, events, model_calls IN ROW EXCLUSIVE MODE;
 
 -- name: holders
--- Who keeps writers out of these tables.
+-- The session that keeps writers out of these tables.
 SELECT pid, relation::regclass::text AS name FROM pg_locks
 WHERE granted AND relation = ANY (
         ARRAY['conversations', 'messages', 'runs', 'journals', 'events', 'model_calls']::regclass[])
@@ -27,5 +27,5 @@ WHERE granted AND relation = ANY (
 LIMIT 1;
 
 -- name: take_room
--- Reading still works on a full disk; a temporary table takes new blocks, as a message would.
+-- Reading still works on a full disk, so this creates a temporary table, which needs new blocks as a message does.
 CREATE TEMPORARY TABLE room ON COMMIT DROP AS SELECT repeat(md5(n::text), 8) FROM generate_series(1, 4000) AS n;

@@ -20,20 +20,20 @@ scan (docs/decisions/0017)."""
 EF_SEARCH: Final = 100
 EF_FILTERED: Final = 120
 PASSING_MIN: Final = 32
-"""`ef_search` per vector that passes a filter, in semantic mode, where keyword hits do not make up for missed vectors;
-at least twice the requested number."""
+"""In semantic mode with a filter, `ef_search` is chosen to find so many vectors that pass it, and at least twice the
+requested number, because no keyword hits make up for missed vectors."""
 EF_SEARCH_MAX: Final = 1_000
-"""pgvector's own bound."""
+"""pgvector's limit."""
 SCAN_TUPLES_MAX: Final = 40_000
 STEP_COST: Final = 20
-"""A step in the graph costs as much as reading so many vectors. If fewer vectors per step pass the filter, they are
+"""A step in the graph costs as much as scanning so many vectors. If fewer vectors per step pass the filter, they are
 scanned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One statement, whose rows are (ordinal, score, listed): the nearest, best first, and those of chunks that words
-    have found (`listed`). Without a statement there is nothing to find."""
+    """One statement, whose rows are (ordinal, score, listed): the nearest vectors, best first, and those of the keyword
+    hits (`listed`). Without a statement there is nothing to find."""
 
     method: str
     statement: str | None = None
@@ -44,8 +44,9 @@ class Way:
 
 
 def sent(vector: NDArray[np.float32]) -> str:
-    """A query's vector as statements take it. Five digits tell every half from its neighbours. asyncpg looks at each
-    number of a list five times, which took longer than the database's walk through the graph."""
+    """A query's vector as the text that statements take. Five digits distinguish every half-precision number from its
+    neighbours. Not a list, because asyncpg checks each number of it several times, which took longer than the
+    database's walk through the graph."""
     halves = vector.astype(np.float16).tolist()
     return f"[{','.join(['%.5g'] * len(halves))}]" % tuple(halves)
 
@@ -59,8 +60,8 @@ async def way(
     allowed: scoring.Chosen | None,
     by_words: Sequence[int],
 ) -> Way:
-    """Exactly where the vectors are few or the filter leaves few, through the index's own HNSW elsewhere. `vector` is
-    `sent`; `by_words` are the chunks whose scores are wanted in any case."""
+    """Scans if there are few vectors or few pass the filter; else uses the index's HNSW graph. `vector` comes from
+    `sent`; `by_words` are the keyword hits, whose scores are always read."""
     table = store.vectors_table(index)
     passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
     if not passing:
@@ -84,7 +85,7 @@ async def way(
 
 
 async def similarities(tx: Tx, index: Row, query: Query, vector: str, ordinals: Sequence[int]) -> Mapping[int, float]:
-    """Those of some chunks, in 0..1. `vector` is `sent`."""
+    """The similarities of some chunks, in 0..1. `vector` comes from `sent`."""
     statement = SQL.scores_of.format(vectors=store.vectors_table(index))
     rows = await tx.fetch(statement, index["org_id"], index["index_id"], vector, ordinals)
     return {row["ordinal"]: similarity(row["score"], query) for row in rows}
@@ -96,16 +97,18 @@ def similarity(cosine: float, query: Query) -> float:
 
 
 def width_min(mode: Mode, *, filtered: bool) -> int:
-    """The ef_search with which the transaction is opened, before anything is read.
+    """The ef_search that the statement which opens the index sets.
 
     In hybrid mode a filter does not raise it: keyword hits make up for missed vectors.
+
     """
     return EF_FILTERED if filtered and mode is Mode.SEMANTIC else EF_SEARCH
 
 
 def _width(passing: int, share: float, limit: int, *, hybrid: bool) -> int:
-    """The ef_search that finds enough of the vectors that pass the filter; 0 where scanning all of them is faster."""
+    """The ef_search that finds enough of the vectors that pass the filter; 0 if scanning all of them is faster."""
     least, wanted = (EF_SEARCH, 2 * limit) if hybrid or share == 1 else (EF_FILTERED, max(PASSING_MIN, 2 * limit))
-    width = max(least, min(EF_SEARCH_MAX, round(wanted / share)))  # Of what the graph finds only a share passes.
+    # Only a share of the found vectors passes the filter.
+    width = max(least, min(EF_SEARCH_MAX, round(wanted / share)))
     steps = limit if share == 1 else max(width, limit / share)
     return width if passing > STEP_COST * steps else 0

@@ -1,5 +1,5 @@
 -- name: ensure_index
--- The index's row, made by whoever fills it first.
+-- Creates the index's row, if it does not exist.
 INSERT INTO knowledge_indexes (org_id, project_id, knowledgebase_id, generation, embedder, dimensions, language, form)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING;
@@ -15,8 +15,8 @@ WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 FOR UPDATE;
 SELECT form FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3 AND chunks > 0;
 
 -- name: open_index
--- What a search needs to know, and the settings of its scans: everything it reads is found through an index, whatever
--- the statistics say.
+-- The row that a search needs. It also sets the scan settings of the transaction, so that the planner uses indexes
+-- whatever the statistics say.
 SELECT org_id, index_id, dimensions, language, chunks, words, next_ordinal, own_table, hnsw, form, languages,
        set_config('hnsw.ef_search', $4, true), set_config('hnsw.iterative_scan', 'strict_order', true),
            set_config('hnsw.max_scan_tuples', $5, true),
@@ -24,7 +24,7 @@ SELECT org_id, index_id, dimensions, language, chunks, words, next_ordinal, own_
 FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2 AND generation = $3;
 
 -- name: set_settings
--- An index that is empty may be filled with anything; a table made for other dimensions is left behind.
+-- An empty index may get other settings; a table for other dimensions is no longer used.
 UPDATE knowledge_indexes SET embedder = $3, dimensions = $4, language = $5, own_table = false, hnsw = false,
     removed = 0, form = $6, languages = '{}' WHERE org_id = $1 AND index_id = $2;
 
@@ -69,7 +69,7 @@ FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[], $12::j
      LATERAL (SELECT (c.number - 1)::int AS at) p;
 
 -- name: insert_vectors
--- $5 holds one vector behind the other, $6 numbers each.
+-- $5 is the concatenation of the vectors; each has $6 numbers.
 INSERT INTO {vectors} (org_id, project_id, index_id, ordinal, embedding)
 SELECT $1, $2, $3, $4 + at, ($5::real[])[at * $6 + 1 : (at + 1) * $6]::halfvec
     FROM generate_series(0, $7::int - 1) AS at;
@@ -90,12 +90,12 @@ WITH gone AS (DELETE FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordi
 SELECT coalesce(sum(size), 0)::bigint FROM gone;
 
 -- name: blocks_of
--- The blocks of these terms that reach into a range of ordinals.
+-- The blocks of these terms that overlap a range of ordinals.
 SELECT term, first_ordinal, last_ordinal, records FROM knowledge_postings
 WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND first_ordinal <= $5 AND last_ordinal >= $4;
 
 -- name: set_records
--- Blocks that lost some of their records; their ordinals stay bounds.
+-- Blocks that lost some of their records; first_ordinal and last_ordinal remain valid as bounds.
 UPDATE knowledge_postings p SET count = length(cut.records) / 8, records = cut.records
 FROM unnest($3::text[], $4::int[], $5::bytea[]) AS cut (term, first_ordinal, records)
 WHERE p.org_id = $1 AND p.index_id = $2 AND p.term = cut.term AND p.first_ordinal = cut.first_ordinal;
@@ -133,8 +133,7 @@ JOIN knowledge_vectors v ON v.org_id = c.org_id AND v.index_id = c.index_id AND 
 WHERE c.org_id = $1 AND c.project_id = $2 AND c.hash = ANY ($4::bytea[]);
 
 -- name: left_over
--- Rows that still speak of a base's items, or of the base itself where it is gone; vectors and postings that no chunk
--- answers for.
+-- Remaining rows of a base's deleted items, or of a deleted base; vectors and postings without a chunk.
 WITH indexes AS (SELECT index_id FROM knowledge_indexes WHERE org_id = $1 AND knowledgebase_id = $2)
 SELECT (SELECT count(*) FROM knowledge_index_items WHERE org_id = $1 AND item_id = ANY ($3::uuid[]))
      + (SELECT count(*) FROM knowledge_chunks c WHERE c.org_id = $1 AND c.index_id IN (SELECT index_id FROM indexes)
@@ -144,7 +143,7 @@ SELECT (SELECT count(*) FROM knowledge_index_items WHERE org_id = $1 AND item_id
             AND c.ordinal = v.ordinal));
 
 -- name: orphans
--- Indexes that tables still hold rows of and that are no more; each table is asked for its distinct ids, one jump each.
+-- Deleted indexes of which tables still have rows. The distinct ids of each table are read by a loose index scan.
 WITH RECURSIVE seen (place, index_id) AS (
     SELECT p.place, CASE p.place
         WHEN 1 THEN (SELECT min(index_id) FROM knowledge_index_items WHERE org_id = $1)
@@ -169,8 +168,8 @@ SELECT index_id, chunks FROM knowledge_indexes WHERE org_id = $1 AND knowledgeba
 SELECT ordinal FROM knowledge_chunks WHERE org_id = $1 AND index_id = $2;
 
 -- name: frequent_blocks
--- The postings of an index: all while there are few, else those of its most frequent words, one of which nearly every
--- chunk holds.
+-- All postings of a small index; of a larger one those of its most frequent words, at least one of which is in nearly
+-- every chunk.
 WITH sizes AS (SELECT term, sum(count) AS total FROM knowledge_postings WHERE org_id = $1 AND index_id = $2
     GROUP BY term),
      chosen AS (SELECT term FROM (SELECT term, sum(total) OVER (ORDER BY total DESC, term) AS running FROM sizes) s
@@ -184,9 +183,8 @@ SELECT w.word, s.stem
     w.word))) AS s (stem);
 
 -- name: compounds
--- Terms of the index that begin with one of $3, and end before the one beside it in $4: at most $6 of each, with at
--- least
--- $5 letters more.
+-- Terms of the index between each of $3 and its counterpart in $4 (exclusive), at least $5 letters longer than the
+-- former: at most $6 for each pair.
 SELECT r.place, t.term
 FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS r (low, high, place),
      LATERAL (SELECT DISTINCT p.term FROM knowledge_postings p WHERE p.org_id = $1 AND p.index_id = $2
@@ -194,17 +192,16 @@ FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS r (low, high, place),
          LIMIT $6) t;
 
 -- name: filter_blocks
--- The postings of the pieces of metadata that a filter asks for.
+-- The postings of the metadata terms that a filter needs.
 SELECT term, records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]);
 
 -- name: range_blocks
--- The same for a range of terms. One at a time: joined with a list of ranges, the planner reads all postings of the
--- base.
+-- The same for one range of terms. For a join with a list of ranges the planner would read all postings of the base.
 SELECT records FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term >= $3::text AND term < $4::text;
 
 -- name: word_blocks
--- The postings of a query's terms, rarest first, as many as the budget allows: what is left out is what is common. Each
--- term is looked up by itself, whatever the planner knows of the table's size.
+-- The postings of a query's terms, rarest first, up to the budget, so that the most frequent terms are left out. Each
+-- term is looked up separately (LATERAL), so that the plan does not depend on the table's statistics.
 WITH found AS MATERIALIZED (
     SELECT t.term, p.count, p.records FROM unnest($3::text[]) AS t (term),
         LATERAL (SELECT count, records FROM knowledge_postings
@@ -218,8 +215,8 @@ SELECT coalesce(array_agg(r.term), '{}') AS terms, coalesce(array_agg(r.total), 
 FROM ranked r LEFT JOIN taken t ON t.term = r.term;
 
 -- name: open_with_words
--- `open_index` and `word_blocks` in one: for an index that was searched before, whose id ($6) and ways of reading texts
--- are remembered. Where they have changed, both are asked again.
+-- `open_index` and `word_blocks` in one, for an index whose row is cached: $6 is its cached id, and $7 are terms by its
+-- cached form and languages. If the returned row differs, the caller looks the words up again.
 WITH found AS MATERIALIZED (
     SELECT t.term, p.count, p.records FROM unnest($7::text[]) AS t (term),
         LATERAL (SELECT count, records FROM knowledge_postings
@@ -250,7 +247,7 @@ SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
 
 -- name: nearest_listed
--- The nearest of some ranges of ordinals, exactly: from each of $6 to the one beside it in $7.
+-- An exact scan of ranges of ordinals: from each of $6 to its counterpart in $7 (inclusive).
 (SELECT v.ordinal, -(v.embedding <#> (SELECT $3::text::halfvec)) AS score, false AS listed
 FROM unnest($6::int[], $7::int[]) AS r (first, last),
      LATERAL (SELECT ordinal, embedding FROM {vectors} WHERE org_id = $1 AND index_id = $2 AND ordinal BETWEEN r.first
@@ -261,7 +258,7 @@ SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
 
 -- name: nearest_by_graph
--- By the HNSW index of a table that holds one index alone. The cast is what was indexed.
+-- Uses the HNSW graph of a table that holds only one index. The graph was built on the same cast.
 (SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions}))) AS score,
     false AS listed FROM {vectors}
 ORDER BY (embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions})) LIMIT $4)
@@ -270,7 +267,7 @@ SELECT ordinal, -(embedding <#> (SELECT $3::text::halfvec)), true FROM {vectors}
 WHERE org_id = $1 AND index_id = $2 AND ordinal = ANY ($5::int[]);
 
 -- name: nearest_by_graph_of
--- The same among those whose bit is set: the graph is walked until enough of them are found.
+-- The same for vectors whose bit in $6 is set: pgvector walks the graph until enough of them are found.
 (SELECT ordinal, -((embedding::halfvec({dimensions})) <#> (SELECT $3::text::halfvec({dimensions}))) AS score,
     false AS listed FROM {vectors}
 WHERE CASE WHEN ordinal < $7 THEN get_bit($6::bytea, ordinal) = 1 ELSE false END
@@ -303,7 +300,7 @@ JOIN knowledge_chunks c ON c.org_id = i.org_id AND c.index_id = i.index_id
 WHERE x.org_id = $1 AND x.knowledgebase_id = $2 AND x.generation = $3 ORDER BY c.position LIMIT $6 OFFSET $5;
 
 -- name: items_at
--- Which items some chunks are of, with all ordinals of each and its number of words.
+-- The items of some chunks, with each item's range of ordinals and number of words.
 SELECT c.ordinal, c.item_id, i.first_ordinal, i.last_ordinal, i.words
 FROM knowledge_chunks c, LATERAL (SELECT first_ordinal, last_ordinal, words FROM knowledge_index_items
     WHERE org_id = $1 AND index_id = $2 AND item_id = c.item_id OFFSET 0) i
@@ -311,8 +308,8 @@ WHERE c.org_id = $1 AND c.index_id = $2 AND c.ordinal = ANY ($3::int[]);
 
 -- name: due
 -- Of all tenants.
--- Indexes that have outgrown the shared table or shrunk back, lack their HNSW or have lost too much of it, whose
--- postings lie in too many pieces, or that read texts as an older version did.
+-- Indexes that are too large for the shared table or small enough to return to it, that lack an HNSW graph or whose
+-- graph has too many deleted vectors, whose postings have too many blocks, or whose form is of an older version.
 SELECT org_id, index_id FROM knowledge_indexes
 WHERE unmerged >= $1 OR form < $4 OR (NOT own_table AND chunks >= $2 AND dimensions <= $3)
    OR (own_table AND (chunks < $2 / 2 OR NOT hnsw OR removed > greatest($2 / 10, chunks / 5)))
@@ -346,7 +343,7 @@ UPDATE knowledge_indexes SET hnsw = true, removed = greatest(0, removed - $3)
     WHERE org_id = $1 AND index_id = $2 AND own_table;
 
 -- name: graphs
--- The HNSW indexes of a table; one that is not valid was being built when its builder died.
+-- The HNSW indexes of a table; an invalid one was being built when its process died.
 SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_am a ON a.oid = c.relam
 WHERE i.indrelid = to_regclass($1) AND a.amname = 'hnsw' ORDER BY c.relname;
@@ -372,10 +369,9 @@ SELECT term, sum(blocks)::bigint AS blocks FROM (
 GROUP BY term ORDER BY term;
 
 -- name: merge
--- Blocks of one size become such of the next: a record is rewritten a handful of times in its life, however much comes
--- in. What holds half of $5 is
--- large enough: an item that goes takes its records out of blocks that are written anew, so a frequent word's must not
--- all be in one.
+-- Merges blocks of one size into blocks of the next size, so that a record is rewritten only a few times, however large
+-- the index grows. Blocks with half of $5 records are not merged: a deleted item's blocks are rewritten, so the
+-- records of a frequent word must not all be in one block.
 WITH sizes AS (
     SELECT term, first_ordinal, count, floor(ln(count::float8) / ln(8::float8)) AS size
     FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND term = ANY ($3::text[]) AND count < $5 / 2),
@@ -397,12 +393,12 @@ FROM gone GROUP BY org_id, project_id, index_id, term, size, part;
 UPDATE knowledge_indexes SET unmerged = greatest(0, unmerged - $3) WHERE org_id = $1 AND index_id = $2;
 
 -- name: lock_form
--- No writer changes the index while its words are built anew; searches read what was there before.
+-- Keeps writers out while the words are rebuilt; searches read the old postings until the commit.
 SELECT org_id, project_id, knowledgebase_id, generation, language, form FROM knowledge_indexes
     WHERE org_id = $1 AND index_id = $2 FOR UPDATE;
 
 -- name: drop_words
--- All postings but those of metadata.
+-- All postings except those of metadata.
 DELETE FROM knowledge_postings WHERE org_id = $1 AND index_id = $2 AND left(term, 1) <> 'm';
 
 -- name: items_after

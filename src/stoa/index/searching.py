@@ -1,7 +1,7 @@
 """A search: the filter's ordinals, the words' scores, the nearest vectors, one ranking of both, the chunks.
 
-All of it runs in one transaction. Filters hold inside each stage: they make a bitmap of ordinals by which scores and
-scans are restricted, so that a selective filter costs no recall.
+All of it runs in one transaction. Filters apply inside each stage: they give a bitmap of ordinals that restricts scores
+and scans, so that a selective filter costs no recall.
 """
 
 from collections import OrderedDict
@@ -28,15 +28,15 @@ WORDS_MIN: Final = 150
 CANDIDATES_PER_ITEM: Final = 20
 """Candidates of each half per requested item, because long documents fill the first ranks with their chunks."""
 FOREIGN_SHARE: Final = 0.75
-"""Of its weight that meaning has where the embedder was made for a language in which no item is: German read by an
-embedder of English has nDCG@10 .950 so, .939 with all of it, .949 by words alone."""
+"""The vector scores' weight is multiplied by this if no item is in the embedder's language. German with an English
+embedder has nDCG@10 .950 with this share, .939 with the full weight, .949 by words alone."""
 POSTINGS_MAX: Final = 1_000_000
 """Postings of one query; above it the most frequent words are left out."""
 
 REMEMBERED_MAX: Final = 2_000
-"""Indexes whose rows are remembered."""
+"""Indexes whose rows are cached."""
 READS: Final = ("index_id", "form", "language", "languages")
-"""What of an index's row decides which postings a query asks for."""
+"""The columns of an index's row that decide which terms a query looks up."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class _Words:
     scores: scoring.Scores
     ranking: Ranking
     weights: Mapping[str, float]
-    """Of each word of the query, by its first term."""
+    """The weight of each word of the query, by its first term."""
     asked: Sequence[scoring.Asked] = ()
 
 
@@ -70,8 +70,9 @@ NO_WORDS: Final = _Words(np.zeros(0, np.float32), (), {})
 
 
 class Openings:
-    """The rows of indexes as the last search read them. A query's words are read as that row says, so that one
-    statement opens the index and brings their postings; where the row has changed since, both are done again."""
+    """Caches the rows of indexes from their last search. A query is tokenized by the cached row, so that one statement
+    can open the index and read the postings. If the row has changed since, the query is tokenized and looked up again.
+    """
 
     def __init__(self) -> None:
         self._rows: OrderedDict[BaseKey, Row] = OrderedDict()
@@ -89,7 +90,7 @@ class Openings:
 async def search(
     tx: Tx, stemmer: Stemmer, openings: Openings, key: BaseKey, query: Query, query_vector: NDArray[np.float32] | None
 ) -> Found:
-    """Best first. Raises BadRequest for a filter that is none."""
+    """The hits, best first. Raises BadRequest for an invalid filter."""
     wanted, asked = _wanted(query), query
     if query.one_per_item:
         query = replace(query, limit=query.limit * CANDIDATES_PER_ITEM)
@@ -131,7 +132,8 @@ async def search(
 async def _opened(
     tx: Tx, stemmer: Stemmer, openings: Openings, key: BaseKey, query: Query, *, filtered: bool
 ) -> tuple[Row | None, Sequence[Word], "_Postings | None"]:
-    """The index, the words of the query and their postings, which searches by meaning do not need."""
+    """The index, the words of the query, and their postings; None for the postings in semantic mode, which does not
+    need them."""
     width = nearest.width_min(query.mode, filtered=filtered)
     opening = (key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX))
     known = openings.row(key) if query.mode is not Mode.SEMANTIC else None
@@ -198,7 +200,7 @@ class _Postings:
 
     @classmethod
     def of(cls, words: Sequence[Word], row: Row) -> "_Postings":
-        """`row` holds terms, and beside each its number of chunks and its records."""
+        """`row` has parallel arrays: terms, their numbers of chunks, and their records."""
         found = list(zip(row["terms"], row["totals"], row["records"], strict=True))
         holders = dict.fromkeys((term for word in words for term in word.terms), 0)
         holders.update((term, total) for term, total, _ in found)
@@ -232,7 +234,7 @@ def _by_words(postings: _Postings, index: Row, query: Query, allowed: scoring.Ch
 def _fused(
     query: Query, words: _Words, near: Mapping[int, float], stages: _Stages
 ) -> tuple[Ranking, Mapping[str, Mapping[int, float]]]:
-    """The ranking, and the scores of each half that took part."""
+    """The ranking, and the scores of each half that was used."""
     if query.mode is Mode.KEYWORD:
         return words.ranking, {"keyword": dict(words.ranking)}
     if query.mode is Mode.SEMANTIC:
@@ -263,7 +265,7 @@ async def _hits(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, shown: _Show
     hits: list[Hit] = []
     for ordinal, score in shown.ranking:
         row = rows.get(ordinal)
-        if row is None:  # Deleted since the stage before, where the transaction is no snapshot.
+        if row is None:  # Deleted since the previous stage, if the transaction has no snapshot.
             continue
         explain = {
             name: {"score": round(scores[ordinal], 4), "rank": places[name][ordinal]}
@@ -287,7 +289,7 @@ async def _hits(tx: Tx, stemmer: Stemmer, key: BaseKey, index: Row, shown: _Show
 
 
 async def _snippets(tx: Tx, stemmer: Stemmer, index: Row, shown: _Shown, rows: Mapping[int, Row]) -> Mapping[int, str]:
-    """Each chunk's sentences that hold words of the query, read in the language of its item."""
+    """Each chunk's sentences with words of the query, analyzed in the language of its item."""
     by_language: dict[str, list[int]] = {}
     for ordinal, row in rows.items():
         by_language.setdefault(row["language"] or index["language"], []).append(ordinal)

@@ -1,4 +1,4 @@
-"""One question to a model, as a call of the gateway: reserved, routed, billed, and answered in full."""
+"""Calls a model through the gateway, with its reservation, routing and bill, and returns the whole answer."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.principal import Principal
 
 CHARACTERS_MAX: Final = 400_000
-"""Of an answer."""
+"""The limit of an answer."""
 
 
 class ConnectionNames(Protocol):
@@ -28,7 +28,7 @@ class ConnectionNames(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """`complete` is false where the model broke off at its limit of tokens."""
+    """`complete` is false if the model stopped at its token limit."""
 
     text: str
     complete: bool
@@ -41,7 +41,7 @@ class Asking:
         self._connections = connections
 
     async def targets(self, principal: Principal, llm: Llm, *, sees: bool) -> Sequence[Target]:
-        """Who can answer; with `sees` those that take pictures. Raises BadRequest naming the option."""
+        """The models that can answer; `sees`: only those that accept pictures. Raises BadRequest naming the option."""
         for slug in await self._slugs(principal, llm):
             try:
                 found = await self._routing.targets(principal, slug)
@@ -82,7 +82,8 @@ class Asking:
 
 
 def _shape(message: Any) -> Mapping[str, Any]:
-    """What the prompt is estimated from: its texts, and its pictures as such."""
+    """The messages in the form from which the prompt's tokens are estimated: its texts, and placeholders for its
+    pictures."""
     return {"content": [getattr(part, "text", "data:") for part in message.parts]}
 
 
@@ -103,7 +104,7 @@ async def _asked(request: ModelRequest, llm: Llm, seconds_max: float, attempt: A
                 spoken.report(delta)
             case Finish(reason="content_filter" | "refusal"):
                 raise ModelError("content_filtered", "The model refused to read this document.", retryable=False)
-            case Notice():  # A picture or the schema was left out: what follows would be made up.
+            case Notice():  # A picture or the schema was left out, so the answer would be invented.
                 raise ModelError("model_refused_request", delta.text, retryable=False)
             case Finish():
                 complete = delta.reason != "length"

@@ -1,4 +1,4 @@
-"""What `/v1/ocr/extract` is to fill: a template as a JSON schema. Pure.
+"""Converts the template of `/v1/ocr/extract` to a JSON schema. Pure.
 
 A template is a JSON schema of an object, or an object whose keys are the fields and whose values describe them:
 
@@ -22,9 +22,10 @@ _JSON_TYPES: Final = frozenset({"object", "array", "string", "number", "integer"
 
 
 def schema_of(template: Any) -> Mapping[str, Any]:
-    """The schema of the answer. Fields of a description may be null: a document need not hold them all.
+    """The schema of the answer. Fields of a description may be null, because a document may lack them.
 
     Raises BadRequest naming `options.template`.
+
     """
     if not isinstance(template, dict):
         raise BadRequest.field(FIELD, "must be an object, as a string that holds JSON")
@@ -85,7 +86,7 @@ def _field(value: Any, depth: int, name: str) -> dict[str, Any]:
 
 
 def _described(text: str) -> dict[str, Any]:
-    """`number`, or words that say what is wanted."""
+    """The schema of a field from `number` or another type, or from a description in words."""
     known = _TYPES.get(text.strip().lower())
     if known is not None:
         return {"type": [known, "null"]}

@@ -1,4 +1,4 @@
-"""What is asked of OCR, and what it gives."""
+"""The input and output values of OCR."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """An uploaded file, as it lies on disk while it is read."""
+    """An uploaded file, stored on disk while it is read."""
 
     path: Path
     name: str
@@ -18,8 +18,8 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Llm:
-    """A model as the options name it: `option` is where. Of `slugs` the first that the catalogue has is meant;
-    `connection` is the id of a connection, whose name leads another slug before them."""
+    """A model named by the option `option`: the first of `slugs` that is in the catalogue. If `connection` (an id) is
+    given, a slug that begins with the connection's name is tried before them."""
 
     option: str
     model: str
@@ -27,7 +27,7 @@ class Llm:
     connection: UUID | None = None
     output_tokens_max: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`temperature` and the like, as OpenAI names them."""
+    """OpenAI's sampling fields, such as `temperature`."""
 
 
 @dataclass(frozen=True, slots=True)

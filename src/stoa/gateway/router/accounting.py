@@ -1,8 +1,8 @@
 """The gateway's side of the bill: what a limited key reserves before a call, and the lines of calls that have ended.
 
-Lines of a node are entered in groups, one statement per tick: a tick begins as soon as the one before is done and
-something waits. What a call had reserved is exchanged for what it cost in the statement that enters its line. Calls
-of a process that was killed are entered from its file (`open_calls`) by the next one.
+A node inserts its lines in groups, one statement per tick. A tick begins as soon as the previous one is done and lines
+wait. The statement that inserts a line also replaces the call's reservation by its cost. Calls of a process that was
+killed are inserted by the next process, which reads them from the file of the killed one (`open_calls`).
 """
 
 import asyncio
@@ -30,25 +30,26 @@ from stoa.kernel.supervise import Heartbeat, Supervisor, spread
 
 LINES_PER_TICK_MAX: Final = 2_000
 WAITING_MAX: Final = 50_000
-"""Lines that wait for a database that is away. Past it new calls are refused; no line is dropped."""
+"""Lines that wait while the database is not reachable. Above it new calls are refused; no line is dropped."""
 RETRY_SECONDS: Final = 0.25
 SWEEP_SECONDS: Final = 30.0
 COMMIT_SECONDS_MAX: Final = 10.0
-"""How long the end of an answer waits for its line. Then the answer ends, and the line is entered when the database is
-back."""
+"""How long the end of an answer waits for the commit of its line. Then the answer ends, and the line is inserted when
+the database is back."""
 LATE_SECONDS: Final = 1.0
-"""Between two looks for lines that have waited for too long."""
+"""The interval between two checks for lines that have waited for too long."""
 SETTLED: Final = 1 << 62
-"""The number of the group that holds what a killed process left behind: after it nothing of that process is entered."""
+"""The group number of the calls of a killed process: after this group nothing more of that process is inserted."""
 LineKind: TypeAlias = Literal["gateway", "cache"]
-"""What a line is for: a call of a model, or an answer that was kept."""
+"""What a line is for: a call of a model, or a cached answer."""
 _WHEN: Final = {"day": "today", "month": "this month", "total": "altogether"}
 _log = structlog.get_logger("stoa.gateway")
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A line on its way. `done` is true after its commit; false once nobody waits for that any longer."""
+    """A line that is not committed yet. `done` becomes true after its commit, or false when the wait for it has timed
+    out."""
 
     call_id: UUID
     values: dict[str, Any]
@@ -57,12 +58,12 @@ class _Entry:
 
 
 class Accounts:
-    """Long-lived: `start` before use; `stop` enters what waits."""
+    """Long-lived: call `start` before use; `stop` inserts the lines that wait."""
 
     def __init__(
         self, database: Database, node_id: UUID, price: Callable[[str], PriceOf], records: Path | None = None
     ) -> None:
-        """`price` gives a model's, by its slug; `records` is where the files of calls under way are."""
+        """`price` returns a model's price, by its slug; `records` is the directory of the files of running calls."""
         self._database = database
         self._node_id = node_id
         self._price = price
@@ -71,7 +72,7 @@ class Accounts:
         self._supervisor = Supervisor()
         self._waiting: list[_Entry] = []
         self._groups: deque[list[_Entry]] = deque()
-        """Taken out of what waits, and not known to be committed."""
+        """Groups that were taken from the waiting lines, and whose commit is not confirmed."""
         self._awake = asyncio.Event()
         self._late: asyncio.TimerHandle | None = None
         self._batch = 0
@@ -115,8 +116,8 @@ class Accounts:
 
     # --- before a call ----------------------------------------------------------------------------------------------
     async def reserve(self, call: Call, usd: float | None) -> float | None:
-        """Sets aside what the call may cost at most, instead of what it had set aside before. Gives what remains beside
-        it; None for a key without a limit. Raises PriceUnknown, SpendingLimitReached."""
+        """Reserves the most that the call may cost, in place of its earlier reservation. Returns what the key may still
+        spend; None for a key without a limit. Raises PriceUnknown, SpendingLimitReached."""
         if call.principal.spending_limit is None:
             return None
         if usd is None:
@@ -147,33 +148,33 @@ class Accounts:
         return left - usd
 
     def opened(self, call: Call) -> Place:
-        """Where the call writes what comes of it, for the process after this one."""
+        """The place in the file where the call records its progress, for the next process if this one is killed."""
         return self._calls.take(call.id, {**self._about(call), "prompt_characters": call.prompt_characters})
 
     # --- after it ---------------------------------------------------------------------------------------------------
     def enter(
         self, call: Call, model: str, usage: Usage, cost_usd: float | None, kind: LineKind = "gateway"
     ) -> asyncio.Future[bool]:
-        """Queues the line of a call that has ended; the future is done after its commit. Never waits, never fails."""
+        """Queues the line of a call that has ended; the future completes after its commit. Never waits, never fails."""
         place = self._calls.of(call.id)
         place.entered(model, usage, cost_usd)
         return self._queue(call.id, _line(place.about or self._about(call), model, usage, cost_usd, kind))
 
     def release(self, call: Call) -> asyncio.Future[bool] | None:
-        """Gives back what a call had set aside that no provider took; the future is done after the commit. None for a
-        key without a limit."""
+        """Releases the reservation of a call that no provider accepted; the future completes after the commit. None for
+        a key without a limit."""
         if call.principal.spending_limit is None:
             self._calls.free(call.id)
             return None
         return self._queue(call.id, {**self._about(call), "billed": False})
 
     async def committed(self, entered: asyncio.Future[bool]) -> None:
-        """Waits for the commit of a line, as long as an answer may be held back for it."""
+        """Waits for the commit of a line, for COMMIT_SECONDS_MAX at most."""
         if not await entered:
             _log.warning("an answer ended before its line of the bill was committed", waiting=self._open)
 
     def _about(self, call: Call) -> dict[str, Any]:
-        """Whose the call is, as a line says it."""
+        """The owner's columns of a line."""
         principal = call.principal
         return {
             "id": str(call.id),
@@ -213,7 +214,7 @@ class Accounts:
                 self._late.cancel()
 
     def _look_for_late_ones(self, seconds: float) -> None:
-        """One timer for all lines, while there are any."""
+        """One timer for all lines; it runs while there are any."""
         if self._late is not None:
             self._late.cancel()
         self._late = asyncio.get_running_loop().call_later(seconds, self._wait_no_longer)
@@ -223,14 +224,14 @@ class Accounts:
         self._look_for_late_ones(LATE_SECONDS)
 
     def _let_go(self, before: float) -> None:
-        """Ends the wait of answers whose lines were queued until then; the lines stay."""
+        """Ends the wait of answers whose lines were queued until then; the lines stay queued."""
         for entry in (entry for group in (*self._groups, self._waiting) for entry in group):
             if entry.queued_at <= before and not entry.done.done():
                 entry.done.set_result(False)
 
     async def _tick(self) -> None:
-        """Enters the oldest group. It stays as it is until its commit is known: sent again it is entered once, for it
-        keeps its number. Raises DatabaseUnavailable."""
+        """Inserts the oldest group. The group does not change until its commit is confirmed: it keeps its number, so
+        that sending it again inserts it only once. Raises DatabaseUnavailable."""
         if not self._groups:
             group, self._waiting = self._waiting[:LINES_PER_TICK_MAX], self._waiting[LINES_PER_TICK_MAX:]
             self._groups.append(group)
@@ -261,13 +262,13 @@ class Accounts:
             try:
                 await self.settle_left_behind()
                 await self.sweep()
-            except DatabaseUnavailable:  # After a crash of both it comes back later than this server.
+            except DatabaseUnavailable:  # If both crashed, the database is back later than this server.
                 await asyncio.sleep(spread(RETRY_SECONDS))
                 continue
             await asyncio.sleep(spread(SWEEP_SECONDS))
 
     async def settle_left_behind(self) -> int:
-        """Puts the calls of processes that were killed on the bill, from their files; gives how many those were."""
+        """Bills the calls of killed processes, which it reads from their files; returns their number."""
         count = 0
         for file in await asyncio.to_thread(left_behind, self._records):
             settled = False
@@ -281,7 +282,7 @@ class Accounts:
         return count
 
     async def _settle_file(self, file: LeftBehind) -> int:
-        """In one statement, so that a file that is read again (its reader died) adds nothing."""
+        """Uses one statement, so that a file that is read again after its reader died adds nothing."""
         async with internal_statement(self._database) as tx:
             entered = int(await tx.fetchval(SQL.batch_of, file.node_id) or 0)
         calls = [lost for lost in await asyncio.to_thread(file.calls) if not 0 < lost.batch <= entered]
@@ -312,7 +313,7 @@ class Accounts:
         return _line(lost.about, lost.model, usage, cost, "gateway")
 
     async def sweep(self) -> int:
-        """Takes back what the calls of nodes that no longer live had set aside; gives how many calls that were."""
+        """Releases the reservations of dead nodes' calls; returns the number of calls."""
         async with internal_statement(self._database) as tx:
             count = int(await tx.fetchval(SQL.release_abandoned))
             await tx.execute(SQL.forget_batches)

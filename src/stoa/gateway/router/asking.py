@@ -1,7 +1,7 @@
-"""OpenAI's chat request as a ModelRequest, for providers of another wire. Pure.
+"""Translates OpenAI's chat request to a ModelRequest, for providers with another API. Pure.
 
-What such a provider has no word for is refused where leaving it out would change the answer's form (`n`, audio), and
-named otherwise (`ignored`).
+A field that such a provider does not have is refused if leaving it out would change the form of the answer (`n`,
+audio). Otherwise it is left out and named in `ignored`.
 """
 
 import base64
@@ -36,22 +36,22 @@ TRANSLATED: Final = frozenset({
     "user", "n", "functions", "function_call", "cache_control",
 })  # fmt: skip # a table
 NEUTRAL: Final = frozenset({"store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""Of no consequence for the answer."""
+"""Fields that do not affect the answer."""
 _ADDRESS: Final = re.compile(r"https?://[^/\s]", re.IGNORECASE)
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*?(;base64)?,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`ignored` are the fields that the provider is not told of."""
+    """`ignored` are the fields that are not sent to the provider."""
 
     request: ModelRequest
     ignored: Sequence[str]
 
 
 def asked(fields: Mapping[str, Any], model: Model) -> Asked:
-    """As the model's provider takes it; thoughts that came from it go back to it. Raises BadRequest naming the
-    field."""
+    """The request for the model's provider. The provider's own reasoning is sent back to it. Raises BadRequest naming
+    the field."""
     source = model.source if isinstance(model, StreamingModel) else ""
     if fields.get("n") not in (None, 1):
         raise BadRequest.field("n", "must be 1 for this model: its provider gives one answer to a request")
@@ -125,7 +125,7 @@ def _text(content: Any, where: str) -> str:
 
 
 def _picture(url: str, where: str) -> ImagePart | ImageAddress:
-    """An address is the provider's to fetch; this server fetches nothing for its callers."""
+    """A URL is passed on: the provider fetches it, and this server fetches nothing for its callers."""
     if _ADDRESS.match(url):
         return ImageAddress(url)
     begin = _DATA_URL.match(url)
@@ -166,7 +166,7 @@ def _result(message: Mapping[str, Any], where: str, names: Mapping[str, str]) ->
 
 
 def _cached(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Who marks a part, a tool or the request for the provider's cache gets the cache."""
+    """The first `cache_control` of the request, its parts and its tools, for the provider's prompt cache."""
     parts = [part for message in fields["messages"] for part in list_of(message.get("content"))]
     marked = (object_of(one).get("cache_control") for one in (fields, *parts, *list_of(fields.get("tools"))))
     control = next((one for one in marked if isinstance(one, dict)), None)
@@ -193,7 +193,7 @@ def _tools(fields: Mapping[str, Any]) -> list[ToolSpec]:
 
 
 def _allowed(choice: Mapping[str, Any]) -> set[str] | None:
-    """The tools that `tool_choice` allows; None where it does not name them."""
+    """The tools that `tool_choice` allows; None if it does not name any."""
     if choice.get("type") != "allowed_tools":
         return None
     named = list_of(object_of(choice.get("allowed_tools")).get("tools"))

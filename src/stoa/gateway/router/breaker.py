@@ -1,4 +1,4 @@
-"""Circuit breakers: a provider that keeps failing is left alone for a while, so that calls fall back at once."""
+"""Circuit breakers: a provider that keeps failing is not called for a while, so that calls fall back at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Final
 from stoa.gateway.types import ModelError
 
 FAILURES_MAX: Final = 5
-"""In a row; then the circuit opens."""
+"""Failures in a row that open the circuit."""
 OPEN_SECONDS: Final = 15.0
 CIRCUITS_MAX: Final = 1_000
-"""More providers than that (tenants' connections) are not watched."""
+"""Further providers (tenants' connections) have no circuit."""
 COUNTED: Final = frozenset(
     {"model_overloaded", "model_unreachable", "model_timeout", "model_stalled", "model_stream_truncated", "model_error"}
 )
-"""Failures of a provider itself. A refusal or a rate limit says that it works."""
+"""Failures of a provider itself. A refusal or a rate limit shows that it works."""
 
 
 class CircuitState(StrEnum):
@@ -29,7 +29,7 @@ class _Circuit:
     failures: int = 0
     opened_at: float | None = None
     trying: bool = False
-    """Half open: one call goes through, and its outcome decides."""
+    """Half open: one call is let through, and its outcome closes or opens the circuit."""
 
 
 class Breakers:
@@ -46,11 +46,12 @@ class Breakers:
         return CircuitState.OPEN if self._seconds_left(circuit) > 0 else CircuitState.HALF_OPEN
 
     def states(self) -> dict[str, CircuitState]:
-        """Of the providers that have failed lately."""
+        """The circuit states of providers that have failed recently."""
         return {name: self.state(name) for name in self._circuits}
 
     def admit(self, name: str) -> bool:
-        """Whether a call may be made now. One that was admitted must be reported: `succeeded`, `failed` or `left`."""
+        """Whether a call may be made now. The outcome of an admitted call must be reported: `succeeded`, `failed` or
+        `left`."""
         circuit = self._circuits.get(name)
         if circuit is None or circuit.opened_at is None:
             return True
@@ -60,7 +61,7 @@ class Breakers:
         return True
 
     def seconds_left(self, name: str) -> float:
-        """Until the next call may be tried."""
+        """Seconds until the next call may be tried."""
         circuit = self._circuits.get(name)
         return max(self._seconds_left(circuit), 1.0) if circuit is not None and circuit.opened_at is not None else 0.0
 
@@ -68,7 +69,7 @@ class Breakers:
         self._circuits.pop(name, None)
 
     def left(self, name: str) -> None:
-        """The call ended for a reason that says nothing of the provider."""
+        """Reports that the call ended for a reason that says nothing about the provider."""
         if (circuit := self._circuits.get(name)) is not None:
             circuit.trying = False
 

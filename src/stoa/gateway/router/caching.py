@@ -1,7 +1,8 @@
-"""Exact caching of answers that are not streamed, where a request (`Stoa-Cache`) or its key asks for it.
+"""Exact caching of answers that are not streamed, if a request (`Stoa-Cache`) or its key asks for it.
 
-An answer is kept for the project and found by the whole request and by the models that can answer it: whoever may not
-call a model, or asks with another word, meets nothing. It goes with the key whose call it was.
+A cached answer belongs to a project. The look-up uses the whole request and the models that can answer it, so a caller
+who may not call a model, or whose request differs in one word, finds nothing. The answer is deleted with the key that
+made the call.
 """
 
 import re
@@ -29,14 +30,14 @@ from stoa.kernel.supervise import Supervisor
 SQL: Final = load("stoa.gateway", "caching.sql")
 HEADER: Final = "Stoa-Cache"
 KIND: Final = "cached_answers"
-"""Of receipts."""
+"""The `kind` of receipts."""
 AGE_SECONDS: Final = 3_600
-"""Of an answer that is taken where the caller does not say."""
+"""The oldest answer that is returned if the caller does not say."""
 AGE_SECONDS_MAX: Final = 86_400
 """An older answer is deleted."""
 ENTRY_BYTES_MAX: Final = 256 * 1024
 ENTRIES_MAX: Final = 2_000
-"""Of a project; the oldest go first. With ENTRY_BYTES_MAX that is half a gigabyte at most."""
+"""Answers per project; the oldest are deleted first. With ENTRY_BYTES_MAX that is half a gigabyte at most."""
 SWEEP_SECONDS: Final = 300.0
 _ORDER: Final = re.compile(r"(true|max-age=([0-9]{1,6}))(?:\s*,\s*(tools))?", re.IGNORECASE)
 _NONE: Final = "false"
@@ -44,15 +45,15 @@ _NONE: Final = "false"
 
 @dataclass(frozen=True, slots=True)
 class CacheOrder:
-    """What a request asks of the cache: the oldest answer that it takes, and whether answers that call tools are
-    kept."""
+    """What a request asks of the cache: the maximum age of an answer, and whether requests with tools may use the
+    cache."""
 
     age_seconds: int = AGE_SECONDS
     tools: bool = False
 
 
 def order_of(header: str | None, principal: Principal) -> CacheOrder | None:
-    """What the request says, else what its key says; None where neither asks for anything. Raises BadRequest."""
+    """What the request says, else what its key says; None if neither asks for caching. Raises BadRequest."""
     if header is None:
         return CacheOrder(principal.cache_seconds) if principal.cache_seconds is not None else None
     if header.strip().lower() == _NONE:
@@ -67,7 +68,7 @@ def order_of(header: str | None, principal: Principal) -> CacheOrder | None:
 
 
 class Cache:
-    """Long-lived: `start` before use."""
+    """Long-lived: call `start` before use."""
 
     def __init__(self, database: Database, calls: Calls, receipts: Receipts) -> None:
         self._receipts = receipts
@@ -87,7 +88,7 @@ class Cache:
             await tx.execute(SQL.forget_old, AGE_SECONDS_MAX)
 
     async def clear(self, principal: Principal, project_id: UUID | None) -> UUID:
-        """Deletes the kept answers of a project, which None leaves to the principal; gives the receipt's id. Raises
+        """Deletes the cached answers of a project (None: the principal's project); returns the receipt's id. Raises
         NotFound."""
         project_id = project_id or await self._calls.home(principal)
         async with self._database.tenant(principal) as tx:
@@ -109,14 +110,14 @@ class Cache:
         targets: Callable[[Principal, str], Awaitable[Sequence[str]]],
         answer: Callable[[], Awaitable[Whole]],
     ) -> Whole:
-        """A kept answer, or what `answer` gives, which is then kept. `targets` gives the slugs that can answer, so that
-        a model that is not the caller's is refused before anything is looked for. Raises AppError."""
+        """A cached answer, or the result of `answer`, which is then cached. `targets` returns the slugs that can
+        answer, so that a model that the caller may not use is refused before the look-up. Raises AppError."""
         if not _cacheable(fields, order):
             return _marked(await answer(), "bypass")
         slug = fields.get("model")
         slugs = await targets(principal, slug) if isinstance(slug, str) else ()
         if not slugs:
-            return await answer()  # Which refuses it.
+            return await answer()  # `answer` refuses the request.
         project_id = await self._calls.home(principal)
         digest = sha256(orjson.dumps([sorted(slugs), fields], option=orjson.OPT_SORT_KEYS)).digest()
         async with self._database.tenant(principal) as tx:
@@ -129,7 +130,7 @@ class Cache:
         return _marked(whole, "miss")
 
     async def _billed(self, principal: Principal, slug: str, fields: dict[str, Any], model: str, found: Whole) -> Whole:
-        """A line of its own kind, which costs nothing and says what was not paid for."""
+        """The bill line of a cache hit: it costs nothing, and its tokens are those that were not paid for."""
         call = await self._calls.new(principal, slug, fields)
         usage = usage_of(object_of(orjson.loads(found.content).get("usage"))) or Usage()
         await self._calls.accounts.committed(self._calls.accounts.enter(call, model, usage, 0.0, kind="cache"))
@@ -154,13 +155,12 @@ class Cache:
 
 
 def _cacheable(fields: Mapping[str, Any], order: CacheOrder) -> bool:
-    """A model that may call tools is asked each time, unless the caller says otherwise: what the tools do is not
-    done by an answer of yesterday."""
+    """A request with tools is not cached unless the caller says so: a cached answer does not run the tools again."""
     return order.tools or not (fields.get("tools") or fields.get("functions"))
 
 
 def _complete(answer: Any) -> bool:
-    """Whether an answer has come to its end by itself; vectors always have."""
+    """Whether an answer ended normally; embeddings always have."""
     held = object_of(answer)
     choices = [object_of(choice).get("finish_reason") for choice in list_of(held.get("choices"))]
     return bool(held.get("data")) or (bool(choices) and all(one not in (None, "content_filter") for one in choices))

@@ -1,7 +1,7 @@
 """Calls of the gateway, from the slug to the line of the bill.
 
-A call is answered by the first target that begins to: what fails before the first byte is tried again and falls back;
-after it nothing is, so two answers are never spliced.
+The first target that begins to answer answers the call. A failure before the first byte is retried and falls back to
+the next target. After the first byte nothing is retried, so two answers are never joined.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from stoa.kernel.principal import Principal
 
 HOMES_MAX: Final = 10_000
 HOME_SECONDS: Final = 30.0
-"""How long the home project of an organization-wide key is remembered."""
+"""How long the home project of an organization-wide key is cached."""
 _log = structlog.get_logger("stoa.gateway")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One asking of one target. `spoken` is what has come of it; `stack` closes what it opens."""
+    """One call of one target. `spoken` is its result so far; `stack` closes what it opens."""
 
     target: Target
     spoken: Spoken
@@ -42,7 +42,7 @@ class Attempt:
 
 
 Begin = Callable[[Attempt], Awaitable[T]]
-"""Asks a target, up to the first byte of its answer. Raises ModelError."""
+"""Calls a target and returns at the first byte of its answer. Raises ModelError."""
 
 
 class Projects(Protocol):
@@ -51,7 +51,7 @@ class Projects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Begun(Generic[T]):
-    """A call that is being answered. `remaining_usd` is what its key may spend beside what the call has set aside."""
+    """A call that is being answered. `remaining_usd` is what its key may spend beyond the call's reservation."""
 
     call: Call
     target: Target
@@ -81,7 +81,7 @@ class Calls:
     draining: bool = False
     open: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while no call is under way."""
+    """Set while no call is running."""
     _homes: dict[UUID, tuple[float, UUID]] = field(default_factory=dict[UUID, tuple[float, UUID]])
     _outcomes: Counter = field(
         default_factory=lambda: Counter(
@@ -127,7 +127,7 @@ class Calls:
         ]
 
     async def new(self, principal: Principal, slug: str, fields: dict[str, object]) -> Call:
-        """Raises Unavailable while the server drains, or cannot keep up with the bill."""
+        """Raises Unavailable while the server drains, or while too many bill lines wait."""
         if self.draining:
             raise Unavailable("This server is restarting.", retry_after_seconds=2)
         if self.accounts.full:
@@ -137,7 +137,7 @@ class Calls:
         )
 
     async def home(self, principal: Principal) -> UUID:
-        """The project whose bill a call is on."""
+        """The project that a call is billed to."""
         if principal.project_id is not None:
             return principal.project_id
         now = self.clock.monotonic()
@@ -152,8 +152,8 @@ class Calls:
     async def begin(
         self, call: Call, targets: Sequence[Target], begin: Begin[T], *, completion_tokens: int | None = None
     ) -> Begun[T]:
-        """The first target that begins to answer. Raises the refusal of the last one that was asked; Unavailable
-        where every provider is left alone just now. Whatever is raised, nothing stays reserved or open."""
+        """The first target that begins to answer. Raises the refusal of the last target that was called; Unavailable if
+        the circuits of all providers are open. After any exception nothing stays reserved or open."""
         self._count(1)
         begun_at = self.clock.monotonic()
         try:
@@ -190,7 +190,7 @@ class Calls:
                 if not rules.falls_back(failure):
                     break
         except asyncio.CancelledError:
-            if asked is not None:  # The provider was at work: what it will bill for is not known.
+            if asked is not None:  # The provider was working, so what it will bill is not known.
                 self._enter(call, asked, spoken)
             else:
                 self.accounts.release(call)
@@ -206,12 +206,12 @@ class Calls:
         raise Unavailable(message, retry_after_seconds=max(int(seconds), 1))
 
     async def _release(self, call: Call) -> None:
-        """A refusal waits for the commit: the caller's next request finds its money free again."""
+        """Waits for the commit, so that the caller's next request finds the reservation released."""
         if (released := self.accounts.release(call)) is not None:
             await self.accounts.committed(released)
 
     async def _reserve(self, call: Call, targets: Sequence[Target], completion_tokens: int | None) -> _Reserved:
-        """The dearest of the targets that may still be asked."""
+        """Reserves for the most expensive target that may still be called."""
         if call.principal.spending_limit is None:
             return _Reserved()
         prices: list[PriceOf] = [target.price for target in targets]
@@ -228,7 +228,7 @@ class Calls:
     async def _attempts(
         self, call: Call, target: Target, begin: Begin[T], spoken: Spoken, reserved: _Reserved, *, last: bool
     ) -> Begun[T] | ModelError:
-        """One target: asked once where another one follows, else again while a moment may cure what failed."""
+        """Calls one target: once if another target follows, else again while the failure may be temporary."""
         attempt = 0
         while True:
             stack = AsyncExitStack()
@@ -241,7 +241,7 @@ class Calls:
                     spoken.place.failed()
                 self.breakers.failed(target.circuit, error)
                 self._fallbacks.add(error.code)
-                if spoken.began:  # What was made of the answer is paid for; another one would be paid for too.
+                if spoken.began:  # The provider bills for what it began; a retry would be billed too.
                     await self.accounts.committed(self._enter(call, target, spoken)[1])
                     raise refusal_of(error) from error
                 wait = rules.wait_seconds(error, attempt) if last else None
@@ -259,7 +259,7 @@ class Calls:
 
     # --- ending -----------------------------------------------------------------------------------------------------
     def settle(self, begun: Begun[T], outcome: str, failure: ModelError | None = None) -> "Bill":
-        """Puts the call on the bill: what the provider counted, or an estimate of what came. Never waits."""
+        """Bills the call: with the provider's count, or an estimate of what was received. Never waits."""
         self._count(-1)
         self._outcomes.add(outcome)
         if failure is not None:
@@ -278,7 +278,7 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call cost, where its price is known, what its key may still spend, and the commit of its line."""
+    """What a call cost (if its price is known), what its key may still spend, and the commit of its line."""
 
     cost_usd: float | None
     remaining_usd: float | None

@@ -24,7 +24,7 @@ from stoa.kernel.errors import AppError, Unavailable
 from stoa.kernel.principal import Principal
 
 DIGITS: Final = 9
-"""Of dollars in headers."""
+"""Decimal places of dollar amounts in headers."""
 Write = Callable[[bytes], Awaitable[None] | None]
 
 
@@ -40,7 +40,7 @@ class Opened(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An answer that is not streamed, as it goes out."""
+    """An answer that is not streamed, as it is sent to the client."""
 
     content: bytes
     content_type: str
@@ -49,7 +49,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """`content` None: `made` is the answer, and lacks its usage."""
+    """If `content` is None, `made` is the answer, without its usage."""
 
     content: bytes | None
     content_type: str
@@ -60,12 +60,12 @@ class _Answer:
 
 class Chat:
     def __init__(self, calls: Calls, routing: Routing, render: Callable[[AppError], bytes]) -> None:
-        """`render` makes the JSON of a refusal, for those that come inside a stream."""
+        """`render` returns the JSON of a refusal that is sent inside a stream."""
         self._calls = calls
         self._routing = routing
         self._render = render
         self.streams: set[ChatFrames] = set()
-        """Those that are open."""
+        """The open streams."""
 
     async def whole(self, principal: Principal, fields: dict[str, Any]) -> Whole:
         """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate."""
@@ -82,11 +82,11 @@ class Chat:
         return Whole(content, answer.content_type, headers(begun, bill, answer.notices, answer.ignored))
 
     async def slugs(self, principal: Principal, slug: str) -> Sequence[str]:
-        """Of the models that can answer. Raises NotFound, Unavailable."""
+        """The slugs of the models that can answer. Raises NotFound, Unavailable."""
         return [target.slug for target in await self._routing.targets(principal, slug)]
 
     async def streamed(self, principal: Principal, fields: dict[str, Any]) -> tuple["ChatFrames", Mapping[str, str]]:
-        """A stream that has begun, and the headers of its head. Raises AppError."""
+        """A stream that has begun, and its response headers. Raises AppError."""
         call, targets = await self._resolved(principal, fields)
         notices: list[str] = []
         ignored: list[str] = []
@@ -132,14 +132,14 @@ class Chat:
 
     # --- the end of this server -------------------------------------------------------------------------------------
     async def drain(self, seconds_max: float) -> None:
-        """Takes no new call, and waits for those under way."""
+        """Refuses new calls, and waits for the running ones."""
         self._calls.draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds_max):
                 await self._calls.idle.wait()
 
     async def hang_up(self) -> None:
-        """Ends every stream with an error, so that no client takes what it has for the whole."""
+        """Ends every stream with an error, so that no client takes its partial answer for a complete one."""
         for stream in list(self.streams):
             stream.hang_up()
 
@@ -154,7 +154,7 @@ async def _relayed(call: Call, model: OpenAIModel, attempt: Attempt) -> passing.
 
 
 def headers(begun: Begun[Any], bill: Bill | None, notices: Sequence[str], ignored: Sequence[str]) -> dict[str, str]:
-    """What the head of an answer says: who answers, and where it is known what it cost and what is left."""
+    """The response headers: the model that answers and, if known, the answer's cost and what the key may spend."""
     told = {"X-Stoa-Model": begun.target.slug, "X-Stoa-Call-Id": str(begun.call.id)}
     remaining = begun.remaining_usd
     if bill is not None:
@@ -177,7 +177,7 @@ def _in_a_head(value: str) -> str:
 
 
 class ChatFrames:
-    """A stream of chunks, ready to send. `abandon` must be called at last, whatever became of it."""
+    """A stream of rendered chunks. `abandon` must be called at the end in every case."""
 
     def __init__(
         self, calls: Calls, begun: Begun[Opened], render: Callable[[AppError], bytes], open_: set["ChatFrames"]
@@ -202,19 +202,19 @@ class ChatFrames:
             self._pump.result()
 
     def close(self) -> None:
-        """The client has gone: the provider's connection is closed."""
+        """Called when the client has disconnected: closes the provider's connection."""
         self._closed = True
         if self._pump is not None:
             self._pump.cancel()
 
     def hang_up(self) -> None:
-        """This server stops."""
+        """Called when this server stops."""
         self._hung_up = True
         if self._pump is not None:
             self._pump.cancel()
 
     async def abandon(self) -> None:
-        """Settles what `deliver` did not: the client went before the stream's first byte."""
+        """Settles the call if `deliver` did not, because the client disconnected before the first byte."""
         self._open.discard(self)
         if not self._settled:
             self._settle("interrupted", None)

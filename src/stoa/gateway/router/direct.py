@@ -1,8 +1,8 @@
 """Bypasses the framework for the gateway's busiest route: `POST /v1/chat/completions`.
 
-Of a call that is relayed as it comes the framework's layers cost a third. A plain valid request goes from the server to
-`Chat` and back. Every other request (a bad body, another media type, an Idempotency-Key, a query, no credential, a
-key with `cache_seconds`) goes to the framework unchanged, so refusals and documentation exist once.
+The framework's layers take a third of the time of a relayed call. A plain valid request goes from the server to `Chat`
+and back. Every other request (a bad body, another media type, an Idempotency-Key, a query, no credential, a key with
+`cache_seconds`) goes to the framework unchanged, so refusals and documentation exist once.
 """
 
 from typing import Any, Final
@@ -24,7 +24,7 @@ CACHE: Final = HEADER.lower().encode()
 
 
 class DirectChat:
-    """Wraps the app of the router's host. `route` is the framework's own, for who counts requests by their route."""
+    """Wraps the app of the router's host. `route` is the framework's route, for the metrics by route."""
 
     def __init__(self, app: ASGIApp, chat: Chat, gate: Gate, route: Any) -> None:
         self._app = app
@@ -61,7 +61,7 @@ class DirectChat:
 
 
 def _below(scope: Scope) -> str:
-    """The path below where the host is mounted."""
+    """The path without the prefix that the host is mounted under."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
@@ -77,7 +77,7 @@ def _fields(message: Message) -> dict[str, Any] | None:
 
 
 async def _answer(send: Send, whole: Whole) -> None:
-    """As Starlette's Response does."""
+    """Sends the same messages as Starlette's Response."""
     kind = whole.content_type
     if kind.startswith("text/") and "charset=" not in kind.lower():
         kind += "; charset=utf-8"

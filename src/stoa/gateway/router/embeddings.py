@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings`: by providers, whose bytes are relayed, and by the embedders of this server."""
+"""`POST /v1/embeddings`: by providers, whose responses are relayed unchanged, and by this server's embedders."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INPUTS_MAX: Final = 2_048
-"""As OpenAI has it."""
+"""OpenAI's limit."""
 CHARACTERS_MAX: Final = 4_000_000
-"""Of all inputs together that this server embeds itself."""
+"""The limit for all inputs of a request that this server embeds itself."""
 
 
 class Embedder(Protocol):
@@ -35,7 +35,7 @@ class Embedder(Protocol):
 
 
 class _Ours:
-    """What stands in a Target for an embedder of this server."""
+    """Takes the place of a model in the Target of an embedder of this server."""
 
     abilities = Capabilities(images=False, tools=False)
 
@@ -52,11 +52,11 @@ class Embeddings:
 
     @property
     def slugs(self) -> Sequence[str]:
-        """Of this server's own embedders."""
+        """The slugs of this server's own embedders."""
         return list(self._embedders)
 
     async def slugs_of(self, principal: Principal, slug: str) -> Sequence[str]:
-        """Of the models that can embed. Raises NotFound."""
+        """The slugs of the models that can embed. Raises NotFound."""
         return [target.slug for target in await self._targets(principal, slug)]
 
     async def embed(self, principal: Principal, fields: dict[str, Any]) -> Whole:
@@ -132,7 +132,7 @@ async def _embedded(embedder: Embedder, slug: str, fields: Mapping[str, Any], sp
 
 
 def _texts(given: Any) -> list[str]:
-    """Raises BadRequest for what is no text; lists of tokens are of a tokenizer that this server does not have."""
+    """Raises BadRequest for anything but text; lists of tokens need a tokenizer that this server does not have."""
     texts = given if isinstance(given, list) else [given]
     if not texts:
         raise BadRequest.field("input", "cannot be empty")

@@ -37,7 +37,7 @@ class FallingBack:
         )
 
     def price(self, usage: Usage) -> float | None:
-        """The dearest; None where a price is not known."""
+        """The highest price of the targets; None if one is not known."""
         costs = [target.price(usage) for target in self.targets]
         return max((cost for cost in costs if cost is not None), default=None) if None not in costs else None
 
@@ -57,7 +57,7 @@ class FallingBack:
     async def _begun(
         self, stack: AsyncExitStack, request: ModelRequest
     ) -> tuple[Target, AsyncIterator[Sequence[Delta]]]:
-        """The first target that begins to answer. Raises the failure of the last one that was asked."""
+        """The first target that begins to answer. Raises the failure of the last one that was called."""
         failure: ModelError | None = None
         for index, target in enumerate(self.targets):
             if not self.breakers.admit(target.circuit):

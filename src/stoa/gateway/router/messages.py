@@ -1,7 +1,7 @@
-"""Anthropic's messages as a second front of the gateway: the same slugs, targets, breakers and bill.
+"""Anthropic's messages API on the gateway: the same slugs, targets, circuit breakers and bill.
 
-A provider that speaks this wire is relayed as it comes; every other model is asked in our words, and its answer told in
-Anthropic's.
+The response of a provider with this API is relayed unchanged. For every other model the request is translated to
+OpenAI's fields, and the answer to Anthropic's.
 """
 
 import re
@@ -64,7 +64,7 @@ def _about(error: AppError) -> Mapping[str, str]:
 
 class Messages:
     def __init__(self, calls: Calls, routing: Routing, open_: set[ChatFrames]) -> None:
-        """`open_`: the streams that end when this server stops."""
+        """`open_` is the set of open streams, which are ended when this server stops."""
         self._calls = calls
         self._routing = routing
         self._streams = open_
@@ -87,7 +87,7 @@ class Messages:
     async def streamed(
         self, principal: Principal, fields: dict[str, Any], betas: str | None = None
     ) -> tuple[ChatFrames, Mapping[str, str]]:
-        """A stream that has begun, and the headers of its head. Raises AppError."""
+        """A stream that has begun, and its response headers. Raises AppError."""
         call, targets = await self._resolved(principal, fields)
         asking = _Asking(call, _sent(betas))
         begun = await self._calls.begin(call, targets, asking.open)
@@ -95,7 +95,7 @@ class Messages:
         return MessageFrames(self._calls, begun, error_body, self._streams), told
 
     async def count(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> bytes:
-        """The tokens of a request: counted by a provider of this wire, else estimated. Nothing is billed. Raises
+        """The tokens of a request: counted by a provider with this API, else estimated. Nothing is billed. Raises
         AppError."""
         messages_asking.check(fields, answered=False)
         slug = rules.slug_of(fields)
@@ -115,14 +115,14 @@ class Messages:
         slug = rules.slug_of(fields)
         targets = await self._routing.targets(principal, slug)
         if not all(isinstance(target.model, AnthropicModel) for target in targets):
-            messages_asking.chat_fields(fields)  # What could not be said to one of them is refused at once.
+            messages_asking.chat_fields(fields)  # Refuses fields that cannot be translated.
         return await self._calls.new(principal, slug, fields), targets
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A call as its targets are asked. `betas` is the header for a provider of this wire; `notices` are what the
-    provider that answers was not sent."""
+    """A call and its translations. `betas` is the header for a provider with this API; `notices` names the fields that
+    were not sent to the provider that answers."""
 
     call: Call
     betas: Mapping[str, str]
@@ -160,7 +160,7 @@ class _Asking:
 
 
 def _sent(betas: str | None) -> Mapping[str, str]:
-    """The header that a provider of this wire is sent; one that is no list of names is not passed on."""
+    """The header for a provider with this API; a value that is not a list of names is not passed on."""
     return {"anthropic-beta": betas} if betas is not None and _BETAS.fullmatch(betas) else {}
 
 
@@ -175,7 +175,7 @@ def _request(call: Call, target: Target) -> ModelRequest:
 
 
 async def _read_message(attempt: Attempt, model: AnthropicModel, body: bytes, betas: Mapping[str, str]) -> bytes:
-    """An answer that is not streamed, as its provider gives it. Raises ModelError."""
+    """An answer that is not streamed, as its provider sent it. Raises ModelError."""
     stack, spoken = attempt.stack, attempt.spoken
     reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS, headers=betas)
     content = await passing.content_of(reply, spoken)
@@ -191,7 +191,7 @@ async def _read_message(attempt: Attempt, model: AnthropicModel, body: bytes, be
 
 
 class MessageRelay(passing.Relay):
-    """A stream of Anthropic's own wire, as it comes; its end mark waits for the bill."""
+    """A relayed stream of Anthropic's API; its end mark is held back until the call is billed."""
 
     end = event({"type": "message_stop"})
 
@@ -210,7 +210,7 @@ class MessageRelay(passing.Relay):
             if held.get("type") == "error" and (failure := found(held)) is not None:
                 self._failure = broken_off(failure, self._model.clean(failure.message))
                 if check and not passing.text_so_far(b"".join(kept)):
-                    raise self._failure  # Nothing was said before it.
+                    raise self._failure  # No content came before it.
                 break
             if held.get("type") == "message_stop":
                 self.done, self.trailer = True, one

@@ -1,4 +1,4 @@
-"""Anthropic's messages request as OpenAI's chat fields, for providers of another wire. Pure."""
+"""Translates Anthropic's messages request to OpenAI's chat fields, for providers with another API. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,18 +9,18 @@ from stoa.gateway.providers.fields import list_of, object_of, text_of
 from stoa.kernel.errors import BadRequest
 
 EFFORTS: Final[Sequence[tuple[int, str]]] = ((2_048, "low"), (8_192, "medium"))
-"""A budget for thinking as an effort: up to so many tokens; beyond the last it is high."""
+"""Maps a thinking budget to a reasoning effort: (maximum tokens, effort); a larger budget is `high`."""
 TOLD: Final = frozenset({
     "model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools",
     "tool_choice", "thinking", "output_config", "output_format", "metadata", "cache_control", "service_tier",
 })  # fmt: skip # a table
-"""What is translated, and what is of no consequence for the answer."""
+"""Fields that are translated, and fields that do not affect the answer."""
 SHOWN_BELOW: Final = "(The result is a picture, which follows.)"
 
 
 def check(fields: Mapping[str, Any], *, answered: bool = True) -> None:
-    """What this gateway itself needs of a request; without `answered`, of one whose tokens are counted alone. Raises
-    BadRequest naming the field."""
+    """Checks the fields that the gateway itself needs; without `answered`, those of a request that only counts tokens.
+    Raises BadRequest naming the field."""
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest.field("messages", "must be a list of at least one message")
@@ -37,7 +37,7 @@ def check(fields: Mapping[str, Any], *, answered: bool = True) -> None:
 
 
 def chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Raises BadRequest naming what no other provider could be told."""
+    """Raises BadRequest naming what cannot be translated for another provider."""
     messages: list[dict[str, Any]] = []
     if system := _text(fields.get("system"), "system"):
         messages.append({"role": "system", "content": system})
@@ -61,18 +61,18 @@ def chat_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sampling_of(chat: Mapping[str, Any]) -> dict[str, Any]:
-    """Of those fields what says how to answer."""
+    """The sampling fields among `chat_fields`."""
     names = ("temperature", "top_p", "stop", "tool_choice", "parallel_tool_calls", "reasoning_effort")
     return {name: chat[name] for name in names if name in chat}
 
 
 def ignored(fields: Mapping[str, Any]) -> list[str]:
-    """The fields that no other provider is told of."""
+    """The fields that are not sent to other providers."""
     return sorted(name for name in fields if name not in TOLD)
 
 
 def _effort(fields: Mapping[str, Any]) -> str | None:
-    """How hard the model shall think, out of a budget or out of this wire's own word for it."""
+    """The reasoning effort, from a thinking budget or from this API's own effort field."""
     thinking = object_of(fields.get("thinking"))
     effort = object_of(fields.get("output_config")).get("effort")
     if thinking.get("type") == "adaptive":
@@ -85,7 +85,7 @@ def _effort(fields: Mapping[str, Any]) -> str | None:
 
 
 def _form(fields: Mapping[str, Any]) -> Any:
-    """The form that the answer must have, where either of its two fields names one."""
+    """The output format, if one of its two fields names one."""
     return object_of(fields.get("output_config")).get("format") or fields.get("output_format")
 
 
@@ -130,7 +130,7 @@ def _message(message: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 
 
 def _user(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any]]:
-    """Results are messages of their own, before what the user says."""
+    """Tool results become separate messages before the user's text."""
     results: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
@@ -153,8 +153,8 @@ def _user(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str, Any
 
 
 def _result(block: Mapping[str, Any], at: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The result of a call as a message, and the pictures in it: such a message holds none on the other wire, so that
-    the user shows them."""
+    """The result of a call as a message, and its pictures: OpenAI's tool messages cannot hold pictures, so they go into
+    a user message."""
     content = block.get("content")
     texts: list[Any] = []
     pictures: list[dict[str, Any]] = []
@@ -187,7 +187,7 @@ def _assistant(blocks: Sequence[tuple[Mapping[str, Any], str]]) -> list[dict[str
                 function = {"name": text_of(block.get("name")), "arguments": arguments}
                 calls.append({"id": text_of(block.get("id")), "type": "function", "function": function})
             case "thinking" | "redacted_thinking":
-                pass  # Signed by its provider, and of no use to another.
+                pass  # Signed by its provider, and useless to another one.
             case kind:
                 raise BadRequest.field(f"{at}.type", f"{str(kind)[:50]!r} is not taken for this model")
     made: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}

@@ -1,4 +1,4 @@
-"""The answer of any model as Anthropic's messages: events of a stream, or one whole message."""
+"""Translates the answer of any model to Anthropic's messages: events of a stream, or one whole message."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -32,10 +32,10 @@ REASONS: Final[Mapping[FinishReason, str]] = {
 
 
 class MessageTranslation:
-    """One answer. `open` reads up to the first word, so that everything before it can be tried again."""
+    """One answer. `open` reads up to the first content, so that every earlier failure can be retried."""
 
     def __init__(self, model: Model, slug: str, spoken: Spoken, usage: Callable[[], Usage]) -> None:
-        """`usage` gives the tokens so far: the provider's count, or an estimate."""
+        """`usage` returns the tokens so far: the provider's count, or an estimate."""
         self._model = model
         self._spoken = spoken
         self._usage = usage
@@ -52,7 +52,7 @@ class MessageTranslation:
         self._pieces: list[list[str]] = []
         self._open: int | None = None
         self._calls: dict[int, int] = {}
-        """The block of each tool call."""
+        """The block index of each tool call."""
         self._reason: str | None = None
         self.notices: list[str] = []
         self.trailer = event({"type": "message_stop"})
@@ -65,10 +65,10 @@ class MessageTranslation:
         self.notices += [delta.text for delta in self._first if isinstance(delta, Notice)]
 
     def count(self) -> None:
-        """The characters of an answer are counted as they come."""
+        """Does nothing: the characters of an answer are counted as they arrive."""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Events, whole ones at a time. Raises ModelError where the provider breaks off."""
+        """Yields whole events. Raises ModelError if the provider breaks off."""
         begin = {
             **self._head,
             "content": [],
@@ -87,7 +87,7 @@ class MessageTranslation:
         yield b"".join(map(event, closing))
 
     async def whole(self) -> dict[str, Any]:
-        """The message at once, without its usage. Raises ModelError."""
+        """The whole message, without its usage. Raises ModelError."""
         async for batch in self._batches():
             self._take(batch)
         if self._reason is None:
@@ -183,7 +183,7 @@ def event(fields: Mapping[str, Any]) -> bytes:
 
 
 def usage_object(usage: Usage) -> dict[str, int]:
-    """In Anthropic's words: their input count leaves cached tokens out."""
+    """The usage in Anthropic's format: its input count excludes cached tokens."""
     return {
         "input_tokens": max(usage.prompt_tokens - usage.cached_tokens - usage.cache_write_tokens, 0),
         "output_tokens": usage.completion_tokens,

@@ -1,8 +1,8 @@
-"""Calls under way, in a file that outlives a process that is killed: the next one puts them on the bill.
+"""Records running calls in a file. If the process is killed, the next one reads the file and bills them.
 
-Each call has a place in a file that is mapped into memory, so writing to it is no system call. The file holds no
-content: whose call it is, the model that was asked, and counts. It survives
-`kill -9`, not the loss of the machine's memory.
+Each call has a place in a memory-mapped file, so writing to it needs no system call. The file holds no content, only
+the owner of the call, the model that was called, and counts. It survives `kill -9`, but not the loss of the machine's
+memory.
 """
 
 import fcntl
@@ -25,13 +25,13 @@ from stoa.gateway.types import Usage
 
 MAGIC: Final = b"stoa-calls-1\0\0\0\0"
 HEADER_BYTES: Final = 65_536
-"""So that segments begin where every system can map them."""
+"""A multiple of every system's mapping granularity, so that segments can be mapped."""
 PLACE_BYTES: Final = 4_096
 SEGMENT_PLACES: Final = 64
 PLACES_MAX: Final = 16_384
-"""64 MiB. Calls beyond it are made, and are not on the bill if the process is killed."""
+"""64 MiB. Further calls are made, but not billed if the process is killed."""
 AGE_SECONDS_MAX: Final = 30 * 86_400.0
-"""An older file is not entered: what tells which of its lines were is kept for twice as long."""
+"""Older files are not billed. The record of which lines were inserted is kept for twice as long."""
 _HEAD: Final = struct.Struct("<BBH")  # State, what the provider has counted, bytes of the JSON.
 _NOTHING, _ALL, _PROMPT = 0, 1, 2
 _BATCH: Final = struct.Struct("<Q")
@@ -51,15 +51,15 @@ _log = structlog.get_logger("stoa.gateway")
 class _State(IntEnum):
     FREE = 0
     TAKEN = 1
-    """No provider is at work."""
+    """No provider is working on the call."""
     ASKED = 2
-    """A provider is: what it will bill for is what it reported, or an estimate of what came."""
+    """A provider is working on it: it is billed as reported, or by an estimate of what was received."""
     ENTERED = 3
-    """The line is on its way to the database."""
+    """The line waits for its insertion."""
 
 
 class Place:
-    """Where one call writes what came of it. Never fails."""
+    """The place where one call records its progress. Its methods never fail."""
 
     __slots__ = ("_at", "_memory", "about")
 
@@ -67,7 +67,7 @@ class Place:
         self._memory = memory
         self._at = at
         self.about: Mapping[str, Any] = {}
-        """Whose call it is, while it is one."""
+        """The owner of the call, while the place is in use."""
 
     def take(self, about: Mapping[str, Any]) -> None:
         self.about = about
@@ -79,7 +79,7 @@ class Place:
         _HEAD.pack_into(self._memory, self._at, _State.TAKEN, 0, len(content))
 
     def asked(self, model: str) -> None:
-        """A provider is asked: nothing has come of it yet."""
+        """Records that a provider is called; nothing was received yet."""
         self._name(model)
         _CHARACTERS.pack_into(self._memory, self._at + _CHARACTERS_AT, 0)
         _CAME.pack_into(self._memory, self._at + _CAME_AT, 0, 0)
@@ -87,31 +87,31 @@ class Place:
         self._memory[self._at] = _State.ASKED
 
     def failed(self) -> None:
-        """It failed before it began to answer: it bills for nothing."""
+        """Records that the provider failed before it began to answer, so it bills nothing."""
         self._memory[self._at] = _State.TAKEN
 
     def counted(self, characters: int) -> None:
-        """So much text has come, and nothing that is not counted."""
+        """Records the characters received; no events are uncounted."""
         _CAME.pack_into(self._memory, self._at + _CAME_AT, 0, 0)
         _CHARACTERS.pack_into(self._memory, self._at + _CHARACTERS_AT, characters)
 
     def came(self, size: int, events: int) -> None:
-        """Beside what is counted, so many bytes in so many events have come."""
+        """Records the bytes and events that were received but not counted."""
         _CAME.pack_into(self._memory, self._at + _CAME_AT, size, events)
 
     def shaped(self, overhead: float, characters_per_byte: float) -> None:
-        """How the text in uncounted events is estimated."""
+        """Records how the text in uncounted events is estimated."""
         _SHAPE.pack_into(self._memory, self._at + _SHAPE_AT, overhead, characters_per_byte)
 
     def reported(self, usage: Usage, *, prompt_only: bool = False) -> None:
-        """What the provider says that it bills for; `prompt_only`: it has not counted its answer."""
+        """Records the usage that the provider reports; `prompt_only`: it has not counted its answer yet."""
         counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
         _USAGE.pack_into(self._memory, self._at + _USAGE_AT, *counts, usage.estimated)
         _WRITTEN.pack_into(self._memory, self._at + _WRITTEN_AT, usage.cache_write_tokens)
         self._memory[self._at + 1] = _PROMPT if prompt_only else _ALL
 
     def entered(self, model: str, usage: Usage, cost_usd: float | None) -> None:
-        """The line is complete, and waits for a group that enters it."""
+        """Records that the line is complete, and waits for a group that inserts it."""
         self._name(model)
         self.reported(usage)
         _COST.pack_into(self._memory, self._at + _COST_AT, math.nan if cost_usd is None else cost_usd)
@@ -119,7 +119,7 @@ class Place:
         self._memory[self._at] = _State.ENTERED
 
     def sent(self, batch: int) -> None:
-        """The number of the group with which the line, or the release of what was reserved, is sent."""
+        """Records the number of the group that sends the line, or the release of the reservation."""
         _BATCH.pack_into(self._memory, self._at + _BATCH_AT, batch)
 
     def free(self) -> None:
@@ -135,14 +135,14 @@ class Place:
 
 
 NOWHERE: Final = Place(bytearray(PLACE_BYTES), 0)
-"""Of a call that no file knows."""
+"""The place of a call that is in no file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A call of a process that was killed. `batch` is the group that may have entered it, 0 where none was sent;
-    `model` None: no provider was at work. `usage` is the provider's count, `prompt` where it counted no more;
-    `cost_usd` is known where `priced`."""
+    """A call of a killed process. `batch` is the group that may have inserted it, 0 if none was sent. `model` is None
+    if no provider was working on it. `usage` is the provider's count, `prompt` if it counted only the prompt.
+    `cost_usd` is known if `priced`."""
 
     about: Mapping[str, Any]
     batch: int
@@ -155,7 +155,7 @@ class Lost:
 
 
 class OpenCalls:
-    """The file of this process. Without a directory, or where it cannot be written, calls are made all the same."""
+    """The file of this process. Without a directory, or if the file cannot be written, calls are made nevertheless."""
 
     def __init__(self, directory: Path | None, node_id: UUID) -> None:
         self._path = None if directory is None else directory / str(node_id)
@@ -164,14 +164,14 @@ class OpenCalls:
         self._free: list[Place] = []
         self._taken: dict[UUID, Place] = {}
         self._full = False
-        """The disk was: the file grows no more."""
+        """The disk was full; the file no longer grows."""
 
     def open(self) -> None:
         if self._path is None:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_suffix(".new")  # Nobody takes it for one that was left behind.
+            new = self._path.with_suffix(".new")  # Under this name no other process reads it as left behind.
             self._file = new.open("w+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.write(MAGIC.ljust(HEADER_BYTES, b"\0"))
@@ -181,7 +181,7 @@ class OpenCalls:
             self._give_up(error)
 
     def close(self, *, keep: bool) -> None:
-        """`keep`: it holds lines that are not entered."""
+        """`keep`: the file contains lines that are not inserted, and is not deleted."""
         self._taken.clear()
         self._free.clear()
         for segment in self._segments:
@@ -211,8 +211,8 @@ class OpenCalls:
             self._free.append(place)
 
     def _grow(self) -> None:
-        """By a segment whose blocks are allocated first: a page that has no block on a full disk would kill the
-        process when it is written to."""
+        """Adds a segment, whose blocks are allocated first: on a full disk, writing to a mapped page without a block
+        would kill the process."""
         if self._file is None or self._full or len(self._segments) * SEGMENT_PLACES >= PLACES_MAX:
             return
         size = SEGMENT_PLACES * PLACE_BYTES
@@ -234,7 +234,7 @@ class OpenCalls:
 
 
 class LeftBehind:
-    """A file whose process is gone. `node_id` is that process's; this one alone reads it until `close`."""
+    """A file whose process has ended. `node_id` is that process's. This process has the file locked until `close`."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.node_id = UUID(path.name)
@@ -257,7 +257,7 @@ class LeftBehind:
 
 
 def left_behind(directory: Path | None) -> Sequence[LeftBehind]:
-    """The files of processes that are gone, each locked for the caller."""
+    """The files of ended processes, each locked for the caller."""
     found: list[LeftBehind] = []
     for path in sorted(directory.iterdir()) if directory is not None and directory.is_dir() else ():
         try:
@@ -267,7 +267,7 @@ def left_behind(directory: Path | None) -> Sequence[LeftBehind]:
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(file.fileno()).st_nlink:  # Somebody else has just settled it.
+            if not os.fstat(file.fileno()).st_nlink:  # Another process has just settled and deleted it.
                 raise OSError
         except OSError:
             file.close()
@@ -306,7 +306,7 @@ def _lost(place: bytes) -> Lost | None:
 
 
 def _text_of(place: bytes) -> int:
-    """Characters: those that were counted, and an estimate of those that were not."""
+    """The number of characters: the counted ones plus an estimate of the others."""
     (characters,) = _CHARACTERS.unpack_from(place, _CHARACTERS_AT)
     size, events = _CAME.unpack_from(place, _CAME_AT)
     overhead, per_byte = _SHAPE.unpack_from(place, _SHAPE_AT)

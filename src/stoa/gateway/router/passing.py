@@ -1,7 +1,7 @@
-"""Providers that speak OpenAI's wire: their bytes are relayed as they come.
+"""Providers with OpenAI's API: their responses are relayed unchanged.
 
-Only `model` is replaced in the request. Where the caller did not ask for the usage chunk of a stream, the gateway asks
-for it and takes that one event out, so that the bill says what the provider counted.
+Only `model` is replaced in the request. If the caller did not ask for the usage chunk of a stream, the gateway asks for
+it and removes that one event, so that the bill has the provider's count.
 """
 
 import re
@@ -26,22 +26,24 @@ from stoa.gateway.types import ModelError
 WHOLE_TIMEOUTS: Final = Timeouts(first_byte=600.0)
 """An answer that is not streamed begins when it is complete."""
 UNCOUNTED_BYTES_MAX: Final = 64 * 1024
-"""Of events whose text has not been counted; it is counted when it must be, or when so much has gathered."""
+"""The limit of buffered events whose text is not counted yet; it is counted when the count is needed, or at this limit.
+"""
 _END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _FINISH: Final = re.compile(rb'"finish_reason"\s*:\s*"[^"]')
-"""Ollama's chunks have an empty reason before the last."""
+"""Before the last chunk, Ollama's chunks have an empty reason."""
 _TEXT: Final = re.compile(
     rb'"(?:content|refusal|reasoning|reasoning_content|arguments|text|thinking)"\s*:\s*"((?:[^"\\]|\\.)*)'
 )
 DONE: Final = b"[DONE]"
 COMMENTS_BYTES_MAX: Final = 64 * 1024
-"""Of comments before an answer begins, which are relayed too; later ones are dropped."""
+"""The limit of comments before an answer begins, which are relayed; further ones are dropped."""
 REPEATED_BYTES_MIN: Final = 32
-"""Of a text that stands twice in one answer: shorter ones may be said twice."""
+"""A text of at least this length that occurs twice in one answer is counted once; a shorter one may be a real
+repetition."""
 _ONLY_AN_ERROR: Final = "it says only that there was an error"
 SAMPLES: Final = 4
-"""Events with text whose text is counted at once: they say what the others weigh beside theirs."""
+"""How many events with text are counted at once; from them the text in the bytes of the others is estimated."""
 
 
 async def read_whole(
@@ -66,7 +68,7 @@ async def read_whole(
 
 
 async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
-    """The whole body. Raises ModelError; where it breaks off, `spoken` then says how much had come."""
+    """The whole body. Raises ModelError; if the body breaks off, `spoken` says how much was received."""
     content = bytearray()
     count_at = 1
     length = reply.headers.get("content-length", "")
@@ -87,8 +89,8 @@ async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
 
 
 def text_so_far(content: bytes | bytearray) -> int:
-    """Characters of what the beginning of a whole answer says, estimated without parsing it. A thought that stands
-    there under two names counts once."""
+    """The number of characters in the received beginning of a whole answer, estimated without parsing. Reasoning that
+    is repeated under a second name counts once."""
     counted, long = 0, set[bytes]()
     for piece in (found_[1] for found_ in _TEXT.finditer(content)):
         if len(piece) >= REPEATED_BYTES_MIN:
@@ -100,8 +102,8 @@ def text_so_far(content: bytes | bytearray) -> int:
 
 
 def failure_in(held: Mapping[str, Any]) -> Failure | None:
-    """The error that stands in an answer or an event, beside its choices or in one of them; None where there is none.
-    OpenRouter and others end a stream by a choice whose reason is `error`."""
+    """The error in an answer or an event, beside its choices or in one of them; None if there is none. OpenRouter and
+    others end a stream by a choice whose `finish_reason` is `error`."""
     choices = [object_of(choice) for choice in list_of(held.get("choices"))]
     if not choices or held.get("error"):
         return found(held)
@@ -111,14 +113,14 @@ def failure_in(held: Mapping[str, Any]) -> Failure | None:
 
 
 class Relay:
-    """One streamed answer. `open` reads up to its first event, so that everything before it can be tried again;
-    `pieces` gives the bytes for the caller, whole events at a time."""
+    """One streamed answer. `open` reads up to its first event, so that every earlier failure can be retried; `pieces`
+    yields the bytes for the caller, in whole events."""
 
     end: ClassVar[bytes] = b"data: [DONE]\n\n"
-    """The end mark of the wire, for a provider that sends none."""
+    """The end mark, if the provider sends none."""
 
     def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool, answers: int = 1) -> None:
-        """`answers` is how many there are to the one question (`n`): the stream is whole with the end of the last."""
+        """`answers` is the number of choices (`n`): the stream is complete when the last of them has ended."""
         self._answers = answers
         self._model = model
         self._spoken = spoken
@@ -131,17 +133,17 @@ class Relay:
         self._chunks: AsyncIterator[bytes] | None = None
         self._reply: Reply | None = None
         self.done = False
-        """The stream's own end mark has come."""
+        """The provider's end mark was received."""
         self._ends = 0
         self._finished = False
-        """The answer has said why it ends: its connection may close now."""
+        """A finish reason was received, so the provider may close the connection."""
         self._failure: ModelError | None = None
-        """An error that the provider sent inside the stream. What came before it is given first."""
+        """An error that the provider sent inside the stream. The events before it are yielded first."""
         self.trailer = b""
-        """The end mark, which the caller gets once the call is on the bill."""
+        """The end mark, which the caller gets after the call is billed."""
 
     async def open(self, stack: AsyncExitStack, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Raises ModelError where the answer fails before its first event."""
+        """Raises ModelError if the answer fails before its first event."""
         reply = await self._model.send(stack, self._model.path, body, streamed=True, headers=headers)
         self._reply, self._chunks = reply, reply.chunks()
         kind = reply.headers.get("content-type", "")
@@ -162,11 +164,12 @@ class Relay:
         raise ModelError("model_stream_truncated", "The provider ended its answer before it began.", retryable=True)
 
     def _begins(self, events: bytes) -> bool:
-        """Whether the answer begins here. Azure's first event judges the prompt, and has no choice."""
+        """Whether the answer begins with these events. Azure's first event has only the filter results of the prompt,
+        and no choice."""
         return any(parsed(event).get("choices") for event in split(events))
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Raises ModelError where the provider breaks off; what came before was given."""
+        """Raises ModelError if the provider breaks off; the events before were yielded."""
         assert self._chunks is not None
         assert self._reply is not None
         for first in self._first:
@@ -180,9 +183,9 @@ class Relay:
                         break
                 else:
                     if self._rest.strip() and (relayed := self._relayed(self._rest + b"\n\n")):
-                        yield relayed  # Some servers leave the last blank line out.
+                        yield relayed  # Some servers omit the last blank line.
         except TransportError as error:
-            if not (self.done or self._finished):  # Some servers cut the connection instead of ending it well.
+            if not (self.done or self._finished):  # Some servers cut the connection without a proper end.
                 raise broken(error, began=True) from error
         if self._failure is not None:
             raise self._failure
@@ -193,14 +196,14 @@ class Relay:
         self._reply.ended = True
 
     def count(self) -> None:
-        """Estimates what came, where the provider sent no usage."""
+        """Counts the buffered events, for the estimate if the provider sends no usage."""
         if self._spoken.usage is None:
             self._count_now()
         self._uncounted.clear()
 
     # --- events -----------------------------------------------------------------------------------------------------
     def _whole_events(self, chunk: bytes) -> bytes:
-        """What is complete; the beginning of an event waits for its end. Raises ModelError for one without end."""
+        """The complete events; an incomplete one stays buffered. Raises ModelError if it grows too large."""
         data = self._rest + chunk if self._rest else chunk
         if data.endswith(b"\n\n"):
             self._rest = b""
@@ -214,13 +217,14 @@ class Relay:
         return data[:end]
 
     def _relayed(self, events: bytes, *, check: bool = False) -> bytes:
-        """The events as the caller gets them. `check`: the first ones, after whose error another target is asked."""
+        """The events for the caller. `check`: these are the first events; after an error in them the next target is
+        called."""
         if DONE in events:
             events = self._without_end(events)
         if b'"error"' in events:
             events = self._until_failure(events)
             if check and self._failure is not None and not text_so_far(events):
-                raise self._failure  # Nothing was said before it.
+                raise self._failure  # No content came before it.
         if b'"usage"' in events and _USAGE.search(events):
             events = self._without_usage(events)
         self._gather(events)
@@ -236,13 +240,13 @@ class Relay:
         return b"".join(kept)
 
     def _until_failure(self, events: bytes) -> bytes:
-        """The events before an error that the provider sends in place of more."""
+        """The events before an error that the provider sent inside the stream."""
         kept: list[bytes] = []
         for event in split(events):
             held = parsed(event)
             if (failure := failure_in(held)) is not None:
                 self._failure = broken_off(failure, self._model.clean(failure.message))
-                if _text(held, "delta"):  # Its last words.
+                if _text(held, "delta"):  # Text in the same event as the error.
                     kept.append(_without_error(held))
                 break
             kept.append(event)
@@ -260,8 +264,8 @@ class Relay:
         return b"".join(kept)
 
     def _gather(self, events: bytes) -> None:
-        """Keeps events until their text must be counted. The first ones are counted at once, and say how much text
-        there is in the bytes of the others, for the case that this process is killed."""
+        """Buffers events until their text must be counted. The first ones are counted at once: from them the text in
+        the bytes of the others is estimated if this process is killed."""
         closes = self._closes(events)
         if closes or self._samples < SAMPLES:
             self._count(events)
@@ -276,7 +280,7 @@ class Relay:
             self._spoken.place.came(self._uncounted_bytes, self._uncounted_events)
 
     def _closes(self, events: bytes) -> bool:
-        """Whether they are of another weight than those with text; notes where the answer says why it ends."""
+        """Whether one of these events has a finish reason; counts them."""
         if _FINISH.search(events) is None:
             return False
         self._ends += sum(1 for _ in _FINISH.finditer(events))
@@ -308,11 +312,11 @@ class Relay:
         self._spoken.place.shaped(self._sample_overhead / self._samples, self._sample_characters / self._sample_bytes)
 
     def _characters(self, held: Mapping[str, Any]) -> int:
-        """Of the text in one event."""
+        """The number of characters of text in one event."""
         return _text(held, "delta")
 
     def _refused(self, content: bytes) -> ModelError:
-        """A whole JSON answer where a stream was asked for: mostly an error with the status of a success."""
+        """Handles a JSON answer to a request for a stream: usually an error with the status 200."""
         try:
             failure = found(orjson.loads(content), refused=False)
         except orjson.JSONDecodeError:
@@ -335,7 +339,7 @@ def split(events: bytes) -> Iterator[bytes]:
 
 
 def data_of(event: bytes) -> bytes:
-    """The data of an event; its comments, names and ids are passed over."""
+    """The data of an event, without its comments, names and ids."""
     if event.startswith(b"data:") and event.find(b"\n", 0, len(event.rstrip())) < 0:
         return event[5:].strip()
     lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
@@ -350,21 +354,22 @@ def parsed(event: bytes) -> Mapping[str, Any]:
 
 
 def _text(held: Mapping[str, Any], part: str) -> int:
-    """Characters of all choices; `part` is where a choice has its text: `message` or `delta`."""
+    """The number of characters in all choices; `part` is the field with a choice's text: `message` or `delta`."""
     return sum(_said(object_of(choice).get(part)) for choice in list_of(held.get("choices")))
 
 
 def _without_error(held: Mapping[str, Any]) -> bytes:
-    """An event without the error at its end, which is told in our words."""
+    """The event without its error, which is sent in the gateway's own format."""
     choices = [{**object_of(choice), "finish_reason": None} for choice in list_of(held.get("choices"))]
     told = {name: value for name, value in held.items() if name != "error"}
     return b"data: " + orjson.dumps({**told, "choices": choices}) + b"\n\n"
 
 
 def _said(message: Any) -> int:
-    """Characters of what a message or a piece of one says: text, thoughts, calls of tools."""
+    """The number of characters in a message or a delta: text, reasoning, tool calls."""
     held = object_of(message)
-    thought = next((text for name in REASONING if (text := held.get(name))), None)  # Some say it under two names.
+    # Some providers send it under two names.
+    thought = next((text for name in REASONING if (text := held.get(name))), None)
     texts: Sequence[Any] = [held.get("content"), held.get("refusal"), thought]
     calls = [object_of(object_of(call).get("function")) for call in list_of(held.get("tool_calls"))]
     texts = [*texts, *(value for call in calls for value in (call.get("name"), call.get("arguments")))]

@@ -1,7 +1,7 @@
-"""`Idempotency-Key` on calls that are not streamed: the same request is paid for once.
+"""`Idempotency-Key` on calls that are not streamed: a repeated request is billed once.
 
-A call takes longer than a transaction may. The key is taken with a mark that says until when the call may be under way;
-a repetition meanwhile is 409, and one that comes after the mark (its node died) takes the key over.
+A call takes longer than a transaction may last. So the key is stored with a deadline for the call. A repetition before
+the deadline is 409; one after it (the node died) takes the key over.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from stoa.kernel.principal import Principal
 
 UNDER_WAY_SECONDS_MAX: Final = 1_800.0
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
-"""A larger answer is not kept: a repetition asks the provider again."""
+"""A larger answer is not stored: a repetition calls the provider again."""
 
 
 class Repeats:
@@ -28,7 +28,7 @@ class Repeats:
         self._clock = clock
 
     async def once(self, principal: Principal, key: IdempotencyKey, answer: Callable[[], Awaitable[Whole]]) -> Whole:
-        """The first answer that this key got. An error frees the key. Raises Conflict, BeingAnswered."""
+        """The first answer of this key. An error releases the key. Raises Conflict, BeingAnswered."""
         subject = self._ids.new()
         mark = {"under_way_until": self._clock.now().timestamp() + UNDER_WAY_SECONDS_MAX}
         first = await self._claimed(principal, key, mark, subject)
@@ -47,7 +47,7 @@ class Repeats:
     async def _claimed(
         self, principal: Principal, key: IdempotencyKey, mark: dict[str, Any], subject: UUID
     ) -> Whole | None:
-        """None: the key is ours."""
+        """The stored answer; None if this request has claimed the key."""
         async with self._database.tenant(principal) as tx:
             first = await idempotency.claim(tx, principal, key)
             if first is None:

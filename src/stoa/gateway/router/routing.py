@@ -14,7 +14,7 @@ from stoa.kernel.errors import NotFound, Unavailable
 from stoa.kernel.principal import Principal
 
 PRICES_MAX: Final = 10_000
-"""Slugs whose line of the price table is remembered."""
+"""Slugs whose price line is cached."""
 
 
 class Routing:
@@ -36,7 +36,7 @@ class Routing:
         return list(self._routes.values())
 
     def route(self, name: str) -> RouteSettings | None:
-        """By its slug or its id."""
+        """The route with this slug or id."""
         by_id = (route for slug, route in self._routes.items() if str(route_id(slug)) == name.lower())
         return self._routes.get(name) or next(by_id, None)
 
@@ -48,11 +48,12 @@ class Routing:
         return known
 
     def price_line(self, slug: str) -> Price | None:
-        """What the operator's table says of a model; None where it has no price."""
+        """A model's line of the operator's price table; None if it has no price."""
         return line_of(slug, self._prices)
 
     async def targets(self, principal: Principal, slug: str) -> Sequence[Target]:
-        """Who can answer, best first. Raises NotFound; Unavailable where none of a route's models is there now."""
+        """The models that can answer, in the order in which they are tried. Raises NotFound; Unavailable if none of a
+        route's models exists now."""
         route = self._routes.get(slug)
         if route is None:
             entry, model = await self._catalogue.named(principal, slug)
@@ -69,7 +70,7 @@ class Routing:
         return found
 
     async def entries_of(self, principal: Principal, route: RouteSettings) -> Sequence[ModelEntry]:
-        """The models behind a slug that are there, in the order of the settings."""
+        """The existing models behind a slug, in the order of the settings."""
         found: list[ModelEntry] = []
         for target in sorted(route.targets, key=lambda one: one.order):
             try:
@@ -82,7 +83,8 @@ class Routing:
         return Target(slug, self.circuit(slug, org_id), model, self.price(slug))
 
     def circuit(self, slug: str, org_id: UUID) -> str:
-        """The operator's providers are everybody's; a connection's failures are its organization's own."""
+        """The circuit's name. All organizations share the circuits of the operator's providers; a connection's circuit
+        belongs to its organization."""
         provider = slug.partition("/")[0]
         operators = self._catalogue.find(slug)
         return operators.provider if operators is not None else f"{org_id}/{provider}"
@@ -94,7 +96,7 @@ def route_id(slug: str) -> UUID:
 
 
 def in_order(targets: Sequence[TargetSettings], chance: Callable[[], float]) -> Sequence[TargetSettings]:
-    """By `order`; among equals by weighted chance, without repetition. A weight of 0 comes last among them."""
+    """Sorted by `order`; entries of one order in weighted random order. A weight of 0 comes last among them."""
     out: list[TargetSettings] = []
     for order in sorted({target.order for target in targets}):
         left = [target for target in targets if target.order == order]

@@ -1,4 +1,4 @@
-"""Pure decisions of the gateway: what a request must have, what a call may cost, what is tried again."""
+"""Pure decisions of the gateway: what a request must have, what a call may cost, what is retried."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,24 +13,24 @@ SLUG_CHARACTERS_MAX: Final = 300
 PROMPT: Final = ("system", "messages", "tools", "functions", "input", "response_format")
 """The fields of a request that a model reads."""
 PICTURE_CHARACTERS: Final = 6_000
-"""A picture counts as 1,500 tokens, whatever its bytes."""
+"""A picture counts as 1,500 tokens, whatever its size."""
 AUDIO_BYTES_PER_CHARACTER: Final = 40
-"""Of sound in Base64: a second of 32 kbit/s counts as 33 tokens."""
+"""Base64 bytes of audio per counted character: a second of 32 kbit/s counts as 33 tokens."""
 COMPLETION_TOKENS_DEFAULT: Final = 4_096
 """Reserved for an answer whose length the caller did not limit."""
 TOKEN_CHARACTERS: Final = 4
-"""Of a token that a caller sends as its number."""
+"""Characters that a token counts as, if a caller sends tokens as numbers."""
 DEPTH_MAX: Final = 64
 _PICTURES: Final = frozenset({"base64", "url", "image_url", "input_image"})
-"""`type` of what holds a picture or its address."""
+"""The `type` of an object that holds a picture or its URL."""
 RETRIES_MAX: Final = 2
 BACKOFF_SECONDS: Final = 0.25
 RETRY_AFTER_SECONDS_MAX: Final = 5.0
-"""A provider that wants us to wait longer gets its refusal passed on: the caller's client knows how to wait."""
+"""If a provider asks for a longer wait, its refusal is passed on to the caller, whose client can wait."""
 _ANOTHER_MAY: Final = frozenset({"model_unauthorized", "model_not_found", "model_quota_exhausted"})
 """Refusals that are about one provider's account, not about the request."""
 _NOT_AGAIN: Final = frozenset({"model_timeout", "model_stalled"})
-"""Waited for long enough."""
+"""Timeouts: another attempt would double the wait."""
 
 
 def slug_of(fields: Mapping[str, Any]) -> str:
@@ -44,7 +44,7 @@ def slug_of(fields: Mapping[str, Any]) -> str:
 
 
 def check_chat(fields: Mapping[str, Any]) -> None:
-    """What this gateway itself needs of a request; the rest is the provider's to judge. Raises BadRequest."""
+    """Checks the fields that the gateway itself needs; the provider checks the others. Raises BadRequest."""
     slug_of(fields)
     messages = fields.get("messages")
     if messages is None:
@@ -64,7 +64,7 @@ def check_chat(fields: Mapping[str, Any]) -> None:
 
 
 def characters(value: Any, depth: int = 0) -> int:
-    """Of all text in a prompt."""
+    """The number of characters in a prompt."""
     if type(value) is str:
         return PICTURE_CHARACTERS if value.startswith("data:") else len(value)
     if depth >= DEPTH_MAX:
@@ -87,7 +87,7 @@ def prompt_characters(fields: Mapping[str, Any]) -> int:
 
 
 def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
-    """The provider's count, or our estimate of what it did not count: the answer, mostly the prompt too."""
+    """The provider's count, or an estimate of what it did not count: the answer, and usually the prompt too."""
     if spoken.usage is not None:
         return spoken.usage
     prompt = spoken.prompt or Usage(estimated_tokens(prompt_characters_))
@@ -95,7 +95,7 @@ def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
 
 
 def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> int:
-    """The longest answer that is paid for: what the caller limits, or what is reserved where it does not."""
+    """The length of the answer that is reserved for: the caller's limit, or a default."""
     limits = [
         value
         for name in ("max_completion_tokens", "max_tokens")
@@ -106,13 +106,13 @@ def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> i
 
 
 def answers(fields: Mapping[str, Any]) -> int:
-    """How many are asked for to the one question."""
+    """The number of choices that the request asks for."""
     count = fields.get("n")
     return count if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= 128 else 1
 
 
 def dearest_usd(prompt_characters_: int, completion_tokens: int, prices: Sequence[PriceOf]) -> float | None:
-    """The most that a call may cost at any of these targets; None where a price is not known."""
+    """The most that a call may cost at any of these targets; None if a price is not known."""
     tokens = estimated_tokens(prompt_characters_)
     plain, written = Usage(tokens, completion_tokens), Usage(tokens, completion_tokens, cache_write_tokens=tokens)
     costs = [price(usage) for price in prices for usage in (plain, written)]
@@ -120,7 +120,7 @@ def dearest_usd(prompt_characters_: int, completion_tokens: int, prices: Sequenc
 
 
 def falls_back(error: ModelError) -> bool:
-    """Whether another provider may answer what this one did not."""
+    """Whether another provider may answer after this failure."""
     return error.retryable or error.code in _ANOTHER_MAY
 
 

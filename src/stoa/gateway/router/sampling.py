@@ -1,7 +1,7 @@
-"""How a model shall answer: OpenAI's fields in the words of Anthropic's wire. Pure.
+"""Translates OpenAI's sampling fields to Anthropic's API. Pure.
 
-What the model's generation refuses is left out: a budget of thinking from 4.7 on (they think as much as they find
-right, within an `effort`), and with it temperature, top_p and top_k.
+Fields that the model's generation refuses are left out: from 4.7 on a thinking budget (these models choose the amount
+themselves, within an `effort`), temperature, top_p and top_k.
 """
 
 import re
@@ -23,18 +23,18 @@ THINKING_TOKENS: Final[Mapping[str, int]] = {
     "xhigh": 24_576,
     "max": 24_576,
 }
-"""What a `reasoning_effort` lets a model think that is told a number."""
+"""The thinking budget for each `reasoning_effort`, for models that take a budget."""
 THINKING_TOKENS_MIN: Final = 1_024
 ADAPTIVE_FROM: Final = (4, 6)
-"""The first generation that finds its own budget."""
+"""The first generation that chooses its own budget."""
 NO_SAMPLING_FROM: Final = (4, 7)
-"""The first that takes no budget, and no temperature."""
+"""The first generation that accepts neither a budget nor a temperature."""
 _GENERATION: Final = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 _EFFORTS: Final[Mapping[str, str]] = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
 
 
 def extra_of(model: Model, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """OpenAI's fields of how to answer, as this model's provider takes them."""
+    """OpenAI's sampling fields, as this model's provider accepts them."""
     if isinstance(model, OpenAIModel):
         return dict(fields)
     return anthropic_extra({"tools": True, **fields}, model.wire_name) if isinstance(model, AnthropicModel) else {}
@@ -43,14 +43,14 @@ def extra_of(model: Model, fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def anthropic_extra(
     fields: Mapping[str, Any], wire_name: str, messages: Sequence[ModelMessage] = ()
 ) -> Mapping[str, Any]:
-    """`messages` are the conversation so far: thinking with a budget does not begin within a chain of calls whose
-    thoughts are missing."""
+    """`messages` are the conversation so far: with a budget, thinking cannot start within a chain of tool calls whose
+    thinking blocks are missing."""
     generation = generation_of(wire_name)
     extra: dict[str, Any] = {}
     if generation < NO_SAMPLING_FROM:
         extra |= {name: fields[name] for name in ("top_p", "top_k") if fields.get(name) is not None}
         if isinstance(temperature := fields.get("temperature"), int | float):
-            extra["temperature"] = min(temperature, 1.0)  # OpenAI's goes to 2.
+            extra["temperature"] = min(temperature, 1.0)  # OpenAI's range ends at 2.
     if stop := [text for text in list_of(fields.get("stop")) if isinstance(text, str) and text.strip()]:
         extra["stop_sequences"] = stop
     if isinstance(user := fields.get("user"), str) and user:
@@ -59,26 +59,26 @@ def anthropic_extra(
         extra["tool_choice"] = choice
     extra |= _thinking(fields, generation, messages, forced=choice is not None and choice["type"] in ("any", "tool"))
     if object_of(extra.get("thinking")).get("type") in ("enabled", "adaptive"):
-        for name in ("temperature", "top_k"):  # What thinks takes neither.
+        for name in ("temperature", "top_k"):  # With thinking the API accepts neither.
             extra.pop(name, None)
     return extra
 
 
 def left_out(fields: Mapping[str, Any], extra: Mapping[str, Any]) -> list[str]:
-    """The fields of how to answer that the provider is not told of."""
+    """The sampling fields that are not sent to the provider."""
     names = [name for name in SAMPLING if fields.get(name) is not None and name not in extra]
     thinks = fields.get("reasoning_effort") not in (None, "none")
     return [*names, "reasoning_effort"] if thinks and "thinking" not in extra else names
 
 
 def generation_of(wire_name: str) -> tuple[int, int]:
-    """(4, 7) of claude-opus-4-7; (0, 0) where the name does not say."""
+    """(4, 7) for claude-opus-4-7; (0, 0) if the name does not say."""
     found = _GENERATION.search(wire_name)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def limit_of(fields: Mapping[str, Any]) -> int | None:
-    """The longest answer that is wanted. Raises BadRequest naming the field."""
+    """The caller's limit of output tokens. Raises BadRequest naming the field."""
     for name in ("max_completion_tokens", "max_tokens"):
         value = fields.get(name)
         if value is not None:
@@ -92,8 +92,8 @@ def limit_of(fields: Mapping[str, Any]) -> int | None:
 def _thinking(
     fields: Mapping[str, Any], generation: tuple[int, int], messages: Sequence[ModelMessage], *, forced: bool
 ) -> dict[str, Any]:
-    """What the caller says of it in this wire's own words, else what an effort comes to. Where a tool must be called,
-    the wire takes no thinking."""
+    """The caller's own `thinking` field, else the translation of the effort. If a tool must be called, the API does not
+    accept thinking."""
     if isinstance(thinking := fields.get("thinking"), dict):
         return {"thinking": thinking}
     effort = text_of(fields.get("reasoning_effort"))
@@ -113,12 +113,12 @@ def _thinking(
 
 
 def _within(budget: int, limit: int | None) -> int:
-    """A model that thinks must be left room for its answer."""
+    """Limits the budget, so that some of the output tokens remain for the answer."""
     return budget if limit is None else max(min(budget, limit // 2), THINKING_TOKENS_MIN)
 
 
 def _unsigned(messages: Sequence[ModelMessage]) -> bool:
-    """Whether the last answer called tools and its thoughts did not come back: the wire refuses to think on then."""
+    """Whether the last answer called tools and its thinking blocks did not come back: the API then refuses thinking."""
     last = next((message for message in reversed(messages) if message.role == "assistant"), None)
     return last is not None and last.provider is None and any(isinstance(part, ToolCallPart) for part in last.parts)
 
@@ -132,7 +132,7 @@ def _tool_choice(fields: Mapping[str, Any]) -> dict[str, Any] | None:
         made = {"type": "any"}
     elif isinstance(choice, dict):
         allowed = object_of(choice.get("allowed_tools"))
-        if choice.get("type") == "allowed_tools":  # The others are not offered.
+        if choice.get("type") == "allowed_tools":  # The other tools are not sent.
             made = {"type": "any"} if allowed.get("mode") == "required" else None
         else:
             made = {"type": "tool", "name": text_of(object_of(choice.get("function")).get("name"))}

@@ -1,4 +1,4 @@
-"""Providers of another wire, answered in OpenAI's: deltas become chunks, or one whole answer."""
+"""Answers of providers with another API in OpenAI's format: deltas become chunks, or one whole answer."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -33,12 +33,12 @@ REASONS: Final[Mapping[FinishReason, str]] = {
 
 
 class Translation:
-    """One answer. `open` reads up to the first word, so that everything before it can be tried again."""
+    """One answer. `open` reads up to the first content, so that every earlier failure can be retried."""
 
     def __init__(
         self, model: Model, slug: str, spoken: Spoken, created: int, usage: Callable[[], Usage] | None
     ) -> None:
-        """`usage` gives the tokens at the end, for a caller that asked for them."""
+        """`usage` returns the tokens at the end, for a caller that asked for them."""
         self._model = model
         self._spoken = spoken
         self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": created, "model": slug}
@@ -47,7 +47,7 @@ class Translation:
         self._first: Sequence[Delta] = ()
         self._ids: dict[int, str] = {}
         self._bare: set[int] = set()
-        """Calls without arguments so far: one that stays so has those of an empty object, which its client parses."""
+        """Calls without arguments so far. If a call gets none, its arguments are `{}`, because clients parse them."""
         self._thinking: Sequence[Any] = ()
         self.notices: list[str] = []
         self.trailer = DONE_EVENT
@@ -61,7 +61,7 @@ class Translation:
 
     # --- streamed ---------------------------------------------------------------------------------------------------
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Chunks, whole events at a time. Raises ModelError where the provider breaks off."""
+        """Yields chunks as whole events. Raises ModelError if the provider breaks off."""
         yield self._chunk({"role": "assistant", "content": ""})
         async for batch in self._batches():
             events = [event for delta in batch if (event := self._event(delta))]
@@ -80,7 +80,7 @@ class Translation:
             self._spoken.place.counted(self._spoken.characters)
 
     def count(self) -> None:
-        """The characters of an answer are counted as they come."""
+        """Does nothing: the characters of an answer are counted as they arrive."""
 
     def _event(self, delta: Delta) -> bytes | None:
         match delta:
@@ -123,7 +123,7 @@ class Translation:
 
     # --- whole ------------------------------------------------------------------------------------------------------
     async def whole(self) -> dict[str, Any]:  # noqa: C901 - one case for each kind of delta
-        """The answer at once, without its usage, which is the caller's to say. Raises ModelError."""
+        """The whole answer, without its usage, which the caller adds. Raises ModelError."""
         said: dict[type[Delta], list[str]] = {TextDelta: [], ReasoningDelta: []}
         calls: dict[int, dict[str, Any]] = {}
         reason: str | None = None
@@ -181,7 +181,8 @@ def _characters(delta: Delta) -> int:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """In OpenAI's words. Theirs and ours count cached tokens within the prompt, and thoughts within the answer."""
+    """The usage in OpenAI's format. Both formats count cached tokens within the prompt, and reasoning within the
+    answer."""
     written = {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,

@@ -1,4 +1,4 @@
-"""What a call of the gateway is made of."""
+"""The values of a gateway call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from stoa.gateway.types import Model, Usage
 from stoa.kernel.principal import Principal
 
 PriceOf = Callable[[Usage], float | None]
-"""US dollars for some usage; None where no price is known."""
+"""Returns the US dollars for a usage; None if no price is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """One model behind a slug of the operator's. Lower `order` first; within one order, chosen by `weight`."""
+    """One model behind a slug of the operator. Lower `order` first; within one order, random by `weight`."""
 
     model: str
     weight: float = 1.0
@@ -24,7 +24,7 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True)
 class RouteSettings:
-    """A slug of the operator's that leads to several models."""
+    """A slug of the operator with several models."""
 
     slug: str
     targets: Sequence[TargetSettings]
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as it was sent. `fields` is its body; `prompt_characters` what its prompt is estimated from."""
+    """One request, as it was sent. `fields` is its body; the prompt's tokens are estimated from `prompt_characters`."""
 
     id: UUID
     principal: Principal
@@ -53,7 +53,7 @@ class Call:
 
     @property
     def user(self) -> str | None:
-        """The end user, as the caller names them in OpenAI's or Anthropic's words, as it can be stored."""
+        """The end user from OpenAI's or Anthropic's field, as it can be stored."""
         metadata = self.fields.get("metadata")
         user = self.fields.get("user") or (metadata.get("user_id") if isinstance(metadata, dict) else None)
         if not isinstance(user, str) or not user:
@@ -63,20 +63,20 @@ class Call:
 
 @dataclass(slots=True)
 class Spoken:
-    """What came of a call so far. `usage` is the provider's count; where it sent none, tokens are estimated from the
+    """The result of a call so far. `usage` is the provider's count; if it sent none, tokens are estimated from the
     `characters` of the answer."""
 
     usage: Usage | None = None
     characters: int = 0
     began: bool = False
-    """Whether the provider took the request: from then on the call is a line of the bill."""
+    """Whether the provider accepted the request: from then on the call is billed."""
     prompt: Usage | None = None
-    """What the provider counted of the prompt, before it has counted the answer."""
+    """The provider's count of the prompt, before it has counted the answer."""
     place: Place = NOWHERE
-    """Where what came is written for the case that this process is killed."""
+    """Where the progress is recorded, in case this process is killed."""
 
     def report(self, usage: Usage) -> None:
-        """The provider's count."""
+        """Stores the provider's count."""
         self.usage = usage
         self.place.reported(usage)
 

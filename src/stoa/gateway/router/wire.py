@@ -1,4 +1,4 @@
-"""The shapes of the router's own answers, in OpenAI's words (contract section 8)."""
+"""The shapes of the router's own answers, in OpenAI's format (contract section 8)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -65,6 +65,6 @@ def error_body(error: AppError) -> bytes:
 
 
 def refused(error: AppError) -> Response:
-    """A refusal as the router's host answers it: what this server itself cannot read is 422."""
+    """A refusal in the form of the router's host: a request that this server cannot parse is 422."""
     status = 422 if type(error) is BadRequest else error.status
     return Response(error_body(error), status, dict(error.headers), "application/json")
