@@ -1,6 +1,8 @@
 """The steps of a trace while it goes on, over as many connections as it takes."""
 
 import json
+from collections.abc import Mapping
+from typing import Any, cast
 
 import httpx
 
@@ -44,7 +46,7 @@ class AsyncTail(AsyncReader[types.Span]):
                 f"A step of trace {self._trace_id} is no JSON object: {frame.data[:80]!r}. Look for a proxy that "
                 "changes answers, and at the base URL."
             )
-        return types.Span(step)
+        return types.Span(cast("Mapping[str, Any]", step))
 
     def _again(self) -> Call:
         return tail_call(self._trace_id, self._last)
