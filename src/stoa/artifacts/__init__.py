@@ -1,4 +1,4 @@
-"""Artifacts: documents that are published, in versions, with links. The public interface."""
+"""Artifacts: published documents with versions and public links. The public interface."""
 
 from stoa.artifacts.rules import TEXT_KINDS
 from stoa.artifacts.service import Artifacts

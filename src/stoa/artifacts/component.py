@@ -1,4 +1,4 @@
-"""Artifacts, built, with what runs publish."""
+"""Builds the slice: artifacts, and the port through which runs publish them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What is published, checked before it is stored: in a thread, since it may be large."""
+"""Checks content before it is stored. Runs in a thread, because the content may be large."""
 
 import zipfile
 from typing import BinaryIO
@@ -9,7 +9,7 @@ from stoa.kernel.errors import BadRequest
 
 
 def check(kind: Kind, source: BinaryIO, entry_path: str | None) -> None:
-    """Leaves the source at its beginning. Raises BadRequest and TooLarge."""
+    """Seeks the source to its beginning afterwards. Raises BadRequest or TooLarge."""
     size = source.seek(0, 2)
     source.seek(0)
     rules.check_size(kind, size)

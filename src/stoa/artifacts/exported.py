@@ -1,4 +1,4 @@
-"""What an export of a project holds of artifacts: no links that anybody may open."""
+"""The tables of artifacts that a project's export contains. Public links are not among them."""
 
 from collections.abc import Sequence
 

@@ -8,6 +8,6 @@ from stoa.kernel.principal import Principal
 
 class Projects(Protocol):
     async def chosen(self, principal: Principal, project_id: UUID | None) -> UUID:
-        """The project that new things belong to: the one that is named, the key's own, or the organization's first.
-        Raises BadRequest naming `project_id` when it is none of the principal's."""
+        """The project of new objects: `project_id` if given, else the key's project, else the organization's first.
+        Raises BadRequest naming `project_id` if the principal cannot use it."""
         ...

@@ -3,7 +3,7 @@ INSERT INTO artifacts (org_id, project_id, id, store_id, user_id, run_id, file_n
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: insert_artifact_version
--- The next one; the artifact is locked.
+-- Takes the next number. The caller has locked the artifact.
 INSERT INTO artifact_versions (org_id, project_id, id, artifact_id, version, name, description, mime_type, size, sha256,
     entry_path, run_id, created_by)
 VALUES ($1, $2, $3, $4,
@@ -58,13 +58,13 @@ SELECT * FROM artifact_versions WHERE org_id = $1 AND artifact_id = $2 ORDER BY 
 SELECT count(*) FROM (SELECT FROM artifact_versions WHERE org_id = $1 AND artifact_id = $2 LIMIT 10001) counted;
 
 -- name: artifact_version
--- By its id, or by its number; the newest where neither is named.
+-- By id or by number; the newest if neither is given.
 SELECT * FROM artifact_versions
 WHERE org_id = $1 AND artifact_id = $2 AND ($3::uuid IS NULL OR id = $3) AND ($4::int IS NULL OR version = $4)
 ORDER BY version DESC LIMIT 1;
 
 -- name: versions_of_run
--- What a run has published, in that order.
+-- What a run has published, in the order of publishing.
 SELECT v.*, a.kind, a.file_name FROM artifact_versions v
 JOIN artifacts a ON a.org_id = v.org_id AND a.id = v.artifact_id
 WHERE v.org_id = $1 AND v.run_id = $2 ORDER BY v.created_at, v.id LIMIT 500;
@@ -85,12 +85,12 @@ SELECT EXISTS (SELECT 1 FROM artifact_versions WHERE org_id = $1 AND project_id 
 
 -- name: artifact_contents
 -- Of all tenants.
--- Every content in a scope, for the doctor.
+-- All stored content, for the doctor.
 SELECT DISTINCT org_id, project_id, sha256 FROM artifact_versions
 WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::timestamptz IS NULL OR created_at >= $2);
 
 -- name: share_artifact
--- One link for an artifact: sharing it again changes the link's terms. One that has expired is made anew.
+-- An artifact has one link: sharing again changes its terms. An expired link is replaced by a new one.
 INSERT INTO artifact_shares (org_id, project_id, id, artifact_id, pinned_version_id, expires_at, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (org_id, artifact_id) DO UPDATE SET pinned_version_id = excluded.pinned_version_id,

@@ -1,4 +1,4 @@
-"""Kinds of artifacts: their types, their limits, and how a link shows them. Pure."""
+"""Kinds of artifacts: MIME types, limits, and how a link shows them. Pure functions."""
 
 import mimetypes
 import re
@@ -14,7 +14,7 @@ from stoa.kernel.errors import BadRequest, TooLarge
 SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 VERSIONS_SORTABLE: Final = {"created_at": "created_at", "version": "version"}
 VERSIONS_MAX: Final = 50
-"""Of an artifact: when there are more, the oldest go."""
+"""Versions per artifact. Above it the oldest are deleted."""
 MIB: Final = 1024 * 1024
 BYTES_MAX: Final = 25 * MIB
 BYTES_MAX_OF: Final[Mapping[Kind, int]] = {Kind.HTML: 16 * MIB, Kind.BUNDLE: 100 * MIB}
@@ -36,7 +36,7 @@ MIME_TYPES: Final[Mapping[Kind, str]] = {
     Kind.BUNDLE: "application/zip",
 }
 TYPED_BY_FILE: Final = frozenset({Kind.FILE, Kind.IMAGE, Kind.CODE})
-"""Their versions may be of several types; every other kind fixes the type."""
+"""Kinds whose versions may have different MIME types. Every other kind has one fixed type."""
 ENTRY: Final = "index.html"
 _MIME: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,100}")
 _PICTURES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -44,7 +44,7 @@ SHOWN: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
     " img-src data: blob:; font-src data:; media-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What a document of a stranger may do in a browser: run its own script in an origin of its own, and call nobody."""
+"""Headers for an untrusted document in a browser: its scripts run in an opaque origin and cannot make requests."""
 
 
 def bytes_max(kind: Kind) -> int:
@@ -52,7 +52,7 @@ def bytes_max(kind: Kind) -> int:
 
 
 def check_size(kind: Kind, size: int) -> None:
-    """Raises BadRequest and TooLarge."""
+    """Raises BadRequest or TooLarge."""
     if size == 0:
         raise BadRequest.field("content", "is empty: there is nothing to publish")
     if size > bytes_max(kind):
@@ -60,7 +60,7 @@ def check_size(kind: Kind, size: int) -> None:
 
 
 def mime_type(kind: Kind, wanted: str | None, file_name: str) -> str:
-    """The type of a version. Raises BadRequest."""
+    """The MIME type of a version. Raises BadRequest."""
     if wanted is not None and not _MIME.fullmatch(wanted):
         raise BadRequest.field("mime_type", "is no media type")
     if kind not in TYPED_BY_FILE:
@@ -72,7 +72,7 @@ def mime_type(kind: Kind, wanted: str | None, file_name: str) -> str:
 
 
 def check_entry(kind: Kind, entry_path: str | None) -> str | None:
-    """The page that a bundle opens on. Raises BadRequest."""
+    """The page that a bundle opens with. Raises BadRequest."""
     if kind is not Kind.BUNDLE:
         if entry_path is not None:
             raise BadRequest.field("entry_path", "belongs to bundles alone")
@@ -81,7 +81,7 @@ def check_entry(kind: Kind, entry_path: str | None) -> str | None:
 
 
 def inline_type(kind: Kind, declared: str) -> str | None:
-    """The type under which a browser shows it; None: it is downloaded."""
+    """The MIME type with which a browser shows it, or None if it is only downloaded."""
     if kind is Kind.HTML:
         return "text/html; charset=utf-8"
     if kind is Kind.SVG:
@@ -99,7 +99,7 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> datetime | None:
 
 
 def new_share_id() -> UUID:
-    """Whoever knows it may read: 122 random bits."""
+    """122 random bits. The id is the only secret of a link."""
     return UUID(bytes=secrets.token_bytes(16), version=4)
 
 

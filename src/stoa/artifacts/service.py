@@ -23,7 +23,7 @@ from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 
 KINDS: Final = ("artifact",)
-"""Of receipts."""
+"""Kinds of deletion receipts."""
 
 
 class Artifacts:
@@ -36,7 +36,7 @@ class Artifacts:
         self.receipts = Receipts(database, ids, KINDS, self.discard)
 
     async def discard(self, org_id: UUID, project_id: UUID, hashes: Sequence[bytes]) -> tuple[int, int]:
-        """Removes content that no version has; gives (blobs, bytes)."""
+        """Deletes content that no version uses. Returns (blobs, bytes)."""
         in_use = SQL.artifact_content_in_use
         return await discard_unused(self._database, self._blobs, in_use, org_id, project_id, hashes)
 
@@ -49,7 +49,7 @@ class Artifacts:
         once: IdempotencyKey | None = None,
         origin: Origin | None = None,
     ) -> Artifact:
-        """With its first version."""
+        """Creates the artifact and its first version."""
         entry = rules.check_entry(new.kind, new.version.entry_path)
         mime_type = rules.mime_type(new.kind, new.version.mime_type, new.file_name)
         await asyncio.to_thread(contents.check, new.kind, source, entry)
@@ -75,7 +75,7 @@ class Artifacts:
                     await effects.record(tx, origin.call, {"artifact_id": str(artifact_id)})
                 return await store.artifact(tx, principal.org_id, artifact_id)
         finally:
-            await tidied(self.discard(principal.org_id, home, [blob.sha256]))  # Unless a version has it now.
+            await tidied(self.discard(principal.org_id, home, [blob.sha256]))  # Unless a version uses it by now.
 
     async def add_version(
         self,
@@ -87,7 +87,7 @@ class Artifacts:
         origin: Origin | None = None,
         once: IdempotencyKey | None = None,
     ) -> Version:
-        """The newest from now on. The same content as the newest has is no new version. Raises PreconditionFailed where
+        """Adds the newest version. Content equal to the newest version's adds none. Raises PreconditionFailed if
         `if_match` is not the newest version."""
         before = await self.get(principal, artifact_id)
         entry = rules.check_entry(before.kind, new.entry_path) if new.entry_path else before.latest.entry_path
@@ -127,7 +127,7 @@ class Artifacts:
                     await effects.record(tx, origin.call, {"version_id": str(made.id)})
                 return made
         finally:
-            await tidied(self.discard(before.org_id, before.project_id, stale))  # Unless a version has it now.
+            await tidied(self.discard(before.org_id, before.project_id, stale))  # Unless a version uses it by now.
 
     async def _insert(
         self,
@@ -141,7 +141,8 @@ class Artifacts:
         entry_path: str | None,
         run_id: UUID | None,
     ) -> Version:
-        # A deletion of the same content elsewhere in the project may have removed it since: lock its name, look again.
+        # Another artifact of the project with the same content may have been deleted, and the blob with it: lock the
+        # blob's name, then check again.
         await lock_blob(tx, blob.name)
         if not await self._blobs.exists(blob.name):
             source.seek(0)
@@ -188,20 +189,20 @@ class Artifacts:
             return found, await store.version(tx, principal.org_id, artifact_id, named)
 
     async def content(self, version: Version) -> AsyncIterator[bytes]:
-        """Raises BlobsUnavailable before the first piece."""
+        """Raises BlobsUnavailable, if at all, before the first piece."""
         return await opened(self._blobs.read(blob_name(version.org_id, version.project_id, version.sha256)))
 
     async def of_run(self, principal: Principal, run_id: UUID) -> Sequence[tuple[Kind, str, Version]]:
-        """What a run has published: kind, file name and version of each."""
+        """Kind, file name and version of everything that a run has published."""
         async with self._database.tenant(principal) as tx:
             rows = await tx.fetch(SQL.versions_of_run, principal.org_id, run_id)
         return [(Kind(row["kind"]), row["file_name"], store.version_of(row)) for row in rows]
 
-    # --- links, and the end -----------------------------------------------------------------------------------------
+    # --- links and deletion -----------------------------------------------------------------------------------------
     async def share(
         self, principal: Principal, artifact_id: UUID, pinned_version_id: UUID | None, expires_at: datetime | None
     ) -> Share:
-        """A link that anybody may open; sharing again changes the terms of the same link."""
+        """Creates a link that anybody may open. Sharing again changes the terms of the same link."""
         ends = rules.check_expiry(expires_at, self._clock.now())
         async with self._database.tenant(principal) as tx:
             held = await store.artifact(tx, principal.org_id, artifact_id, lock=True)
@@ -214,7 +215,7 @@ class Artifacts:
             return store.share_of(row)
 
     async def unshare(self, principal: Principal, artifact_id: UUID) -> None:
-        """The link shows nothing any more. Raises NotFound where there is none."""
+        """Revokes the link. Raises NotFound if there is none."""
         async with self._database.tenant(principal) as tx:
             await store.artifact(tx, principal.org_id, artifact_id)
             if await tx.fetchval(SQL.unshare_artifact, principal.org_id, artifact_id) is None:
@@ -222,13 +223,13 @@ class Artifacts:
             await audit.record(tx, principal, "artifact.unshare", artifact_id)
 
     async def shared(self, share_id: UUID) -> tuple[Kind, str, Version] | None:
-        """What a link shows: kind, file name and version; None where it was revoked or has expired."""
+        """Kind, file name and version that a link shows, or None if it was revoked or has expired."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.shared, share_id)
         return (Kind(row["kind"]), row["file_name"], store.version_of(row)) if row is not None else None
 
     async def delete(self, principal: Principal, artifact_id: UUID) -> UUID:
-        """With all versions and the link; gives the receipt's id."""
+        """Deletes the artifact, its versions and its link. Returns the receipt's id."""
         async with self._database.tenant(principal) as tx:
             await store.artifact(tx, principal.org_id, artifact_id, lock=True)
             versions = await tx.fetch(SQL.delete_artifact_versions, principal.org_id, artifact_id)

@@ -32,7 +32,7 @@ async def list_artifacts(
 
 
 async def _whole(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Artifact]:
-    """Without those that were deleted since their rows were read."""
+    """Leaves out artifacts that were deleted after their rows were read."""
     ids = [row["id"] for row in rows]
     newest = {row["artifact_id"]: version_of(row) for row in await tx.fetch(SQL.newest_artifact_versions, org_id, ids)}
     shares = {row["artifact_id"]: share_of(row) for row in await tx.fetch(SQL.artifact_shares, org_id, ids)}
@@ -59,7 +59,7 @@ async def _whole(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Artifact
 
 
 async def version(tx: Tx, org_id: UUID, artifact_id: UUID, named: UUID | int | None) -> Version:
-    """By its id or its number; None: the newest. Raises NotFound."""
+    """By id or number; None means the newest. Raises NotFound."""
     by_id = named if isinstance(named, UUID) else None
     by_number = named if isinstance(named, int) else None
     row = await tx.fetchrow(SQL.artifact_version, org_id, artifact_id, by_id, by_number)

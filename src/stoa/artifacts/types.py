@@ -1,4 +1,4 @@
-"""Artifacts, their versions, and the links that anybody may open."""
+"""Artifacts, their versions and their public links."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,7 +45,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`pinned_version_id` None: it shows the newest version."""
+    """If `pinned_version_id` is None, the link shows the newest version."""
 
     id: UUID
     artifact_id: UUID
@@ -73,7 +73,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """None keeps what the version before has."""
+    """None takes the value of the previous version."""
 
     name: str | None = None
     description: str | None = None
@@ -94,7 +94,7 @@ class NewArtifact:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFilter:
-    """`of_run`: of the runs of this run's conversation."""
+    """`of_run` selects what the runs of that run's conversation have published."""
 
     store_id: UUID | None = None
     user_id: str | None = None
@@ -105,7 +105,7 @@ class ArtifactFilter:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The run, and its call, that publishes: such a call takes effect once."""
+    """The run and the tool call that publish. Such a call takes effect once."""
 
     run_id: UUID
     call: EffectKey

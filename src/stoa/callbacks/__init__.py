@@ -1,4 +1,4 @@
-"""Callbacks: a signed POST to each address that a run names, once the run has ended. The public interface."""
+"""Callbacks: a signed POST to each URL that a run names, sent after the run has ended. The public interface."""
 
 from stoa.callbacks.service import Callbacks
 from stoa.callbacks.types import Callback, NewCallback, Report

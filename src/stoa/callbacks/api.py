@@ -1,4 +1,4 @@
-"""Callbacks on the api host: what became of them, another try, and what they are signed with."""
+"""Callbacks on the api host: their outcomes, replays, and signing secrets."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Callbacks, built: what they are, and the worker that sends them."""
+"""Builds the slice: the service of callbacks, and the worker that sends them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager

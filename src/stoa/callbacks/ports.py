@@ -1,4 +1,4 @@
-"""What callbacks need of their neighbours."""
+"""What callbacks need of other slices."""
 
 from typing import Protocol
 from uuid import UUID
@@ -7,7 +7,7 @@ from stoa.callbacks.types import Report
 
 
 class Vault(Protocol):
-    """Encrypts secrets that are stored in rows. `open` raises ValueError for one that was stored under another key."""
+    """Encrypts secrets that are stored in rows. `open` raises ValueError if another key encrypted the secret."""
 
     def seal(self, row_id: UUID, plain: str) -> bytes: ...
 
@@ -15,8 +15,8 @@ class Vault(Protocol):
 
 
 class Reports(Protocol):
-    """What there is to say about runs."""
+    """Reads the outcome of runs."""
 
     async def report(self, org_id: UUID, run_id: UUID) -> Report | None:
-        """None for a run that is gone, or has not ended."""
+        """None if the run was deleted or has not ended."""
         ...

@@ -3,7 +3,7 @@ INSERT INTO callbacks (org_id, project_id, id, run_id, app_id, position, url, au
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'waiting');
 
 -- name: visible_run
--- Whether the caller sees the run; with $3 only where it is of this app.
+-- Whether the caller can see the run. With $3 the run must belong to that app.
 SELECT id FROM runs WHERE org_id = $1 AND id = $2 AND ($3::uuid IS NULL OR app_id = $3);
 
 -- name: callbacks_of_run
@@ -13,7 +13,7 @@ SELECT * FROM callbacks WHERE org_id = $1 AND run_id = $2 ORDER BY position;
 SELECT 1 FROM apps WHERE org_id = $1 AND id = $2;
 
 -- name: callbacks_of_app
--- The newest first; with $3 only those in one of these states.
+-- Newest first. With $3 only callbacks in one of these states.
 SELECT * FROM callbacks WHERE org_id = $1 AND app_id = $2 AND ($3::text[] IS NULL OR status = ANY ($3))
 ORDER BY created_at DESC, id LIMIT $4 OFFSET $5;
 
@@ -26,7 +26,7 @@ SELECT count(*) FROM (
 SELECT * FROM callback_attempts WHERE org_id = $1 AND callback_id = ANY ($2::uuid[]) ORDER BY callback_id, number;
 
 -- name: replay
--- Sends it once more, with the same id and a fresh count of attempts. Not one whose run goes on, or that is being sent.
+-- Sends it once more, with the same id and a new count of attempts. Not while its run is active or it is being sent.
 UPDATE callbacks SET status = 'pending', attempt = 0, error = NULL, not_before = now(), ended_at = NULL
 WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status IN ('pending', 'delivered', 'failed') RETURNING id;
 
@@ -34,7 +34,7 @@ WHERE org_id = $1 AND run_id = $2 AND id = $3 AND status IN ('pending', 'deliver
 SELECT status FROM callbacks WHERE org_id = $1 AND run_id = $2 AND id = $3;
 
 -- name: remove
--- With their attempts, by cascade.
+-- Their attempts are deleted by cascade.
 WITH gone AS (
     DELETE FROM callbacks
     WHERE org_id = $1 AND run_id IN (SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2)
@@ -90,7 +90,7 @@ UPDATE callbacks SET deadline = now() + $5::float8 * interval '1 second'
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: begin_attempt
--- Entered before the POST. No row: this node no longer owns the callback.
+-- Inserted before the POST. No row: this node no longer owns the callback.
 WITH owned AS (
     UPDATE callbacks SET posts = posts + 1
     WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running'
@@ -108,7 +108,7 @@ UPDATE callbacks SET status = $5, error = $6, node_id = NULL, deadline = NULL, e
 WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'running' RETURNING id;
 
 -- name: postpone
--- Back to the queue after an attempt that failed.
+-- Returns the callback to the queue after a failed attempt.
 UPDATE callbacks
 SET status = 'pending', error = $6, node_id = NULL, deadline = NULL,
     not_before = now() + $5::float8 * interval '1 second'
@@ -122,14 +122,14 @@ SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), att
 WHERE node_id = $1 AND status = 'running';
 
 -- name: unended
--- Of all tenants: callbacks of runs that have ended, which nobody has taken yet.
+-- Of all tenants: callbacks of ended runs that are still waiting.
 SELECT status, count(*) FROM callbacks WHERE status IN ('pending', 'running') GROUP BY status;
 
 -- name: app
 SELECT project_id FROM apps WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE;
 
 -- name: secrets
--- What an app signs with now, the newest first.
+-- The secrets that an app signs with now, newest first.
 SELECT * FROM app_signing_secrets WHERE org_id = $1 AND app_id = $2 AND (expires_at IS NULL OR expires_at > now())
 ORDER BY expires_at IS NOT NULL, created_at DESC;
 
@@ -137,7 +137,7 @@ ORDER BY expires_at IS NOT NULL, created_at DESC;
 INSERT INTO app_signing_secrets (org_id, project_id, id, app_id, secret) VALUES ($1, $2, $3, $4, $5);
 
 -- name: replace_secret
--- The present secret gets an end; one that was on its way out goes.
+-- The current secret gets an expiry; an older one that was about to expire is deleted.
 WITH gone AS (
     DELETE FROM app_signing_secrets WHERE org_id = $1 AND app_id = $2 AND expires_at IS NOT NULL
 )

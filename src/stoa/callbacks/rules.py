@@ -1,4 +1,4 @@
-"""Pure decisions about callbacks: which addresses, how they are signed (Standard Webhooks), when to try again."""
+"""Pure decisions about callbacks: allowed URLs, signatures (Standard Webhooks), and waits between attempts."""
 
 import base64
 import hashlib
@@ -10,26 +10,26 @@ from urllib.parse import urlsplit
 from stoa.kernel.errors import BadRequest
 
 CALLBACKS_MAX: Final = 5
-"""Of one run (contract section 5)."""
+"""Callbacks per run (contract section 5)."""
 URL_CHARACTERS_MAX: Final = 2_048
 SECRET_BYTES: Final = 32
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 — what leads a secret
 OVERLAP_SECONDS: Final = 24 * 3600
-"""After a rotation the secret before signs too, so that receivers can change over without losing a message."""
+"""How long after a rotation the previous secret signs too, so that receivers can switch without losing a message."""
 POST_SECONDS_MAX: Final = 15.0
 WAITS: Final = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0)
-"""Seconds between attempts, as Standard Webhooks suggests: about 30 hours in all, so that a receiver may be away for a
-night."""
+"""Seconds between attempts, as Standard Webhooks recommends: about 30 hours in total, so that a receiver may be down
+overnight."""
 RETRY_AFTER_MAX: Final = 24 * 3600.0
-"""What is believed of a receiver's Retry-After."""
+"""The longest Retry-After of a receiver that is honoured."""
 SPREAD: Final = 0.2
-"""Of a wait: a receiver that was down is not hit by everything in the same second."""
+"""Random part of a wait, so that a receiver that was down does not get all retries in the same second."""
 GONE: Final = 410
-"""The receiver wants no more of it (Standard Webhooks)."""
+"""The status by which a receiver refuses further attempts (Standard Webhooks)."""
 
 
 def checked_url(path: str, url: str, *, allow_private: bool) -> str:
-    """Raises BadRequest naming `path`. Whether the host leads to a private address is judged when it is called."""
+    """Raises BadRequest naming `path`. Whether the host resolves to a private address is checked at each POST."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -58,19 +58,19 @@ def signatures(secrets: Sequence[str], webhook_id: str, timestamp: int, body: by
 
 
 def wait_seconds(attempt: int, spread: float, retry_after_seconds: float | None) -> float:
-    """Before the attempt after the `attempt`-th. `spread` is between 0 and 1."""
+    """The wait after the `attempt`-th attempt. `spread` is a random number between 0 and 1."""
     usual = WAITS[min(attempt, len(WAITS)) - 1] * (1 + SPREAD * spread)
     return max(usual, min(retry_after_seconds or 0.0, RETRY_AFTER_MAX))
 
 
 def retry_after(value: str | None) -> float | None:
-    """A Retry-After in seconds; a date is not read."""
+    """A Retry-After in seconds. None for a date, which is not supported."""
     text = (value or "").strip()
     return float(text) if text.isascii() and text.isdigit() and len(text) < 8 else None
 
 
 def problem_of(status: int) -> str | None:
-    """Why an answer is not a success; None for one that is."""
+    """Why a response is not a success, or None if it is."""
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:

@@ -1,4 +1,4 @@
-"""Callbacks as their owners use them: entered with a run, read, sent again; and what an app signs them with."""
+"""Callbacks: created with a run, listed, replayed; and the signing secrets of apps."""
 
 import os
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Callbacks:
     async def enter(
         self, tx: Tx, org_id: UUID, project_id: UUID, app_id: UUID, run_id: UUID, callbacks: Sequence[NewCallback]
     ) -> None:
-        """In the transaction that starts the run."""
+        """Inserts callbacks in the transaction that starts the run."""
         for position, one in enumerate(callbacks):
             callback_id = self._ids.new()
             sealed = self._vault.seal(callback_id, one.token) if one.token is not None else None
@@ -49,13 +49,13 @@ class Callbacks:
             )
 
     async def remove(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> tuple[int, int]:
-        """Those of a conversation's runs, before the runs go. Gives rows and bytes."""
+        """Deletes the callbacks of a conversation's runs, before the runs. Returns (rows, bytes)."""
         row = await tx.fetchrow(SQL.remove, org_id, conversation_id)
         assert row is not None, "an aggregate gives a row"
         return row["rows"], row["bytes"]
 
     async def of_run(self, principal: Principal, run_id: UUID, app_id: UUID | None = None) -> Sequence[Callback]:
-        """Raises NotFound for a run that the principal does not see, or that is not of `app_id`."""
+        """Raises NotFound if the principal cannot see the run, or it does not belong to `app_id`."""
         async with self._database.tenant(principal) as tx:
             await _check_run(tx, principal.org_id, run_id, app_id)
             return await store.of_run(tx, principal.org_id, run_id)
@@ -63,14 +63,14 @@ class Callbacks:
     async def of_app(
         self, principal: Principal, app_id: UUID, statuses: Sequence[CallbackStatus] | None, page: PageRequest
     ) -> Page[Callback]:
-        """Of all runs of an app, the newest first. Raises NotFound for an app that the principal does not see."""
+        """Callbacks of all runs of an app, newest first. Raises NotFound if the principal cannot see the app."""
         async with self._database.tenant(principal) as tx:
             if await tx.fetchval(SQL.app_is_visible, principal.org_id, app_id) is None:
                 raise NotFound(f"There is no app {app_id}.")
             return await store.of_app(tx, principal.org_id, app_id, statuses, page)
 
     async def replay(self, principal: Principal, run_id: UUID, callback_id: UUID, app_id: UUID | None = None) -> None:
-        """Sends it once more, with the same id. Raises NotFound, and Conflict while its run goes on."""
+        """Sends it once more, with the same id. Raises NotFound, and Conflict while its run is active."""
         async with self._database.tenant(principal) as tx:
             await _check_run(tx, principal.org_id, run_id, app_id)
             if await tx.fetchval(SQL.replay, principal.org_id, run_id, callback_id) is None:
@@ -85,12 +85,12 @@ class Callbacks:
 
     # --- of apps ----------------------------------------------------------------------------------------------------
     async def signing_secret(self, principal: Principal, app_id: UUID) -> SigningSecret:
-        """What receivers check the app's callbacks with; made when it is first asked for. Raises NotFound."""
+        """The secret with which receivers verify the app's callbacks. The first call creates it. Raises NotFound."""
         async with self._database.tenant(principal) as tx:
             return await self._secret(tx, principal.org_id, app_id)
 
     async def rotate(self, principal: Principal, app_id: UUID) -> SigningSecret:
-        """A new secret. The present one signs too for a day."""
+        """Creates a new secret. For one day callbacks are signed with the previous secret too."""
         async with self._database.tenant(principal) as tx:
             project_id = await _locked_app(tx, principal.org_id, app_id)
             await tx.execute(SQL.replace_secret, principal.org_id, app_id, float(rules.OVERLAP_SECONDS))
@@ -99,7 +99,7 @@ class Callbacks:
             return await self._secret(tx, principal.org_id, app_id)
 
     async def secrets(self, tx: Tx, org_id: UUID, app_id: UUID) -> Sequence[str]:
-        """All that sign now. Raises NotFound for an app that is gone."""
+        """All secrets that are used for signing now. Raises NotFound if the app was deleted."""
         await self._secret(tx, org_id, app_id)
         rows = await tx.fetch(SQL.secrets, org_id, app_id)
         return [self._vault.open(row["id"], row["secret"]) for row in rows]
@@ -107,7 +107,7 @@ class Callbacks:
     async def _secret(self, tx: Tx, org_id: UUID, app_id: UUID) -> SigningSecret:
         rows = await tx.fetch(SQL.secrets, org_id, app_id)
         if not rows or rows[0]["expires_at"] is not None:
-            project_id = await _locked_app(tx, org_id, app_id)  # Of two that find none, the second waits here.
+            project_id = await _locked_app(tx, org_id, app_id)  # If two calls find no secret, the second waits here.
             rows = await tx.fetch(SQL.secrets, org_id, app_id)
             if not rows or rows[0]["expires_at"] is not None:
                 await self._insert_secret(tx, org_id, project_id, app_id)

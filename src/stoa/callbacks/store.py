@@ -12,14 +12,14 @@ SQL: Final = load("stoa.callbacks")
 
 
 async def of_run(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[Callback]:
-    """In the order in which they were given, with their attempts."""
+    """In the order of the request that started the run, with their attempts."""
     return await _with_attempts(tx, org_id, await tx.fetch(SQL.callbacks_of_run, org_id, run_id))
 
 
 async def of_app(
     tx: Tx, org_id: UUID, app_id: UUID, statuses: Sequence[CallbackStatus] | None, page: PageRequest
 ) -> Page[Callback]:
-    """The newest first, with their attempts."""
+    """Newest first, with their attempts."""
     wanted = (org_id, app_id, [one.value for one in statuses] if statuses else None)
     rows = await tx.fetch(SQL.callbacks_of_app, *wanted, page.page_size, page.offset)
     total = await tx.fetchval(SQL.count_callbacks_of_app, *wanted, COUNT_MAX)
@@ -56,7 +56,7 @@ def value(row: Row, attempts: Sequence[Attempt] = ()) -> Callback:
 
 
 def fence(one: Callback) -> tuple[object, ...]:
-    """What proves that the row is still this worker's."""
+    """The arguments by which a statement checks that this worker still owns the row."""
     return (one.org_id, one.id, one.attempt, one.node_id)
 
 

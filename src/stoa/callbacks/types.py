@@ -1,4 +1,4 @@
-"""A callback: one message to one address, sent until it is taken or given up."""
+"""A callback: one message to one URL, sent until the receiver accepts it or the attempts are used up."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class CallbackStatus(StrEnum):
     RUNNING = "running"
     DELIVERED = "delivered"
     FAILED = "failed"
-    """Given up; a replay sends it again."""
+    """No more attempts are made, unless a replay sends it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class NewCallback:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One POST. Without `ended_at` its node died: whether it arrived is not known."""
+    """One POST. If `ended_at` stays None, its node died, and it is not known whether the receiver got it."""
 
     number: int
     begun_at: datetime
@@ -64,7 +64,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a callback says of its run: the same at every attempt."""
+    """What a callback says about its run. It is the same for every attempt."""
 
     type: str
     timestamp: datetime
@@ -73,9 +73,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class SigningSecret:
-    """As receivers are given it: `whsec_` and base64."""
+    """The secret in the format for receivers: `whsec_` and base64."""
 
     secret: str
     created_at: datetime
     previous_expires_at: datetime | None = None
-    """Until when the secret before signs too; None where there is none."""
+    """When the previous secret stops signing; None if there is none."""

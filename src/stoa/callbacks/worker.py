@@ -1,4 +1,5 @@
-"""Sends callbacks: claimed under a lease, entered as an attempt, posted, settled. At least once, with one id."""
+"""Sends callbacks: claims one under a lease, records an attempt, sends the POST, stores the outcome. Delivery is at
+least once, always with the same id."""
 
 import random
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ _USER_AGENT: Final = "Stoa-Callbacks/1"
 
 
 class CallbackWorker:
-    """`start`, then it claims by itself; `stop` releases its callbacks. The `JobKind` of callbacks."""
+    """The `JobKind` of callbacks. Claims callbacks between `start` and `stop`; `stop` releases what it has claimed."""
 
     def __init__(
         self,
@@ -71,13 +72,13 @@ class CallbackWorker:
         await self._worker.stop()
 
     def on_notification(self, _payload: str, _server_pid: int) -> None:
-        """Of channel `stoa_callbacks`: there may be callbacks that are due."""
+        """For channel `stoa_callbacks`: callbacks may be due."""
         self.wake()
 
     def wake(self) -> None:
         self._worker.wake()
 
-    # --- a kind of leased job ---------------------------------------------------------------------------------------
+    # --- the methods of a JobKind -----------------------------------------------------------------------------------
     async def claim(self, wanted: ClaimLimits, held: Sequence[Callback], /) -> Sequence[Callback]:
         own = [one.id for one in held]
         async with internal_statement(self._database) as tx:
@@ -115,7 +116,7 @@ class CallbackWorker:
         raise failed
 
     async def _ended(self, one: Callback, number: int, status: int | None, failed: JobFailed | None) -> None:
-        """What became of the attempt; with a success the callback is settled in the same transaction."""
+        """Stores the outcome of the attempt. On success the same transaction marks the callback as delivered."""
         error = None if failed is None else failed.as_json()
         self._posted.add("delivered" if failed is None else failed.code)
         async with internal(self._database) as tx:
@@ -126,7 +127,8 @@ class CallbackWorker:
                     _log.info("callback was delivered under a lease that had ended", id=str(one.id))
 
     async def _message(self, one: Callback) -> tuple[dict[str, str], bytes]:
-        """Its body is the same at every attempt; the time of the signature is this attempt's. Raises JobFailed."""
+        """Headers and body. The body is the same for every attempt; the signature has the time of this attempt. Raises
+        JobFailed."""
         report = await self._reports.report(one.org_id, one.run_id)
         if report is None:
             raise Superseded

@@ -1,1 +1,2 @@
-"""The web pages: chat, knowledge, runs. A client of the public API, which it calls in process; it knows no slice."""
+"""The web pages: chat, knowledge, runs. The console is a client of the public API, which it calls in process. It
+imports no slice."""

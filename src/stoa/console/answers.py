@@ -1,8 +1,8 @@
-"""An answer as a page shows it, drawn from a run's events. Pure: events go in, changed pieces of HTML come out.
+"""An answer as a page shows it, built from a run's events. Pure: takes events, returns changed pieces of HTML.
 
-An answer is a list of parts: text (blocks of Markdown), steps (reasoning, tool calls, subagents, folded into one line),
-and cards that ask a person. Every piece has an id that depends on the events alone, so a page that resumes has the same
-pieces as one that saw everything.
+An answer is a list of parts: text (blocks of Markdown), steps (reasoning, tool calls, subagents, collapsed into one
+line), and cards with questions for a person. The ids of pieces depend on the events alone, so a page that resumes has
+the same ids as a page that has received everything.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,26 +18,26 @@ TEXTS: Final = frozenset({"agent.response.delta", "agent.reasoning.delta"})
 TERMINAL: Final = {"run.completed": "completed", "run.failed": "failed", "run.canceled": "canceled"}
 
 Event = Mapping[str, Any]
-"""One event, as on the stream's `data:` line."""
+"""One event, as in the stream's `data:` line."""
 
 
 @dataclass(slots=True)
 class Text:
-    """Text of the answer: blocks that are finished, and the open one."""
+    """Text of the answer: the finished blocks, and the last block, which may still grow."""
 
     id: str
     tail: str = ""
     finished: list[str] = field(default_factory=list[str])
     shown: int = 0
-    """Finished blocks that were put out."""
+    """Finished blocks that were sent."""
     fence_shown: int | None = None
-    """Characters of an open block of code that were put out; the rest is appended."""
+    """Characters of an open block of code that were sent; the rest is appended."""
     references: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(slots=True)
 class Step:
-    """A line under an answer: what was thought, called or handed on."""
+    """A line under an answer: reasoning, a tool call or a subagent."""
 
     id: str
     kind: str
@@ -98,7 +98,7 @@ class Answer:
             self._take(event)
 
     def _recover(self, data: Mapping[str, Any]) -> None:
-        """What was said since the last checkpoint is void and follows anew: the answer is drawn again without it."""
+        """Removes everything since the last checkpoint, because the run repeats it: the answer is drawn again."""
         since = data.get("discard_from", 0)
         kept = [event for event in self._events if not (event["type"] in TEXTS and event["sequence"] >= since)]
         self.parts, self._steps, self.passages, self._reset = [], {}, {}, True
@@ -143,7 +143,7 @@ class Answer:
             found[0].changed.add(found[1].id)
 
     def _resume(self) -> None:
-        """Marks every open card as answered. The events do not hold the answer; an approved call ends accordingly."""
+        """Marks every open card as answered. The events do not contain the answer; the end of an approved call shows it."""
         for part in self.parts:
             if isinstance(part, Card) and part.outcome is None:
                 part.outcome, part.changed = "answered", True
@@ -166,7 +166,7 @@ class Answer:
         last.tail += event["data"]["delta"]
 
     def _say_result(self, event: Event) -> None:
-        """What a workflow gave: it says nothing before its end."""
+        """Adds the result of a workflow, which has no text before its end."""
         output = event["data"].get("output")
         if output and not any(isinstance(part, Text) for part in self.parts):
             said = Text(f"{self.run_id}-{event['sequence']}")
@@ -242,7 +242,7 @@ class Answer:
                 self.passages[int(number)] = passage
 
     def _approved(self, event: Event) -> None:
-        """The call that a card asked about has ended: the card says how it was answered."""
+        """Updates the card of a call that has ended: whether it was approved."""
         call, error = event["data"].get("id"), event["data"].get("error") or {}
         outcomes = {"approval_declined": "declined", "approval_expired": "expired"}
         for part in self.parts:
@@ -258,7 +258,7 @@ class Answer:
         step.state, step.output = "done", str(event["data"].get("messages_left_out", 0))
 
     def _group(self, event: Event) -> Steps:
-        """The steps that stand last, before whatever asks a person."""
+        """The last group of steps, before any cards."""
         last = self.parts[-1] if self.parts else None
         if not isinstance(last, Steps):
             last = Steps(f"{self.run_id}-{event['sequence']}s")
@@ -284,9 +284,9 @@ class Answer:
             elif isinstance(part, Card) and part.outcome is None:
                 part.outcome, part.changed = "ended", True
 
-    # --- pieces out -------------------------------------------------------------------------------------------------
+    # --- HTML out ---------------------------------------------------------------------------------------------------
     def changes(self, render: Render) -> Sequence[Mapping[str, Any]]:
-        """What a page must do since the last call: `clear`, `put` (id, parent, html), `append` (id, text)."""
+        """The operations for a page since the last call: `clear`, `put` (id, parent, html), `append` (id, text)."""
         found: list[Mapping[str, Any]] = []
         if self._reset:
             found.append({"clear": True})
@@ -321,7 +321,7 @@ class Answer:
 
 
 def _open_block(part: Text) -> Sequence[Mapping[str, Any]]:
-    """The block that is being written. Of a block of code only what is new."""
+    """The operations for the open block. A block of code gets only its new characters."""
     fence = markdown.open_fence(part.tail)
     if fence is None:
         part.fence_shown = None

@@ -1,4 +1,5 @@
-"""The console in front of the API: its pages for browsers, and the session's cookie as a credential of the API."""
+"""The console in front of the API: serves pages to browsers, and accepts the session's cookie as a credential of the
+API."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,9 +23,9 @@ from stoa.http.traffic import SERVED
 from stoa.kernel.errors import AppError, Forbidden
 
 API: Final = "stoa.console.api"
-"""The key of the scope under which a page finds the app that it is a client of."""
+"""The key of the scope for the API's app, which pages call."""
 PEOPLE: Final = "stoa.console.people"
-"""The same for how people come in and leave."""
+"""The key of the scope for the People port."""
 ASSET_SECONDS: Final = 365 * 24 * 3600
 _ROUTE_IDS: Final = re.compile(r"/[0-9a-f-]{32,36}(?=/|$)")
 

@@ -1,4 +1,4 @@
-"""Charts as numbers for SVG: bars over days, bars over time. Pure; templates draw them, and each has its table."""
+"""Computes charts as numbers for SVG: bars per day, timelines. Pure. Templates draw them, each with a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from stoa.console.pages import moment
 WIDTH: Final = 640
 HEIGHT: Final = 120
 SLOTS_MIN: Final = 24
-"""Of a chart of single values: fewer stand at its right end, as wide as if there were so many."""
+"""Minimum columns of a chart of single values. Fewer values are drawn at the right end, with the same width."""
 BARS_MAX: Final = 200
-"""Of a timeline; what follows is in the table."""
+"""Bars of a timeline. Further steps are only in the table."""
 BAR_WIDTH_MIN: Final = 2.0
 ROW: Final = 22
 MARK: Final = 8
-"""Pixels of the mark of a mean."""
+"""Width in pixels of the mark of a mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Column:
     width: float
     height: float
     named: bool
-    """Whether its label stands below it."""
+    """Whether the label is drawn below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Columns:
 
 
 def columns(values: Mapping[str, float], last: date, days: int) -> Columns:
-    """A column for each of the last days, zeros among them, so that time runs evenly."""
+    """A column for each of the last days, including days with zero."""
     names = [str(last - timedelta(days=days - 1 - index)) for index in range(days)]
     largest = max([values.get(name, 0.0) for name in names] or [0.0])
     step, room = WIDTH / max(1, days), HEIGHT
@@ -56,7 +56,7 @@ def columns(values: Mapping[str, float], last: date, days: int) -> Columns:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its interval, from 0 to 1, as a row."""
+    """A row with a mean and its confidence interval, between 0 and 1."""
 
     name: str
     mean: float
@@ -68,7 +68,7 @@ class Interval:
 
 
 def intervals(rows: Sequence[tuple[str, Mapping[str, float]]]) -> Sequence[Interval]:
-    """Rows of means that lie between 0 and 1."""
+    """A row for each mean; all values are between 0 and 1."""
     return [
         Interval(
             name, one["mean"], one["low"], one["high"],
@@ -84,7 +84,7 @@ def _share(value: float) -> float:
 
 
 def latest(values: Sequence[tuple[str, float]]) -> Columns:
-    """A column for each of some values, in their order; the first and the last are named."""
+    """A column for each value, in their order. The first and the last have labels."""
     largest = max([value for _, value in values] or [0.0])
     slots = max(SLOTS_MIN, len(values))
     step, begin = WIDTH / slots, WIDTH * (slots - len(values)) / slots
@@ -97,14 +97,14 @@ def latest(values: Sequence[tuple[str, float]]) -> Columns:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The nearest rank; None of nothing."""
+    """The percentile by nearest rank. None if there are no values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A step of a run. `start` and `seconds` count from the run's begin; `end` is None while it goes on."""
+    """A step of a run. `start` is in seconds since the start of the run; `end` is None while the step is running."""
 
     name: str
     kind: str
@@ -129,7 +129,7 @@ class Timeline:
 
 
 def timeline(spans: Sequence[Mapping[str, Any]], waits: Sequence[tuple[str, str | None]], now: datetime) -> Timeline:
-    """A row for each step and each wait for a person, in the order in which they began, indented below its parent."""
+    """A row for each step and each wait for a person, by start time, indented below its parent."""
     if not spans:
         return Timeline((), 0, 0.0, 0)
     begun = min(moment(span["start_time"]) for span in spans)

@@ -1,4 +1,4 @@
-"""The public API, called in process: the same app, the same gate, the same answers as over a socket."""
+"""Calls the public API in process: the same app, authentication and responses as over a socket."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -14,12 +14,12 @@ from stoa.http.bodies import ALLOWANCE, Allowance
 from stoa.http.edge import EXTRA_HEADERS
 
 CHUNKS_MAX: Final = 16
-"""Of a stream, read ahead of the page that shows it."""
+"""Chunks of a stream that are buffered ahead of the page."""
 Query = Mapping[str, str | int | list[str] | None]
 
 
 class Refused(Exception):
-    """An answer of the API that is no success, in the server's own words."""
+    """An error response of the API, with the server's message."""
 
     def __init__(self, status: int, error: Mapping[str, Any]) -> None:
         super().__init__(f"{status} {error.get('message')}")
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class Api:
-    """Calls in the name of one session. It sees what the session's key may see."""
+    """Calls the API as one session, with the permissions of the session's key."""
 
     def __init__(self, app: ASGIApp, scope: Scope, session: str) -> None:
         self._app = app
@@ -37,11 +37,11 @@ class Api:
         self._session = session
 
     async def get(self, path: str, query: Query | None = None) -> Any:
-        """The JSON of an answer. Raises Refused."""
+        """The JSON of the response. Raises Refused."""
         return await self._answer("GET", path, query, b"")
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The same for a question that is too long for an address, such as a search. Raises Refused."""
+        """The same for a query that is too long for a URL, such as a search. Raises Refused."""
         return await self._answer("POST", path, None, orjson.dumps(body))
 
     async def _answer(self, method: str, path: str, query: Query | None, sent: bytes) -> Any:
@@ -54,7 +54,7 @@ class Api:
 
     @asynccontextmanager
     async def stream(self, path: str) -> AsyncGenerator[AsyncGenerator[bytes]]:
-        """The bytes of a stream as they come. Raises Refused. Leaving it hangs up."""
+        """The bytes of a stream as they arrive. Raises Refused. Leaving the context disconnects."""
         async with self._open("GET", path, None, b"") as (status, chunks):
             if status >= 400:
                 body = b"".join([chunk async for chunk in chunks])
@@ -87,7 +87,7 @@ class Api:
         try:
             start = await sent.get()
             if start is None:
-                await task  # Raises what went wrong.
+                await task  # Raises the exception of the app.
                 raise AssertionError(f"{path} was not answered")
             yield start["status"], _bodies(sent, task)
         finally:

@@ -1,4 +1,4 @@
-"""The console, built: it stands in front of the api host's app and calls it."""
+"""Builds the console, which wraps the api host's app and calls it."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -45,7 +45,7 @@ PAGES: Final = (
 async def open_component(
     kit: Kit, sessions: Sessions, people: People, public_url: str | None = None
 ) -> AsyncGenerator[Component]:
-    """`sessions` turns an access key into what a browser may hold, `people` does so for a person."""
+    """`sessions` opens browser sessions for access keys, `people` for users."""
     routes = [
         *signing.routes(sessions, people, kit.clock, public_url),
         *entering.routes(people, kit.clock),

@@ -1,4 +1,4 @@
-"""The session's cookie, and the check that a write comes from a page of our own."""
+"""The session's cookie, and the check that a write comes from a page of this server (against CSRF)."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,12 +10,12 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 SECURE: Final = "__Host-stoa-session"
-"""Over HTTPS: the prefix makes the browser refuse it from another host, another path, or without TLS."""
+"""The name over HTTPS. Browsers refuse a cookie with this prefix from another host, another path, or without TLS."""
 PLAIN: Final = "stoa-session"
-"""Over plain HTTP, as on a machine of one's own, browsers take no `__Host-` cookie everywhere."""
+"""The name over plain HTTP, as on localhost, where not all browsers accept a `__Host-` cookie."""
 FLOW_SECONDS: Final = 600
 FLOWS_MAX: Final = 4
-"""Sign-ins at the provider that a browser has under way at once, each in a tab of its own."""
+"""Sign-ins at the OpenID Connect provider that one browser may have pending, each in its own tab."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -24,7 +24,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def cookies_of(scope: Scope) -> Mapping[str, str]:
-    """Every cookie of the request; none where the header cannot be read."""
+    """All cookies of the request. Empty if the header cannot be parsed."""
     jar: SimpleCookie = SimpleCookie()
     try:
         jar.load(headers_of(scope).get(b"cookie", b"").decode("latin-1"))
@@ -34,7 +34,7 @@ def cookies_of(scope: Scope) -> Mapping[str, str]:
 
 
 def session_of(scope: Scope) -> str | None:
-    """Over HTTPS only the cookie that a neighbouring host cannot have planted counts."""
+    """Over HTTPS only the `__Host-` cookie is read, because a sibling host can set the other."""
     return cookies_of(scope).get(SECURE if scope.get("scheme") == "https" else PLAIN)
 
 
@@ -52,8 +52,9 @@ def forget(response: Response) -> None:
 
 
 def keep_flow(response: Response, scope: Scope, name: str, value: str) -> None:
-    """What belongs to one sign-in at the provider, while the browser is there. `Lax`, because the provider's page leads
-    back. Older ones go: a browser that began often and finished never would send ever longer headers."""
+    """Stores the state of one sign-in in a cookie while the browser is at the provider. `SameSite=Lax`, because the
+    provider's page links back. Deletes the oldest above FLOWS_MAX, so that abandoned sign-ins do not make the request
+    header grow."""
     secure = scope.get("scheme") == "https"
     begun = [one for one in cookies_of(scope) if one.startswith(_flow(scope, ""))]
     for one in begun[: max(0, len(begun) - FLOWS_MAX + 1)]:
@@ -77,8 +78,8 @@ def _flow(scope: Scope, name: str) -> str:
 
 
 def from_own_page(scope: Scope, public_url: str | None = None) -> bool:
-    """Whether the browser says that a page of this very server sent the request: one of the host that was asked, or of
-    the public address, where a reverse proxy writes another host. Without the browser's word: no."""
+    """Whether the browser's headers say that a page of this server sent the request: of the requested host, or of the
+    public URL, in case a reverse proxy rewrites the host. Without such headers: False."""
     headers = headers_of(scope)
     site = headers.get(b"sec-fetch-site")
     if site is not None and site != b"same-origin":

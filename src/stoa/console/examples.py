@@ -1,4 +1,4 @@
-"""The calls that a page made, as curl, Python and JavaScript. The key stays out: `$STOA_KEY`."""
+"""The API calls that a page made, as curl, Python and JavaScript. They contain `$STOA_KEY` instead of the key."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a form of a page has sent, and where it leads."""
+"""Reads the fields of a page's form, and checks where it redirects to."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,7 +10,7 @@ FORM_BYTES_MAX: Final = 16 * 1024
 
 
 async def sent(request: Request) -> Mapping[str, str]:
-    """Nothing, where it is too long."""
+    """The fields. Empty if the body is too long."""
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -20,7 +20,7 @@ async def sent(request: Request) -> Mapping[str, str]:
 
 
 def own_path(wanted: str) -> str:
-    """Where to go on: a page of this server, never another one."""
+    """The path to redirect to. Anything that is not a path of this server is replaced."""
     try:
         parts = urlsplit(wanted)
     except ValueError:

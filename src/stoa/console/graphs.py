@@ -1,4 +1,4 @@
-"""A workflow's graph as boxes and lines for SVG: where its canvas puts the nodes, or else in layers. Pure."""
+"""Lays out a workflow's graph as boxes and lines for SVG: at the positions of its canvas, or else in layers. Pure."""
 
 import math
 import re
@@ -14,7 +14,7 @@ GAP_X: Final = 64
 GAP_Y: Final = 20
 MARGIN: Final = 12
 CANVAS_MAX: Final = 12_000.0
-"""Pixels: a canvas that is larger is laid out anew."""
+"""In pixels. The positions of a larger canvas are not used."""
 NODES_MAX: Final = 500
 SWEEPS: Final = 3
 LABEL_CHARACTERS: Final = 23
@@ -33,7 +33,7 @@ GROUPS: Final = {
     "writers": "knowledge",
     "validators": "choice",
 }
-"""The family of a node's type → how it is coloured. Anything else is plain."""
+"""Family of a node's type → the group that decides its colour. Others are plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`path` is the curve; `label` the option or the condition that it stands for, at (`x`, `y`)."""
+    """`path` is the curve; `label` is the option or condition of the edge, drawn at (`x`, `y`)."""
 
     path: str
     label: str
     x: float
     y: float
     soft: bool
-    """What an agent uses, rather than what runs after it."""
+    """Whether it leads to something that an agent uses, and not to a node that runs after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Graph:
     width: int
     height: int
     more: int
-    """Nodes that are not drawn."""
+    """The number of nodes that are not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Edge:
 
 
 def drawn(flow: Mapping[str, Any] | None, canvas: Mapping[str, Any] | None = None) -> Graph:
-    """Whatever was saved: what is no graph gives an empty one."""
+    """The layout of a saved flow. Anything that is not a graph gives an empty one."""
     boxes, edges = _read(flow or {})
     more = max(0, len(boxes) - NODES_MAX)
     boxes = boxes[:NODES_MAX]
@@ -93,7 +93,7 @@ def drawn(flow: Mapping[str, Any] | None, canvas: Mapping[str, Any] | None = Non
 
 
 def draft(flow: Mapping[str, Any] | None) -> dict[str, Any]:
-    """An input to try a flow with: the fields that its nodes read, or else one text."""
+    """An example input to try a flow with: the fields that its nodes read, or else one text."""
     told = orjson.dumps(flow or {}).decode()
     nodes = {str(node.get("id")) for node in _mappings((flow or {}).get("nodes"))}
     names = dict.fromkeys([*_FILLED.findall(told), *_PATH.findall(told)])
@@ -119,7 +119,7 @@ def _read(flow: Mapping[str, Any]) -> tuple[list[Box], list[_Edge]]:
 
 
 def _agent(agent: Mapping[str, Any]) -> tuple[list[Box], list[_Edge]]:
-    """The shorthand: one agent, and what it uses."""
+    """The short form of a flow: one agent and what it uses."""
     boxes = [_named("agent", str(agent.get("name") or "Agent"), str(agent.get("model") or "default model"), "agent")]
     for field, group, kind in (
         ("tools", "tool", "tool"),
@@ -176,7 +176,8 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 
 # --- placing --------------------------------------------------------------------------------------------------------
 def _placed(boxes: Sequence[Box], canvas: Mapping[str, Any]) -> list[Box] | None:
-    """As on the canvas; None where it lacks a node, is too large, or has boxes upon one another."""
+    """The boxes at the positions of the canvas. None if a node has no position, the canvas is too large, or boxes
+    overlap."""
     spots = {str(node.get("id")): spot for node in _mappings(canvas.get("nodes")) if (spot := _spot(node)) is not None}
     if not boxes or any(box.id not in spots for box in boxes):
         return None
@@ -199,7 +200,7 @@ def _spot(node: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _overlapping(boxes: Sequence[Box]) -> bool:
-    """By cells of a box's size: only boxes of neighbouring cells can touch."""
+    """Uses a grid of cells of a box's size: only boxes in neighbouring cells can overlap."""
     cells: dict[tuple[int, int], list[Box]] = {}
     for box in boxes:
         column, row = int(box.x // WIDTH), int(box.y // HEIGHT)
@@ -211,7 +212,8 @@ def _overlapping(boxes: Sequence[Box]) -> bool:
 
 
 def _layered(boxes: Sequence[Box], edges: Sequence[_Edge]) -> list[Box]:
-    """From left to right: each node one column after the last that it waits for; in a column near what it waits for."""
+    """From left to right: each node is one column after the last node that it waits for, and in its column near the
+    nodes that it waits for."""
     ranks = _ranks(boxes, edges)
     columns: list[list[Box]] = [[] for _ in range(max(ranks.values(), default=-1) + 1)]
     for box in boxes:
@@ -238,7 +240,7 @@ def _layered(boxes: Sequence[Box], edges: Sequence[_Edge]) -> list[Box]:
 
 
 def _ranks(boxes: Sequence[Box], edges: Sequence[_Edge]) -> dict[str, int]:
-    """The longest way to each node. Nodes of a circle, which no release has, come where it is left."""
+    """The length of the longest path to each node. The order in a cycle, which no valid flow has, is undefined."""
     waits = {box.id: 0 for box in boxes}
     after: dict[str, list[str]] = {box.id: [] for box in boxes}
     for edge in edges:
@@ -261,7 +263,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 
 def _line(source: Box, target: Box, edge: _Edge) -> Line:
-    if target.x < source.x + WIDTH and target.y >= source.y + HEIGHT:  # Below it, as on canvases that run downwards.
+    if target.x < source.x + WIDTH and target.y >= source.y + HEIGHT:  # Below it, as on vertical canvases.
         x1, y1, x2, y2 = source.x + WIDTH / 2, source.y + HEIGHT, target.x + WIDTH / 2, target.y - 4
         bend = max(16.0, (y2 - y1) / 2)
         path = f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"

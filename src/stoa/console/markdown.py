@@ -1,4 +1,4 @@
-"""Markdown as safe HTML, block by block. A block that another one follows never changes again."""
+"""Renders Markdown as safe HTML, block by block. A block does not change any more once another block follows it."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 HIGHLIGHTED_CHARACTERS_MAX: Final = 30_000
-"""Of a block of code; a longer one is shown plain, because colouring takes about a millisecond for each thousand."""
+"""Longer blocks of code are not highlighted, because that takes about a millisecond per thousand characters."""
 ATTRIBUTES: Final = {
     "a": {"href", "title", "target"},
     "code": {"class"},
@@ -33,7 +33,8 @@ _CITATION: Final = re.compile(r"\[(\d{1,3})\]")
 
 
 def blocks_of(text: str) -> tuple[Sequence[str], str]:
-    """(finished blocks, the open rest). Only whole lines decide: an unfinished one may still become anything."""
+    """(finished blocks, the open rest). Only complete lines are parsed, because an incomplete line may still become
+    any kind of block."""
     whole = text[: text.rfind("\n") + 1]
     starts = [0, *_offsets(whole, _block_lines(whole))]
     finished = [text[begin:end] for begin, end in pairwise(starts)]
@@ -41,20 +42,20 @@ def blocks_of(text: str) -> tuple[Sequence[str], str]:
 
 
 def _block_lines(text: str) -> Sequence[int]:
-    """The first line of each block but the first."""
+    """The first line of each block, except for the first block."""
     tokens = _skeleton().parse(text)
     return [token.map[0] for token in tokens if token.level == 0 and token.nesting >= 0 and token.map][1:]
 
 
 def _offsets(text: str, lines: Sequence[int]) -> Sequence[int]:
-    """Where these lines begin."""
+    """The offsets at which these lines begin."""
     wanted = frozenset(lines)
     ends = re.finditer(r"\n", text)
     return [match.end() for number, match in enumerate(ends, 1) if number in wanted]
 
 
 def open_fence(text: str) -> tuple[str, str] | None:
-    """(language, code so far) where an open block is a block of code."""
+    """(language, code so far) if the open block is a block of code, else None."""
     begin = _FENCE.match(text.lstrip("\n"))
     if begin is None:
         return None
@@ -77,14 +78,14 @@ def render(block: str, references: dict[str, Any] | None = None) -> str:
 
 @lru_cache(256)
 def document(text: str) -> Sequence[str]:
-    """HTML of every block of a text that is complete."""
+    """HTML of every block of a complete text."""
     finished, rest = blocks_of(text + "\n")
     references: dict[str, Any] = {}
     return [render(block, references) for block in [*finished, rest] if block.strip()]
 
 
 def code(text: str, language: str) -> str:
-    """A block of code with its language and a button to copy it; coloured where the language is known."""
+    """A block of code with its language and a copy button, highlighted if the language is known."""
     name = html.escape(language or "text")
     return (
         f'<div class="code"><div class="code-head"><span>{name}</span>'
@@ -105,13 +106,13 @@ def _coloured(text: str, language: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return html.escape(text)
-    # Pygments ends in a line break, whatever the text does; copied into a shell it would run at once.
+    # Pygments always adds a line break. Pasted into a shell, it would execute the command at once.
     return str(highlight(text, lexer, HtmlFormatter(nowrap=True))).removesuffix("\n")
 
 
 @lru_cache(1)
 def _skeleton() -> Any:
-    """Finds blocks and reads nothing inside them."""
+    """A parser that finds blocks without parsing their content."""
     from markdown_it import MarkdownIt  # noqa: PLC0415
 
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -138,8 +139,8 @@ def _markdown() -> Any:
 
 
 def _math_block(state: Any, first: int, last: int, silent: bool, open_ended: bool = False) -> bool:
-    """A formula of several lines: otherwise a line of it that begins with + or - would be an item of a list. One that
-    is not closed is none, but for `open_ended`, which is asked while more may come."""
+    """A formula of several lines; without this rule a line that begins with + or - would become a list item. An
+    unclosed formula does not count, except with `open_ended`, which is used while the text may still grow."""
     begin = state.bMarks[first] + state.tShift[first]
     line = state.src[begin : state.eMarks[first]].strip()
     close = _FORMULAS.get(line[:2])
@@ -166,7 +167,7 @@ def _line(state: Any, number: int) -> str:
 
 
 def _math(state: Any, silent: bool) -> bool:
-    """Formulas stay as they were written: Markdown would eat their backslashes and underscores."""
+    """Keeps formulas unchanged: Markdown would remove their backslashes and underscores."""
     for begin, end in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
         if state.src.startswith(begin, state.pos):
             close = state.src.find(end, state.pos + len(begin))
@@ -182,7 +183,7 @@ def _math(state: Any, silent: bool) -> bool:
 
 
 def _image(_: Any, tokens: Any, index: int, _options: Any, _env: Any) -> str:
-    """A link: an answer must not make the reader's browser call anywhere by itself."""
+    """Renders an image as a link: an answer must not make the reader's browser send requests by itself."""
     token = tokens[index]
     address = str(token.attrGet("src") or "")
     host = urlsplit(address).netloc or "image"
@@ -201,14 +202,14 @@ def _fence(_: Any, tokens: Any, index: int, _options: Any, _env: Any) -> str:
 
 
 def _text(_: Any, tokens: Any, index: int, _options: Any, _env: Any) -> str:
-    """`[3]` is a citation: a chip that opens the passage."""
+    """Renders `[3]` as a citation: a button that opens the passage."""
     return _CITATION.sub(
         r'<button type="button" class="cite" data-cite="\1">\1</button>', html.escape(tokens[index].content)
     )
 
 
 def _cell(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
-    """Alignment as a class: a style would need more trust than a page gives."""
+    """Sets alignment by a class, because the page's content security policy forbids inline styles."""
     token = tokens[index]
     style = str(token.attrs.pop("style", ""))
     if "right" in style or "center" in style:

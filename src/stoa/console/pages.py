@@ -1,4 +1,4 @@
-"""Turns values into pages: templates, the words of a language, numbers and times as people read them."""
+"""Renders pages: templates, translations, and formats of numbers and times."""
 
 import hashlib
 import mimetypes
@@ -32,7 +32,7 @@ HEADERS: Final[Mapping[str, str]] = {
 COMPARED_LINES_MAX: Final = 300
 SHOWN_CHARACTERS_MAX: Final = 20_000
 NOTHING: Final = "\u2013"
-"""Where a value is missing."""
+"""Shown for a missing value."""
 NAVIGATION: Final = (
     ("chat", "/", "Chat"),
     ("overview", "/console/overview", "Overview"),
@@ -49,7 +49,7 @@ NAVIGATION: Final = (
     ("audit", "/console/audit", "Audit"),
     ("settings", "/console/settings", "Settings"),
 )
-"""(page, path, name), in the order of the menu."""
+"""(page, path, name) in the order of the menu."""
 
 
 @cache
@@ -65,7 +65,7 @@ def assets() -> Mapping[str, tuple[bytes, bytes, str]]:
 
 @cache
 def version() -> str:
-    """Of all assets: part of their address, so that a browser keeps them for good."""
+    """A hash of all assets. It is part of their URLs, so that browsers can cache them forever."""
     digest = hashlib.sha256()
     for name, (content, _, _) in assets().items():
         digest.update(name.encode() + content)
@@ -114,19 +114,19 @@ def _document(text: str) -> Markup:
 
 
 def _snippet(text: str) -> Markup:
-    """A search's snippet: text with the matched words marked, and nothing else."""
+    """A search's snippet: escaped text in which only the matched words are marked up."""
     import nh3  # noqa: PLC0415 — only for searches
 
     return Markup(nh3.clean(text, tags={"mark"}, attributes={}))  # noqa: S704 — sanitised
 
 
 def _embedded(value: object) -> Markup:
-    """JSON for scripts. `<` is written as an escape, so that no text can end the element that holds it."""
+    """JSON for scripts. `<` is escaped, so that no text can close the script element."""
     return Markup(orjson.dumps(value).decode().replace("<", "\\u003c"))  # noqa: S704 — escaped here
 
 
 def _against(value: object, other: object) -> Markup:
-    """A value as text, with the lines marked that another one has not; whole where it is long."""
+    """A value as text, with the lines marked that the other value does not have. Long texts are not marked."""
     lines, others = pretty(value).split("\n"), pretty(other).split("\n")
     if max(len(lines), len(others)) > COMPARED_LINES_MAX:
         return Markup.escape(pretty(value)[:SHOWN_CHARACTERS_MAX])
@@ -154,7 +154,7 @@ def size_of(number: float) -> str:
 
 
 def money(dollars: object) -> str:
-    """US dollars; what is less than a cent is not nothing."""
+    """US dollars. Amounts below a cent are not rounded to zero."""
     if not isinstance(dollars, int | float):
         return NOTHING
     if dollars and abs(dollars) < 0.01:
@@ -179,7 +179,7 @@ def moment(text: str) -> datetime:
 
 
 def when(text: str | None) -> Markup:
-    """A time that the page's script makes relative; the exact one stands on hover, and without a script."""
+    """A time that the page's script shows as relative. The exact time is the tooltip, and the text without scripts."""
     if not text:
         return Markup.escape(NOTHING)
     exact = moment(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""What the console is lent: sessions, of keys and of people."""
+"""What the console needs of other slices: sessions of keys and of users."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,14 +7,14 @@ from uuid import UUID
 
 
 class Sessions(Protocol):
-    """Turns a credential into what a browser may hold."""
+    """Exchanges a credential for a browser session."""
 
     async def open(self, key: str) -> tuple[str, datetime]:
-        """A session's secret and its end, for an access key. Raises Unauthorized."""
+        """The secret and the expiry of a new session for an access key. Raises Unauthorized."""
         ...
 
     async def redeem(self, link: str) -> tuple[str, datetime]:
-        """The same for a sign-in link, which works once. Raises Unauthorized."""
+        """The same for a sign-in link, which can be used once. Raises Unauthorized."""
         ...
 
     async def close(self, secret: str) -> None: ...
@@ -69,21 +69,21 @@ class Account(Protocol):
 
 
 class People(Protocol):
-    """How people come in and leave, and what they change of their own while they are signed in. A session is its secret
-    and its end."""
+    """How users sign in and out, and what they change in their own account. A session is returned as its secret and its
+    expiry."""
 
     @property
     def provider(self) -> str | None:
-        """The name of the OpenID Connect provider; None without one."""
+        """The name of the OpenID Connect provider, or None."""
         ...
 
     @property
     def mails(self) -> bool:
-        """Whether a forgotten password can be replaced by mail."""
+        """Whether a forgotten password can be reset by mail."""
         ...
 
     def is_users(self, secret: str) -> bool:
-        """Whether this is the session of a user, and not of an access key."""
+        """Whether this is a user's session, and not an access key's."""
         ...
 
     async def with_password(self, email: str, password: str) -> tuple[str, datetime]:
@@ -99,19 +99,19 @@ class People(Protocol):
     async def by_invitation(
         self, token: str, password: str | None, first_name: str, last_name: str
     ) -> tuple[str, datetime] | None:
-        """None for who is a user already. Raises NotFound and BadRequest."""
+        """None if the invited person already is a user. Raises NotFound and BadRequest."""
         ...
 
     async def begin(self, back: str) -> tuple[str, str, str]:
-        """(where the browser goes, name and value of what it keeps meanwhile). Raises NotFound and Unavailable."""
+        """(URL to redirect the browser to, name and value of the cookie to set). Raises NotFound and Unavailable."""
         ...
 
     async def finish(self, answer: Mapping[str, str], kept: str | None) -> tuple[str, datetime, str]:
-        """A session, and the path where to go on. Raises Unauthorized, Forbidden, NotFound and Unavailable."""
+        """A session, and the path to redirect to. Raises Unauthorized, Forbidden, NotFound and Unavailable."""
         ...
 
     def forgot(self, email: str) -> None:
-        """Raises NotFound where this server sends no mail."""
+        """Raises NotFound if this server sends no mail."""
         ...
 
     async def reset(self, token: str, password: str) -> None:
@@ -119,11 +119,11 @@ class People(Protocol):
         ...
 
     async def account(self, secret: str) -> Account:
-        """Raises Unauthorized, as all that follow."""
+        """Raises Unauthorized, like all methods below."""
         ...
 
     async def end(self, secret: str, session_id: UUID | None) -> None:
-        """Ends a session; None: all but this one. Raises NotFound."""
+        """Ends a session; None ends all except this one. Raises NotFound."""
         ...
 
     async def change_password(self, secret: str, present: str, password: str) -> None:
@@ -135,5 +135,5 @@ class People(Protocol):
         ...
 
     async def leave(self, secret: str) -> str | None:
-        """Ends a user's session. Gives the address at which the provider ends its own, if it has one."""
+        """Ends a user's session. Returns the provider's logout URL, if it has one."""
         ...

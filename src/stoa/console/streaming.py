@@ -1,4 +1,5 @@
-"""A run's journal as pieces of HTML: follows the public stream, sends what changed of the answer, resumes anywhere."""
+"""Sends a run's journal as pieces of HTML: follows the public stream and sends the changes of the answer. A client can
+resume after any event."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -14,18 +15,18 @@ from stoa.console.answers import Answer, Event, Render
 from stoa.console.client import Api
 
 FLUSH_SECONDS: Final = 0.04
-"""Between two frames: what comes in between is drawn once."""
+"""The time between two frames. All events in between are rendered once."""
 RENDER_SHARE: Final = 10
-"""A frame that took long to draw is followed by a pause that is longer by this factor."""
+"""After a frame, pause for at least this multiple of the time that rendering it took."""
 HEARTBEAT_SECONDS: Final = 15.0
 EVENTS_MAX: Final = 2_000
-"""Read ahead of what is drawn."""
+"""Events that are buffered ahead of rendering."""
 HEARTBEAT: Final = b": heartbeat\n\n"
 RETRY: Final = b"retry: 1000\n\n"
 
 
 async def events_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Sequence[Event]]:
-    """The events of a stream, those of one chunk together."""
+    """The events of a stream, grouped by chunk."""
     rest = b""
     async for chunk in chunks:
         *frames, rest = (rest + chunk).split(b"\n\n")
@@ -40,7 +41,7 @@ async def events_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Sequence[Eve
 
 
 async def followed(api: Api, run_id: str, after: int, render: Render) -> AsyncGenerator[bytes]:
-    """Frames of a run that the caller may see."""
+    """The frames of a run. Raises Refused if the caller cannot see it."""
     async with (
         api.stream(f"/v1/runs/{run_id}/stream") as chunks,
         aclosing(translated(run_id, chunks, after, render)) as frames,
@@ -52,7 +53,7 @@ async def followed(api: Api, run_id: str, after: int, render: Render) -> AsyncGe
 async def translated(
     run_id: str, chunks: AsyncIterator[bytes], after: int, render: Render, flush_seconds: float = FLUSH_SECONDS
 ) -> AsyncGenerator[bytes]:
-    """Frames from `after` on. A frame's id is the sequence of its last event: a page that has it has all before it."""
+    """Frames after event `after`. The id of a frame is the sequence of its last event."""
     answer = Answer(run_id)
     queue: asyncio.Queue[Event | None] = asyncio.Queue(EVENTS_MAX)
 
@@ -103,7 +104,7 @@ async def _next(queue: "asyncio.Queue[Event | None]") -> Event | None:
 
 
 async def _skip(answer: Answer, queue: "asyncio.Queue[Event | None]", after: int, render: Render) -> bool:
-    """Takes the events that the page has, and draws them for nobody. True where nothing is left."""
+    """Applies the events that the page already has, and discards their HTML. True if the stream has no more events."""
     while answer.sequence < after:
         event = await queue.get()
         if event is None:
@@ -114,7 +115,7 @@ async def _skip(answer: Answer, queue: "asyncio.Queue[Event | None]", after: int
 
 
 def _apply(answer: Answer, first: Event | None, queue: "asyncio.Queue[Event | None]") -> bool:
-    """Takes what has come in; true once the stream has ended or the run has."""
+    """Applies all buffered events. True if the stream or the run has ended."""
     event = first
     while event is not None:
         answer.apply(event)
@@ -142,7 +143,7 @@ def _frame(sequence: int, name: str, data: object) -> bytes:
 
 
 class FrameStream(Response):
-    """Sends frames until they end or the client goes; then what makes them is closed."""
+    """Sends frames until they end or the client disconnects, then closes their generator."""
 
     def __init__(self, frames: AsyncGenerator[bytes]) -> None:
         super().__init__(media_type="text/event-stream")

@@ -1,4 +1,4 @@
-"""A trace's steps as rows of a tree beside a timeline. Pure; a template draws them."""
+"""A trace's steps as rows of a tree with a timeline. Pure. A template draws them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from stoa.console.pages import moment
 WIDTH: Final = 320
 BAR_WIDTH_MIN: Final = 2.0
 ROWS_MAX: Final = 500
-"""Steps that a page shows; the API has the others."""
+"""Steps that a page shows. The API returns all."""
 DEPTH_SHOWN_MAX: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A step. `x` and `width` place its bar; `end` is None while it goes on."""
+    """A step. `x` and `width` are those of its bar; `end` is None while the step is running."""
 
     number: int
     span: Mapping[str, Any]
@@ -43,8 +43,8 @@ class Tree:
 
 
 def tree(spans: Sequence[Mapping[str, Any]], now: datetime) -> Tree:
-    """Parents before their children, siblings in the order in which they began. A step whose parent never came stands
-    at the top; of a circle, so does the step that came first."""
+    """Parents before children, siblings by start time. A step whose parent is missing becomes a root. In a cycle of
+    parents, the first step becomes a root."""
     if not spans:
         return Tree((), 0, 0.0, 0, 0, None, "")
     begun = min(moment(span["start_time"]) for span in spans)

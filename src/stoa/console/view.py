@@ -1,4 +1,4 @@
-"""One request for a page: who asks, in which language, and how to answer."""
+"""One request for a page: session, language, and the ways to respond."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,19 +24,19 @@ class View:
     language: str
     session: str
     users: bool = False
-    """Whether a user is signed in, and not an access key."""
+    """Whether the session belongs to a user, and not to an access key."""
 
     @property
     def translate(self) -> words.Translate:
         return words.translator(self.language)
 
     def number(self, name: str, default: int = 1) -> int:
-        """A number of the query; what is none is the default."""
+        """A number of the query, at least 1. Anything that is not a number gives the default."""
         given = self.request.query_params.get(name, "")
         return max(1, int(given)) if given.isascii() and given.isdigit() and len(given) < 8 else default
 
     async def form(self) -> Mapping[str, list[str]]:
-        """The fields of a form that was sent here. Raises TooLarge."""
+        """The fields of the submitted form. Raises TooLarge."""
         body = b""
         async for chunk in self.request.stream():
             body += chunk
@@ -45,8 +45,8 @@ class View:
         return parse_qs(body.decode("utf-8", "replace"), max_num_fields=100)
 
     async def optional(self, path: str, query: Query | None = None) -> tuple[Any, str | None]:
-        """(answer, None), or (None, why not): for a part of a page that may be missing. Raises Refused without a
-        session."""
+        """(response, None), or (None, the reason): for a part of a page that may be missing. Raises Refused if the
+        session has ended."""
         try:
             return await self.api.get(path, query), None
         except Refused as refusal:
@@ -72,11 +72,11 @@ class View:
         )
 
     def ended(self, message: str) -> Response:
-        """The session has ended meanwhile. Raises Refused, as a call of the API would."""
+        """Raises Refused, as an API call does after the session has ended."""
         raise Refused(401, {"code": "unauthorized", "message": message})
 
     def again(self, **changes: object) -> str:
-        """This page's address with other parameters."""
+        """This page's URL with changed parameters."""
         given: dict[str, object] = dict(self.request.query_params)
         given |= changes
         return "?" + urlencode({name: value for name, value in given.items() if value not in (None, "")})

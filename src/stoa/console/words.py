@@ -1,4 +1,4 @@
-"""The pages' words: English in the source, each other language as a catalogue, `catalogues/<language>.json`."""
+"""Translations: the source is English, and each other language is a catalogue, `catalogues/<language>.json`."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -14,7 +14,7 @@ Translate = Callable[..., str]
 
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """English → the language; empty for English itself."""
+    """English text → translation. Empty for English."""
     if language == SOURCE:
         return {}
     return dict(orjson.loads((files("stoa.console") / "catalogues" / f"{language}.json").read_bytes()))
@@ -27,7 +27,7 @@ def languages() -> tuple[str, ...]:
 
 
 def chosen(cookie: str | None, accepted: str) -> str:
-    """The person's choice, else the first language of the browser that there is."""
+    """The language in the cookie, else the first of the browser's languages that has a catalogue."""
     if cookie in languages():
         return str(cookie)
     for part in accepted.split(","):

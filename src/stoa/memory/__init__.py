@@ -1,4 +1,4 @@
-"""What agents keep of their end users: messages in memories, notes in memory stores. The public interface."""
+"""What agents remember about end users: messages in memories, notes in memory stores. The public interface."""
 
 from stoa.memory.recalling import Recalling
 from stoa.memory.rules import FILE_CHARACTERS_MAX, kept, one_spelling, path_problem

@@ -1,4 +1,4 @@
-"""Memories and memory stores, built, with what runs are lent of them."""
+"""Builds the slice: memories, memory stores, and the ports that runs use."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

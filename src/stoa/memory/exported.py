@@ -1,4 +1,4 @@
-"""What an export of a project holds of memories and memory stores."""
+"""The tables of memories and memory stores that a project's export contains."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -5,11 +5,11 @@ INSERT INTO memories (org_id, project_id, id, name, created_by) VALUES ($1, $2, 
 SELECT * FROM memories WHERE org_id = $1 AND id = $2;
 
 -- name: share_memory
--- The memory, locked against its deletion until the transaction ends.
+-- FOR KEY SHARE: the memory cannot be deleted until the transaction ends.
 SELECT * FROM memories WHERE org_id = $1 AND id = $2 FOR KEY SHARE;
 
 -- name: memory_of_project
--- As a run of that project sees it, locked against its deletion until the transaction ends.
+-- For a run of that project. The memory cannot be deleted until the transaction ends.
 SELECT id FROM memories WHERE org_id = $1 AND project_id = $2 AND id = $3 FOR KEY SHARE;
 
 -- name: list_memories
@@ -23,15 +23,15 @@ SELECT count(*) FROM memories WHERE org_id = $1 AND ($2::uuid IS NULL OR project
 DELETE FROM memories WHERE org_id = $1 AND id = $2 RETURNING project_id;
 
 -- name: lock_user
--- Items of one user are added to one memory one after another: their times must differ, their number is limited.
+-- Serializes inserts of one user into one memory: their times must differ, and their number is limited.
 SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text || '/' || $2, 81));
 
 -- name: count_items_of_user
 SELECT count(*) FROM memory_items WHERE org_id = $1 AND memory_id = $2 AND user_id = $3;
 
 -- name: insert_items
--- In the order of $6, each a millisecond at least after the item before it in its scope. An item whose id is there
--- already is left as it is.
+-- Inserts in the order of $6, each at least one millisecond after the previous item of its scope. An item whose id
+-- exists already is not changed.
 INSERT INTO memory_items (org_id, project_id, id, memory_id, user_id, session_id, type, data, metadata, run_id,
     created_at, updated_at)
 SELECT $1, $2, n.id, $3, $4, $5, 'message', n.data, n.metadata, $9, t.at, t.at
@@ -48,7 +48,8 @@ ON CONFLICT (org_id, id) DO NOTHING;
 SELECT * FROM memory_items WHERE org_id = $1 AND id = $2;
 
 -- name: list_items
--- Of a scope: $5 counts those of sessions (of $4, or of all), $6 those of none. {order} is made of checked names.
+-- Items of a scope: $5 includes those of sessions (of session $4, or of all), $6 those without a session. {order} is
+-- made of checked names.
 SELECT * FROM memory_items
 WHERE org_id = $1 AND memory_id = $2 AND user_id = $3
   AND CASE WHEN session_id IS NULL THEN $6::boolean ELSE $5::boolean AND ($4::text IS NULL OR session_id = $4) END
@@ -66,13 +67,14 @@ WHERE org_id = $1 AND memory_id = $2 AND user_id = $3
 RETURNING id, octet_length(data::text) + coalesce(octet_length(metadata::text), 0) AS bytes;
 
 -- name: delete_oldest_items
--- What a user has beyond the limit of $4 items.
+-- Deletes a user's oldest items above the limit $4.
 DELETE FROM memory_items WHERE org_id = $1 AND id IN (
     SELECT id FROM memory_items WHERE org_id = $1 AND memory_id = $2 AND user_id = $3
     ORDER BY created_at DESC, id OFFSET $4);
 
 -- name: empty_memory
--- All items, before the memory goes, with the remembered answers to the requests that made them.
+-- Deletes all items before the memory is deleted, and the stored idempotency answers of the requests that created
+-- them.
 WITH gone AS (
     DELETE FROM memory_items WHERE org_id = $1 AND memory_id = $2
     RETURNING id, octet_length(data::text) + coalesce(octet_length(metadata::text), 0) AS bytes
@@ -82,7 +84,8 @@ SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes, (SELECT count
 FROM gone;
 
 -- name: forget_runs
--- What the runs of a conversation remembered, and the results of their calls, before the runs go.
+-- Deletes the items that runs of a conversation stored, and the results of their memory calls, before the runs are
+-- deleted.
 WITH theirs AS (
     SELECT id FROM runs WHERE org_id = $1 AND conversation_id = $2
 ), items AS (
@@ -103,7 +106,7 @@ INSERT INTO memory_stores (org_id, project_id, id, name, description, created_by
 SELECT * FROM memory_stores WHERE org_id = $1 AND id = $2;
 
 -- name: share_store
--- The store, locked against its deletion until the transaction ends.
+-- The store cannot be deleted until the transaction ends.
 SELECT * FROM memory_stores WHERE org_id = $1 AND id = $2 FOR KEY SHARE;
 
 -- name: list_stores
@@ -118,7 +121,7 @@ SELECT count(*) FROM memory_stores WHERE org_id = $1 AND ($2::uuid IS NULL OR pr
 UPDATE memory_stores SET name = $3, description = $4, updated_at = now() WHERE org_id = $1 AND id = $2 RETURNING *;
 
 -- name: empty_store
--- All files, before the store goes.
+-- Deletes all files before the store is deleted.
 WITH gone AS (
     DELETE FROM memory_files WHERE org_id = $1 AND store_id = $2 RETURNING id, octet_length(content) AS bytes)
 SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
@@ -148,7 +151,7 @@ DELETE FROM memory_files WHERE org_id = $1 AND store_id = $2 AND user_id = $3 AN
 RETURNING id, project_id, octet_length(content) AS bytes;
 
 -- name: forget_superseded
--- What other answers to the message of this run have remembered.
+-- Deletes the items that earlier answers to this run's message stored.
 DELETE FROM memory_items WHERE org_id = $1 AND run_id IN (
     SELECT o.id FROM runs r JOIN runs o ON o.org_id = r.org_id AND o.conversation_id = r.conversation_id
         AND o.message_id = r.message_id AND o.id <> r.id

@@ -1,4 +1,4 @@
-"""Memories as runs use them: what was said is read before an answer, and kept in the transaction that stores it.
+"""Memories as runs use them: items are read before an answer, and added in the transaction that stores the answer.
 
 These are transactions of the internal role, so every statement names the run's project.
 """
@@ -22,7 +22,7 @@ class Recalling:
     async def newest(
         self, org_id: UUID, project_id: UUID, memory_id: UUID, scope: Scope, limit: int
     ) -> Sequence[Utterance]:
-        """The newest items of a scope, oldest first; none where the memory is gone, or of another project."""
+        """The newest items of a scope, oldest first. Empty if the memory was deleted or belongs to another project."""
         async with internal_statement(self._database) as tx:
             if await tx.fetchval(SQL.memory_of_project, org_id, project_id, memory_id) is None:
                 return ()
@@ -30,8 +30,8 @@ class Recalling:
         return [utterance for one in reversed(found) if (utterance := _utterance(one)).role]
 
     async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, exchange: Conversed) -> None:
-        """In the transaction that stores the answer, so that it is there once, whoever dies. Nothing where the memory
-        is gone."""
+        """Adds items in the transaction that stores the answer, so that a crash neither loses nor repeats them. Does
+        nothing if the memory was deleted."""
         if await tx.fetchval(SQL.memory_of_project, org_id, project_id, exchange.memory_id) is None:
             return
         await tx.execute(SQL.lock_user, exchange.memory_id, exchange.user_id)
@@ -43,7 +43,7 @@ class Recalling:
         await tx.execute(SQL.delete_oldest_items, org_id, exchange.memory_id, exchange.user_id, rules.ITEMS_MAX)
 
     async def forget(self, tx: Tx, org_id: UUID, conversation_id: UUID) -> Mapping[str, tuple[int, int]]:
-        """What the runs of a conversation remembered, which are deleted next. Gives rows and bytes per table."""
+        """Deletes the items of a conversation's runs, before the runs. Returns (rows, bytes) by table."""
         row = await tx.fetchrow(SQL.forget_runs, org_id, conversation_id)
         assert row is not None, "an aggregate gives a row"
         return {
@@ -52,7 +52,7 @@ class Recalling:
         }
 
     async def replaced(self, tx: Tx, org_id: UUID, run_id: UUID) -> None:
-        """Another answer to the same message counts from now on: what the earlier ones remembered goes."""
+        """This run's answer replaces earlier answers to the same message: deletes the items that those stored."""
         await tx.execute(SQL.forget_superseded, org_id, run_id)
 
 
@@ -60,7 +60,7 @@ _READ: Final = ("user", "assistant", "tool")
 
 
 def _utterance(item: Item) -> Utterance:
-    """Without a role where it is no part of a conversation."""
+    """The role is empty if the item is not a message of a conversation."""
     data = item.data
     role = str(data.get("role"))
     calls = [call for one in data.get("tool_calls") or () if (call := _call(one)) is not None]
@@ -76,7 +76,7 @@ def _utterance(item: Item) -> Utterance:
 
 
 def _call(given: Any) -> Mapping[str, str] | None:
-    """A call in OpenAI's form; None for anything else that a client has stored."""
+    """A tool call in OpenAI's format, or None if a client stored something else."""
     match given:
         case {"id": str(call_id), "function": {"name": str(name), "arguments": str(arguments)}}:
             return {"id": call_id, "name": name, "arguments": arguments}

@@ -1,4 +1,4 @@
-"""Limits of memories and notes, what a path may be, and how a note is edited. Pure."""
+"""Limits of memories and notes, the valid paths, and how a note is edited. Pure functions."""
 
 import unicodedata
 from typing import Final
@@ -7,31 +7,31 @@ MEMORIES_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_a
 ITEMS_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at"}
 
 PAGE_SIZE_MAX: Final = 1_000
-"""Of items: what the platform's library asks for unless it is told otherwise."""
+"""For lists of items: the page size that the platform's library requests by default."""
 DATA_BYTES_MAX: Final = 128 * 1024
-"""Of one message, as JSON."""
+"""The size of one message as JSON."""
 MEMORIES_MAX: Final = 1_000
-"""Of a project; stores likewise."""
+"""Memories per project. The same limit applies to memory stores."""
 ITEMS_MAX: Final = 10_000
-"""Of one user in one memory. When an agent remembers more, the oldest go; a request is refused instead."""
+"""Items of one user in one memory. When a run adds more, the oldest are deleted; an API request is refused instead."""
 TEXT_CHARACTERS_MAX: Final = 100_000
-"""Of a message that an agent keeps; the rest is cut off, visibly."""
+"""Characters of a message that a run stores. The rest is cut off, and the text says so."""
 USER_CHARACTERS_MAX: Final = 255
 SESSION_CHARACTERS_MAX: Final = 255
 FILE_CHARACTERS_MAX: Final = 8_192
 FILES_MAX: Final = 100
-"""Of one user in one store."""
+"""Files of one user in one store."""
 PATH_CHARACTERS_MAX: Final = 512
 CUT: Final = "\n[… cut off: the message is longer than a memory keeps]"
 
 
 def kept(text: str) -> str:
-    """A message as an agent's memory keeps it."""
+    """The text of a message as a run stores it: cut to TEXT_CHARACTERS_MAX."""
     return text if len(text) <= TEXT_CHARACTERS_MAX else text[: TEXT_CHARACTERS_MAX - len(CUT)] + CUT
 
 
 def path_problem(path: str) -> str | None:
-    """Why no file may have this path; None where it may. Paths are relative, with / between their segments."""
+    """Why this path is invalid, or None. Paths are relative, with / between their segments."""
     if not path or path != path.strip():
         return "cannot be blank, or begin or end with white space"
     if len(path) > PATH_CHARACTERS_MAX:
@@ -51,7 +51,7 @@ def path_problem(path: str) -> str | None:
 
 
 def one_spelling(path: str) -> str:
-    """Of characters that can be written in several ways, such as accented letters."""
+    """Normalizes characters that Unicode can encode in several ways, such as accented letters."""
     return unicodedata.normalize("NFC", path)
 
 
@@ -62,7 +62,7 @@ def content_problem(content: str) -> str | None:
 
 
 def edited(content: str, find: str, replacement: str, *, every: bool) -> tuple[str, int]:
-    """The note with `find` replaced, and how often. Raises ValueError with a sentence where it cannot be done."""
+    """The note with `find` replaced, and the number of replacements. Raises ValueError with a sentence."""
     places = _places(content, find)
     if not places:
         raise ValueError("find does not appear in the note, so nothing was changed")
@@ -74,7 +74,7 @@ def edited(content: str, find: str, replacement: str, *, every: bool) -> tuple[s
 
 
 def _places(content: str, find: str) -> list[int]:
-    """Where it appears; places that overlap count, for each of them might be meant."""
+    """The offsets of `find`. Overlapping matches are included, because each could be the intended one."""
     places: list[int] = []
     at = content.find(find)
     while at >= 0:

@@ -17,7 +17,7 @@ from stoa.memory.store import SQL
 from stoa.memory.types import Cleared, Item, Memory, NewItem, Scope
 
 KINDS: Final = ("memory", "memory_items", "memory_store", "memory_file")
-"""Of receipts, and nouns of the audit."""
+"""Kinds of deletion receipts, which are also the nouns of the audit log."""
 
 
 class Memories:
@@ -54,7 +54,7 @@ class Memories:
             return await store.memory(tx, principal.org_id, memory_id)
 
     async def known(self, principal: Principal, references: Sequence[tuple[str, UUID]]) -> Collection[tuple[str, UUID]]:
-        """Those of the (kind, id) pairs that are memories or memory stores of the principal's."""
+        """The (kind, id) pairs that are memories or memory stores which the principal can see."""
         ids = [its_id for kind, its_id in references if kind in ("memory", "memory_store")]
         if not ids:
             return ()
@@ -62,7 +62,7 @@ class Memories:
             return {(row["kind"], row["id"]) for row in await tx.fetch(SQL.known, principal.org_id, ids)}
 
     async def delete(self, principal: Principal, memory_id: UUID) -> UUID:
-        """With all items; gives the receipt's id."""
+        """Deletes the memory and its items. Returns the receipt's id."""
         async with self._database.tenant(principal) as tx:
             emptied = await tx.fetchrow(SQL.empty_memory, principal.org_id, memory_id)
             assert emptied is not None, "an aggregate gives a row"
@@ -80,7 +80,7 @@ class Memories:
 
     # --- items ------------------------------------------------------------------------------------------------------
     async def add(self, principal: Principal, memory_id: UUID, new: NewItem, once: IdempotencyKey | None) -> Item:
-        """Raises Conflict where the user has as many items as one may have."""
+        """Raises Conflict if the user already has ITEMS_MAX items."""
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await store.item(tx, principal.org_id, UUID(first["id"]))
@@ -109,7 +109,7 @@ class Memories:
         return Page(found, page.page, page.page_size, total)
 
     async def clear(self, principal: Principal, memory_id: UUID, scope: Scope) -> Cleared:
-        """Removes the items of a scope; there may be none."""
+        """Removes the items of a scope. An empty scope is no error."""
         async with self._database.tenant(principal) as tx:
             found = await store.share_memory(tx, principal.org_id, memory_id)
             gone = await tx.fetch(SQL.delete_items, *store.in_scope(principal.org_id, memory_id, scope))

@@ -19,7 +19,7 @@ async def memory(tx: Tx, org_id: UUID, memory_id: UUID) -> Memory:
 
 
 async def share_memory(tx: Tx, org_id: UUID, memory_id: UUID) -> Memory:
-    """It is not deleted until the transaction ends. Raises NotFound."""
+    """Locks the row: it cannot be deleted until the transaction ends. Raises NotFound."""
     return _memory(await tx.fetchrow(SQL.share_memory, org_id, memory_id), memory_id)
 
 
@@ -46,7 +46,7 @@ async def insert_items(
     items: Sequence[tuple[UUID, NewItem]],
     run_id: UUID | None = None,
 ) -> None:
-    """In this order; all of one user and one session. Those whose ids are there already are left as they are."""
+    """Inserts in this order; all items have the same user and session. Items whose ids exist are not changed."""
     first = items[0][1]
     await tx.execute(
         SQL.insert_items,
@@ -77,7 +77,7 @@ async def list_items(tx: Tx, org_id: UUID, memory_id: UUID, scope: Scope, page: 
 
 
 def in_scope(org_id: UUID, memory_id: UUID, scope: Scope) -> tuple[object, ...]:
-    """The arguments by which statements choose items."""
+    """The first arguments of all statements that select items."""
     return (org_id, memory_id, scope.user_id, scope.session_id, scope.of_sessions, scope.of_user)
 
 
@@ -103,7 +103,7 @@ async def memory_store(tx: Tx, org_id: UUID, store_id: UUID) -> MemoryStore:
 
 
 async def share_store(tx: Tx, org_id: UUID, store_id: UUID) -> MemoryStore:
-    """It is not deleted until the transaction ends. Raises NotFound."""
+    """Locks the row: it cannot be deleted until the transaction ends. Raises NotFound."""
     return store_of(await tx.fetchrow(SQL.share_store, org_id, store_id), store_id)
 
 
@@ -130,7 +130,7 @@ def store_of(row: Row | None, store_id: UUID) -> MemoryStore:
 
 
 async def files(tx: Tx, org_id: UUID, store_id: UUID, user_id: str, prefix: str) -> Sequence[MemoryFile]:
-    """Without their content, by path."""
+    """Sorted by path, without their content."""
     return [_file(row) for row in await tx.fetch(SQL.list_memory_files, org_id, store_id, user_id, prefix)]
 
 

@@ -1,4 +1,4 @@
-"""Memory stores and their files: notes that an agent keeps of a user, each at a path. One transaction per method."""
+"""Memory stores and their files: an agent's notes about a user, each with a path. One transaction per method."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -59,7 +59,7 @@ class MemoryStores:
             return await store.memory_store(tx, principal.org_id, store_id)
 
     async def update(self, principal: Principal, store_id: UUID, name: str, description: str | None) -> MemoryStore:
-        """Both take the place of what was there."""
+        """Replaces both fields."""
         async with self._database.tenant(principal) as tx:
             changed = await tx.fetchrow(SQL.update_store, principal.org_id, store_id, name, description)
             found = store.store_of(changed, store_id)
@@ -67,7 +67,7 @@ class MemoryStores:
             return found
 
     async def delete(self, principal: Principal, store_id: UUID) -> UUID:
-        """With all files; gives the receipt's id."""
+        """Deletes the store and its files. Returns the receipt's id."""
         async with self._database.tenant(principal) as tx:
             emptied = await tx.fetchrow(SQL.empty_store, principal.org_id, store_id)
             assert emptied is not None, "an aggregate gives a row"
@@ -81,7 +81,7 @@ class MemoryStores:
 
     # --- files ------------------------------------------------------------------------------------------------------
     async def files(self, principal: Principal, store_id: UUID, user_id: str, prefix: str) -> Sequence[MemoryFile]:
-        """Those of a user whose path begins so, by path; without their content."""
+        """The files of a user whose path starts with `prefix`, sorted by path, without their content."""
         async with self._database.tenant(principal) as tx:
             await store.memory_store(tx, principal.org_id, store_id)
             return await store.files(tx, principal.org_id, store_id, user_id, prefix)
@@ -95,14 +95,14 @@ class MemoryStores:
         return found
 
     async def write(self, principal: Principal, store_id: UUID, user_id: str, path: str, content: str) -> MemoryFile:
-        """Creates the file or takes its place. Raises Conflict where the user has as many files as one may have."""
+        """Creates or replaces the file. Raises Conflict if the user already has FILES_MAX files."""
         async with self._database.tenant(principal) as tx:
             written = await self._write(tx, principal, store_id, user_id, path, content)
             await audit.record(tx, principal, "memory_file.write", written.id)
             return written
 
     async def remove(self, principal: Principal, store_id: UUID, user_id: str, path: str) -> UUID:
-        """Gives the receipt's id."""
+        """Returns the receipt's id."""
         async with self._database.tenant(principal) as tx:
             await store.share_store(tx, principal.org_id, store_id)
             row = await tx.fetchrow(SQL.delete_memory_file, principal.org_id, store_id, user_id, path)
@@ -126,11 +126,11 @@ class MemoryStores:
             )
         return await store.write_file(tx, principal.org_id, found, self._ids.new(), user_id, path, content)
 
-    # --- as an agent's tool uses them: each call takes effect once --------------------------------------------------
+    # --- for an agent's tools: each call takes effect once ----------------------------------------------------------
     async def note(
         self, principal: Principal, store_id: UUID, user_id: str, path: str, content: str, call: EffectKey
     ) -> str:
-        """Writes a file, and says so."""
+        """Writes a file. Returns the sentence that the model reads."""
         async with self._database.tenant(principal) as tx:
             if (known := await effects.found(tx, call)) is not None:
                 return str(known)
@@ -148,12 +148,12 @@ class MemoryStores:
         *,
         every: bool,
     ) -> str:
-        """Replaces the first of `change` by the second. Raises NotFound, and ValueError with a sentence where the note
-        cannot be edited so."""
+        """Replaces the first text of `change` by the second. Raises NotFound, and ValueError with a sentence if the
+        note cannot be edited this way."""
         async with self._database.tenant(principal) as tx:
             if (known := await effects.found(tx, call)) is not None:
                 return str(known)
-            await tx.execute(SQL.lock_user, store_id, user_id)  # Nobody else changes the note between read and write.
+            await tx.execute(SQL.lock_user, store_id, user_id)  # Nothing else changes the note between read and write.
             found = await store.file(tx, principal.org_id, store_id, user_id, path)
             if found is None:
                 raise _no_file(path)
@@ -164,7 +164,7 @@ class MemoryStores:
             return await _said(tx, call, f"Updated '{path}' ({count} replacement{'s' if count > 1 else ''}).")
 
     async def drop(self, principal: Principal, store_id: UUID, user_id: str, path: str, call: EffectKey) -> str:
-        """Deletes a file, with a receipt."""
+        """Deletes a file and writes a receipt. Returns the sentence that the model reads."""
         async with self._database.tenant(principal) as tx:
             if (known := await effects.found(tx, call)) is not None:
                 return str(known)

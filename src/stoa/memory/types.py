@@ -1,4 +1,4 @@
-"""What agents keep of their end users: memories, whose items are messages, and memory stores, whose files are notes."""
+"""What agents remember about end users: memories contain messages (items), memory stores contain notes (files)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose items of a memory are meant: those of a user that belong to `session_id`, or to no session.
+    """Selects items of a user in a memory: those of `session_id`, or those without a session.
 
-    `of_sessions`: items of sessions count, of the one that is named or of all; `of_user`: items of no session count.
+    `of_sessions` includes items of sessions (of `session_id`, or of all if it is None); `of_user` includes items
+    without a session.
     """
 
     user_id: str
@@ -32,7 +33,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
-    """`data` is a message: `role`, `content` (a list of parts), and what belongs to tool calls."""
+    """`data` is a message: `role`, `content` (a list of parts), and the fields of tool calls."""
 
     user_id: str
     session_id: str | None
@@ -56,8 +57,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """An item as a run reads it again. `tool_calls` are `{id, name, arguments}` each; `tool_call_id` is the call whose
-    result it is."""
+    """An item as a run reads it. Each of `tool_calls` is `{id, name, arguments}`; in a tool's result `tool_call_id` is
+    the id of its call."""
 
     role: str
     text: str
@@ -94,7 +95,7 @@ class MemoryFile:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """What a deletion of items removed; no receipt where there was nothing to remove."""
+    """The outcome of a deletion of items. There is no receipt if there were no items."""
 
     items: int
     deletion_id: UUID | None
@@ -102,7 +103,8 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Conversed:
-    """What a run says for a memory to keep. `key` tells the messages of one node of a run from those of another."""
+    """The messages that a run adds to a memory. `key` distinguishes the nodes of a workflow that add to one memory in
+    one run."""
 
     memory_id: UUID
     user_id: str

@@ -1,4 +1,5 @@
-"""Background work of memory: proves the deletions that a dead node, or their size, left unproven."""
+"""Background work of memory: verifies deletions that are not verified yet, because their node died or because they
+are large."""
 
 from stoa.db.receipts import SWEEP_SECONDS, Receipts
 from stoa.kernel.supervise import Supervisor

@@ -1,4 +1,4 @@
-"""What an app needs of each of its end users, connect tokens, and what users have connected. The public interface."""
+"""What an app requires of each end user, connect tokens, and what users have connected. The public interface."""
 
 from stoa.requirements.errors import RequirementsUnmet
 from stoa.requirements.lending import Lending

@@ -1,4 +1,4 @@
-"""Requirements, built: what workflows need of end users, how those bring it, and what runs get of it."""
+"""Builds the slice: requirements of workflows, connect tokens, and the credentials that runs use."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -6,7 +6,7 @@ from stoa.kernel.errors import Conflict
 
 
 class RequirementsUnmet(Conflict):
-    """An end user has not connected what the app needs. `details` maps the requirement's id to its title."""
+    """An end user has not connected what the app requires. `details` maps the ids of requirements to their titles."""
 
     code = "requirements_unmet"
 

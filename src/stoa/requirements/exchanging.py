@@ -1,4 +1,4 @@
-"""The token endpoint of OAuth2 services, called through the guarded connector."""
+"""Calls the token endpoints of OAuth2 services through the guarded connector."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -12,7 +12,7 @@ ANSWER_BYTES_MAX: Final = 256 * 1024
 
 
 class Exchanger:
-    """Long-lived; `close` ends its connections."""
+    """Keeps connections open until `close`."""
 
     def __init__(self, outbound: Outbound) -> None:
         self._client = JsonClient(outbound, ANSWER_BYTES_MAX)

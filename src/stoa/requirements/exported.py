@@ -1,4 +1,4 @@
-"""What an export of a project holds of requirements: what an end user must bring, and nothing that one brought."""
+"""The tables of requirements that a project's export contains: the declarations, not what end users connected."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,5 +1,5 @@
-"""Requirements on an app's own host: what it needs, what a user has connected, links to connect. Without envelopes, as
-the platform has them."""
+"""Requirements on an app's host: the list, what a user has connected, and connect links. Responses have no envelope, as
+on the platform."""
 
 from typing import Annotated, Any, Protocol
 from uuid import UUID
@@ -17,7 +17,7 @@ from stoa.requirements.types import Connecting
 
 
 class Caller(Protocol):
-    """Who asks, of the app whose host it is."""
+    """The authenticated caller, and the app of the host."""
 
     @property
     def principal(self) -> Principal: ...
@@ -33,7 +33,7 @@ class Caller(Protocol):
 
 
 class AppGate(Protocol):
-    """Admits requests to an app's own host."""
+    """Authenticates requests to an app's host."""
 
     def __call__(self, *permissions: str) -> Any: ...
 
@@ -83,7 +83,7 @@ def host_routes(
 
 
 def _api_host(request: Request, domain: str) -> str:
-    """Where the connect page is: on no app's own host."""
+    """The host of the connect page, which apps' hosts do not serve."""
     url = request.url
     if not (url.hostname or "").endswith(f".apps.{domain}"):
         return f"{url.scheme}://{url.netloc}"
@@ -91,7 +91,7 @@ def _api_host(request: Request, domain: str) -> str:
 
 
 def _principal(caller: Caller) -> Principal:
-    """Whoever may use a public app may not speak for its end users."""
+    """Raises Forbidden for anonymous callers: a public app may be used by anybody, but not in the name of its users."""
     if caller.anonymous:
         raise Forbidden("What end users have connected is for callers with an access key.")
     return caller.principal

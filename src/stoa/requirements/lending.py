@@ -1,5 +1,5 @@
-"""Gives the tools of a run the credentials of its end user. A run is refused where a required credential is missing;
-a tool whose optional credential is missing is left out."""
+"""Gives the tools of a run the credentials of its end user. A run is refused if a required credential is missing. A
+tool is left out if its optional credential is missing."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,14 @@ class Lending:
         self._renewing: dict[UUID, asyncio.Task[Mapping[str, str] | None]] = {}
 
     async def check(self, principal: Principal, app_id: UUID, user_id: str | None) -> None:
-        """Before a run begins. Raises RequirementsUnmet."""
+        """To be called before a run starts. Raises RequirementsUnmet."""
         async with self._database.tenant(principal) as tx:
             held = await store.held(tx, principal.org_id, app_id, user_id)
         _check(held, user_id)
 
     async def lend(self, org_id: UUID, app_id: UUID, user_id: str | None) -> Lent:
-        """For a run that is worked on; its user may have disconnected since it began. Raises RequirementsUnmet."""
+        """For a run that a node executes. Raises RequirementsUnmet, because the user may have disconnected since the
+        run started."""
         async with internal_statement(self._database) as tx:
             held = await store.held(tx, org_id, app_id, user_id)
         if not held:
@@ -64,7 +65,7 @@ class Lending:
         return Lent(credentials, frozenset(withheld))
 
     async def _opened(self, held: Held) -> Mapping[str, str] | None:
-        """The user's fields; None where they cannot be had any more."""
+        """The user's fields, or None if they cannot be decrypted or renewed."""
         assert held.connection_id is not None
         assert held.secret is not None
         try:
@@ -78,8 +79,8 @@ class Lending:
         return fields
 
     async def _renewed(self, held: Held, fields: Mapping[str, str]) -> Mapping[str, str] | None:
-        """With a new access token. Runs of this node that need the same one share its renewal: a refresh token may be
-        good once."""
+        """The fields with a new access token. Runs of this node share one renewal, because a refresh token may be
+        usable only once."""
         assert held.connection_id is not None
         key = held.connection_id
         if key not in self._renewing:
@@ -88,7 +89,8 @@ class Lending:
         return await asyncio.shield(self._renewing[key])
 
     async def _renew(self, held: Held, fields: Mapping[str, str]) -> Mapping[str, str] | None:
-        """No transaction is open while the service is asked. Where another node was faster, its token counts."""
+        """Calls the service outside of any transaction. If another node has renewed the token meanwhile, the database
+        keeps that node's token."""
         requirement, connection_id = held.requirement, held.connection_id
         assert connection_id is not None
         refresh = fields.get("refresh_token")
@@ -109,7 +111,8 @@ class Lending:
         return renewed
 
     async def _given_up(self, held: Held) -> Mapping[str, str] | None:
-        """Forgets a connection whose service takes it no more, unless it was renewed or made anew meanwhile."""
+        """Deletes a connection that its service no longer accepts. If it was renewed or replaced meanwhile, returns the
+        new fields."""
         org_id, connection_id = held.requirement.org_id, held.connection_id
         assert connection_id is not None
         async with internal_statement(self._database) as tx:

@@ -1,5 +1,5 @@
-"""The connect page: static, so that nothing of a stranger is ever rendered by this server. It gets its token in the
-fragment of its address, which browsers send to nobody."""
+"""The connect page. It is static: this server renders no input of a user into it. It gets its token in the fragment of
+its URL, which browsers do not send."""
 
 from functools import cache
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""What requirements need of their neighbours."""
+"""What requirements need of other slices."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from stoa.requirements.types import Client
 
 
 class Vault(Protocol):
-    """Encrypts secrets that are stored in rows. `open` raises ValueError for one that was stored under another key."""
+    """Encrypts secrets that are stored in rows. `open` raises ValueError if another key encrypted the secret."""
 
     def seal(self, row_id: UUID, plain: str) -> bytes: ...
 
@@ -16,15 +16,15 @@ class Vault(Protocol):
 
 
 class Exchange(Protocol):
-    """Asks the token endpoint of an OAuth2 service."""
+    """Calls the token endpoint of an OAuth2 service."""
 
     async def __call__(self, url: str, form: Mapping[str, str], client: Client, /) -> Mapping[str, Any]:
-        """What it answered, with an `access_token`. Raises ExchangeFailed."""
+        """The endpoint's response, which has an `access_token`. Raises ExchangeFailed."""
         ...
 
 
 class ExchangeFailed(Exception):
-    """`refused`: the service answered, and said no."""
+    """`refused` means that the service has answered with a refusal."""
 
     def __init__(self, message: str, *, refused: bool) -> None:
         super().__init__(message)

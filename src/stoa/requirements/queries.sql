@@ -22,11 +22,11 @@ UPDATE requirements SET title = $4, description = $5, optional = $6, updated_at 
 WHERE org_id = $1 AND workflow_id = $2 AND id = $3 RETURNING *;
 
 -- name: delete_requirement
--- With what users have connected for it, by cascade.
+-- What users have connected for it is deleted by cascade.
 DELETE FROM requirements WHERE org_id = $1 AND workflow_id = $2 AND id = $3 RETURNING id;
 
 -- name: held
--- What the app's workflow requires, in order, and what this end user has connected for each.
+-- The requirements of the app's workflow, in order, with what this end user has connected for each.
 SELECT r.*, c.id AS connection_id, c.secret AS connection_secret, c.expires_at AS connection_expires_at
 FROM apps a
 JOIN app_deployments d ON d.org_id = a.org_id AND d.id = a.latest_deployment_id
@@ -35,7 +35,7 @@ LEFT JOIN user_connections c ON c.org_id = r.org_id AND c.app_id = a.id AND c.re
 WHERE a.org_id = $1 AND a.id = $2 ORDER BY r.created_at, r.id;
 
 -- name: flow
--- What the app runs.
+-- The flow that the app's latest deployment runs.
 SELECT v.flow FROM apps a
 JOIN app_deployments d ON d.org_id = a.org_id AND d.id = a.latest_deployment_id
 JOIN workflow_versions v ON v.org_id = d.org_id AND v.id = d.workflow_version_id
@@ -51,7 +51,7 @@ ON CONFLICT (org_id, app_id, requirement_id, user_id)
 DO UPDATE SET id = excluded.id, secret = excluded.secret, expires_at = excluded.expires_at, updated_at = now();
 
 -- name: renew
--- Unless somebody else has renewed it, or connected anew, meanwhile.
+-- Does nothing if another node has renewed the token, or the user has reconnected, meanwhile.
 UPDATE user_connections SET secret = $3, expires_at = $4, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND secret = $5 RETURNING id;
 
@@ -70,11 +70,11 @@ INSERT INTO oauth_attempts (org_id, project_id, id, app_id, requirement_id, user
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: forget_attempts
--- Of an app: those that nobody came back from.
+-- Deletes an app's expired OAuth2 attempts.
 DELETE FROM oauth_attempts WHERE org_id = $1 AND app_id = $2 AND expires_at < now();
 
 -- name: take_attempt
--- Of all tenants, by the state that only the browser and the service know: once.
+-- Of all tenants, by the OAuth2 state, which only the browser and the service know. An attempt can be taken once.
 DELETE FROM oauth_attempts a USING requirements r
 WHERE a.state = $1 AND r.org_id = a.org_id AND r.id = a.requirement_id
 RETURNING a.org_id, a.project_id, a.id AS attempt_id, a.app_id, a.user_id, a.browser, a.verifier, a.redirect_uri,

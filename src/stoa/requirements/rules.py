@@ -1,4 +1,4 @@
-"""Pure decisions about requirements: what a specification may say, which tools it is for, what a user must send."""
+"""Pure decisions about requirements: valid specifications, the tools they apply to, and the fields a user must send."""
 
 import base64
 import hashlib
@@ -11,12 +11,12 @@ from stoa.requirements.types import OAUTH2, NewRequirement, Requirement, Require
 
 TOKEN_SECONDS: Final = 24 * 3600
 ATTEMPT_SECONDS: Final = 600
-"""For an end user to come back from an OAuth2 service."""
+"""The time that an end user has to return from an OAuth2 service."""
 FIELDS_MAX: Final = 20
 TOOLS_MAX: Final = 64
 VALUE_CHARACTERS_MAX: Final = 10_000
 REFRESH_EARLY_SECONDS: Final = 60
-"""An access token that ends within so many seconds is renewed before a run uses it."""
+"""An access token that expires within this time is renewed before a run uses it."""
 _TOOLS: Final = "dynamiq.nodes.tools."
 
 
@@ -69,12 +69,12 @@ def _names(path: str, value: Any, at_most: int) -> None:
 
 
 def fields_of(requirement: Requirement) -> Sequence[str]:
-    """What an end user is asked for."""
+    """The fields that an end user must fill in."""
     return requirement.spec.get("fields") or ["api_key"]
 
 
 def checked_config(requirement: Requirement, kind: str, config: Mapping[str, Any]) -> Mapping[str, str]:
-    """What an end user sent, where it is what is asked for. Raises BadRequest."""
+    """The fields that an end user sent. Raises BadRequest if they are not those of the requirement."""
     if requirement.type is not RequirementType.CONNECTION:
         raise BadRequest.field("type", "cannot be given as credentials: it is an account at Pipedream")
     if requirement.oauth2:
@@ -97,7 +97,7 @@ def checked_config(requirement: Requirement, kind: str, config: Mapping[str, Any
 
 
 def tools_of(requirement: Requirement, flow: Mapping[str, Any]) -> frozenset[str]:
-    """The tools that use it: those that its specification names, and those whose `connection` refers to it."""
+    """The tools that use it: those named in its specification, and those whose `connection` refers to it."""
     named = frozenset[str](requirement.spec.get("tools", ()))
     return named | frozenset(_referring(flow, str(requirement.id)))
 

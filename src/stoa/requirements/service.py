@@ -1,4 +1,4 @@
-"""Requirements as their owners declare them, and as end users fulfil them. One transaction per method."""
+"""Requirements: owners declare them, end users fulfil them. One transaction per method."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ class Requirements:
         *,
         optional: bool,
     ) -> Requirement:
-        """What end users read, and whether they may do without it."""
+        """Changes the title, the description, and whether the requirement is optional."""
         async with self._database.tenant(principal) as tx:
             changed = (principal.org_id, workflow_id, requirement_id, title, description, optional)
             row = await tx.fetchrow(SQL.update_requirement, *changed)
@@ -106,7 +106,7 @@ class Requirements:
             return store.value(row)
 
     async def delete(self, principal: Principal, workflow_id: UUID, requirement_id: UUID) -> None:
-        """With what users have connected for it."""
+        """Deletes the requirement and what users have connected for it."""
         async with self._database.tenant(principal) as tx:
             gone = await tx.fetchval(SQL.delete_requirement, principal.org_id, workflow_id, requirement_id)
             if gone is None:
@@ -115,19 +115,19 @@ class Requirements:
 
     # --- apps -------------------------------------------------------------------------------------------------------
     async def held(self, principal: Principal, app_id: UUID, user_id: str | None = None) -> Sequence[Held]:
-        """What the app requires, and what this user has connected of it."""
+        """The app's requirements, with what this user has connected."""
         async with self._database.tenant(principal) as tx:
             return await store.held(tx, principal.org_id, app_id, user_id)
 
     async def check_offered(self, principal: Principal, app_id: UUID, requirement_ids: Sequence[UUID]) -> None:
-        """Raises BadRequest for one that the app does not have."""
+        """Raises BadRequest for a requirement that the app does not have."""
         known = {one.requirement.id for one in await self.held(principal, app_id)}
         for index, one in enumerate(requirement_ids):
             if one not in known:
                 raise BadRequest.field(f"requirement_ids[{index}]", "is no requirement of this app")
 
     async def disconnect(self, principal: Principal, app_id: UUID, requirement_id: UUID, user_id: str) -> None:
-        """Raises NotFound where this user has connected nothing for it."""
+        """Raises NotFound if this user has connected nothing for it."""
         async with self._database.tenant(principal) as tx:
             gone = await tx.fetchval(SQL.disconnect, principal.org_id, app_id, requirement_id, user_id)
             if gone is None:
@@ -136,7 +136,7 @@ class Requirements:
 
     # --- end users --------------------------------------------------------------------------------------------------
     async def offered(self, whom: Connecting) -> Sequence[Held]:
-        """What the token's user may connect. Raises Unauthorized once the app is gone or archived."""
+        """What the token's user may connect. Raises Unauthorized if the app was deleted or archived."""
         async with self._database.tenant(_principal(whom)) as tx:
             return await self._offered(tx, whom)
 
@@ -153,7 +153,7 @@ class Requirements:
         raise store.no_requirement(requirement_id)
 
     async def give(self, whom: Connecting, requirement_id: UUID, kind: str, config: Mapping[str, Any]) -> None:
-        """What the user has typed in. Raises BadRequest naming what is missing or not asked for."""
+        """Stores the fields that the user has typed. Raises BadRequest naming a missing or unknown field."""
         async with self._database.tenant(_principal(whom)) as tx:
             requirement = await self._one(tx, whom, requirement_id)
             given = rules.checked_config(requirement, kind, config)
@@ -170,7 +170,7 @@ class Requirements:
         await audit.record(tx, _principal(whom), "requirement.connect", requirement_id)
 
     async def authorize(self, whom: Connecting, requirement_id: UUID, redirect_uri: str) -> Sent:
-        """Where the user's browser is to go. It comes back within ten minutes, to `complete`."""
+        """The URL to redirect the user's browser to. It must return to `complete` within ten minutes."""
         state, verifier, cookie = (secrets.token_urlsafe(32) for _ in range(3))
         attempt_id = self._ids.new()
         async with self._database.tenant(_principal(whom)) as tx:
@@ -195,8 +195,8 @@ class Requirements:
         return Sent(rules.authorize_url(requirement, redirect_uri, state, verifier), cookie)
 
     async def complete(self, state: str, code: str, cookie: str) -> None:
-        """The browser is back with a code. Raises BadRequest where it is not the one that was sent, and what the
-        service refuses."""
+        """Exchanges the code with which the browser returned. Raises BadRequest if it is another browser, or if the
+        service refuses the code."""
         async with internal(self._database) as tx:
             row = await tx.fetchrow(SQL.take_attempt, rules.digest(state))
         if row is None or row["expires_at"] < self._clock.now():
@@ -219,17 +219,17 @@ class Requirements:
             raise BadRequest(error.message) from error
         fields, seconds = tokens_of(answer)
         async with self._database.tenant(_principal(whom)) as tx:
-            await self._one(tx, whom, requirement.id)  # The app may have gone meanwhile.
+            await self._one(tx, whom, requirement.id)  # The app may have been deleted meanwhile.
             await self._connect(tx, whom, requirement.id, fields, seconds)
 
     def client(self, requirement: Requirement) -> Client:
-        """How this server names itself to the requirement's service."""
+        """The client id and secret of this server at the requirement's OAuth2 service."""
         secret = self._vault.open(requirement.id, requirement.secret) if requirement.secret is not None else None
         return Client(str(requirement.spec["client_id"]), secret, in_form=requirement.spec.get("client_auth") == "post")
 
 
 def tokens_of(answer: Mapping[str, Any]) -> tuple[Mapping[str, str], float | None]:
-    """What is kept of a token endpoint's answer, and in how many seconds the access token ends."""
+    """The fields to store of a token endpoint's response, and in how many seconds the access token expires."""
     fields = {name: answer[name] for name in ("access_token", "refresh_token") if isinstance(answer.get(name), str)}
     seconds = answer.get("expires_in")
     return fields, float(seconds) if isinstance(seconds, int | float) and 0 < seconds < 10**9 else None
@@ -241,5 +241,5 @@ async def _check_workflow(tx: Tx, org_id: UUID, workflow_id: UUID) -> None:
 
 
 def _principal(whom: Connecting) -> Principal:
-    """The token's scope: the app's project, and no permission of any route."""
+    """A principal of the app's project, without permissions for any route."""
     return Principal(whom.org_id, whom.project_id, whom.app_id, frozenset(), credential=CredentialKind.CONNECT_TOKEN)

@@ -12,7 +12,7 @@ SQL: Final = load("stoa.requirements")
 
 
 async def held(tx: Tx, org_id: UUID, app_id: UUID, user_id: str | None) -> Sequence[Held]:
-    """The app's requirements, in order, with what this end user has connected."""
+    """The app's requirements in order, with what this end user has connected for each."""
     return [
         Held(value(row), row["connection_id"], row["connection_secret"], row["connection_expires_at"])
         for row in await tx.fetch(SQL.held, org_id, app_id, user_id)

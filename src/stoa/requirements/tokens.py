@@ -62,7 +62,7 @@ class ConnectTokens:
             raise Unauthorized(_REFUSED) from error
 
     def _key(self) -> Any:
-        """The key, as the library has it."""
+        """The signing key, as an object of the JWT library."""
         from joserfc.jwk import OctKey  # noqa: PLC0415
 
         return OctKey.import_key(self._secret)

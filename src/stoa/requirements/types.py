@@ -54,7 +54,7 @@ class NewRequirement:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A requirement, and what one end user has connected for it; `secret` None: nothing."""
+    """A requirement, and what one end user has connected for it. `secret` is None if nothing is connected."""
 
     requirement: Requirement
     connection_id: UUID | None
@@ -68,7 +68,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """Whom a connect token stands for. `requirement_ids` empty: all of the app's."""
+    """The end user and app of a connect token. Empty `requirement_ids` means all requirements of the app."""
 
     org_id: UUID
     project_id: UUID
@@ -85,8 +85,8 @@ class ConnectToken:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """This server, as an OAuth2 service knows it. A secret goes by HTTP Basic, which every service takes (RFC 6749,
-    2.3.1), unless it is to go `in_form`."""
+    """This server's registration at an OAuth2 service. The secret is sent by HTTP Basic, which every service accepts
+    (RFC 6749, 2.3.1), unless `in_form` is set."""
 
     id: str
     secret: str | None
@@ -106,7 +106,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Where a browser is sent, and the cookie by which it is known again when it comes back."""
+    """The URL to redirect a browser to, and the cookie that identifies the browser when it returns."""
 
     url: str
     cookie: str
@@ -114,7 +114,8 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What a run's tools get of its end user: per tool the fields that replace its secrets; tools that are withheld."""
+    """The end user's credentials for a run's tools: by tool, the fields that replace its secrets; and the tools to
+    leave out."""
 
     credentials: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     withheld: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Skills: instructions with their files, in versions, for agents to read. The public interface."""
+"""Skills: versioned instructions and files that agents read. The public interface."""
 
 from stoa.skills.archives import ArchiveError
 from stoa.skills.service import Skills

@@ -12,11 +12,11 @@ from stoa.skills.types import NewVersion, SkillFile
 
 
 class ArchiveError(Exception):
-    """It is no skill. The sentence goes on from the field's name."""
+    """The archive is not a valid skill. The message continues a sentence that begins with the field's name."""
 
 
 def read(content: bytes) -> NewVersion:
-    """What an archive holds. Raises ArchiveError."""
+    """The version that an archive contains. Raises ArchiveError."""
     with _opened(content) as archive:
         entries = [one for one in archive.infolist() if not one.is_dir()]
         _check(entries)
@@ -35,7 +35,7 @@ def read(content: bytes) -> NewVersion:
 
 
 def written(name: str, description: str, instructions: str) -> bytes:
-    """The archive of a version that is instructions alone; the same bytes each time."""
+    """The archive of a version that has only instructions. The same arguments give the same bytes."""
     text = f"---\nname: {name}\ndescription: {_quoted(description)}\n---\n\n{instructions}\n"
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -44,7 +44,7 @@ def written(name: str, description: str, instructions: str) -> bytes:
 
 
 def file(content: bytes, path: str) -> str | None:
-    """The text of a file of an archive; None where there is no such file. Raises ArchiveError where it is no text."""
+    """The text of a file of an archive, or None if there is no such file. Raises ArchiveError if it is not text."""
     with _opened(content) as archive:
         found = next((one for one in archive.infolist() if one.filename == path and not one.is_dir()), None)
         if found is None:
@@ -65,7 +65,7 @@ def _opened(content: bytes) -> zipfile.ZipFile:
 
 
 def _check(entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Whether it may be unpacked anywhere: it is handed on as it is."""
+    """Raises ArchiveError unless the archive is safe to unpack: agents and clients receive it unchanged."""
     if len(entries) > rules.FILES_MAX:
         raise ArchiveError(f"holds {len(entries)} files; a skill has at most {rules.FILES_MAX}")
     if sum(one.file_size for one in entries) > rules.UNPACKED_BYTES_MAX:
@@ -83,7 +83,7 @@ def _check(entries: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bytes_max: int) -> bytes:
-    """What is read never exceeds the limit, whatever the archive says of its sizes."""
+    """Never reads more than `bytes_max`, even if the archive declares a false size."""
     try:
         with archive.open(entry) as opened:
             content = opened.read(bytes_max + 1)
@@ -102,7 +102,7 @@ def _text(content: bytes) -> str:
 
 
 def _described(fields: dict[str, str], instructions: str) -> str:
-    """As it says, or its first line."""
+    """The `description` field, or else the first line of the instructions."""
     first = next((line.strip("# ") for line in instructions.splitlines() if line.strip("# ")), "")
     return (fields.get("description") or first)[: rules.DESCRIPTION_CHARACTERS_MAX]
 

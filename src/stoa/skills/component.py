@@ -1,4 +1,4 @@
-"""Skills, built, with what agents read of them."""
+"""Builds the slice: skills, and the port through which agents read them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""What an export of a project holds of skills."""
+"""The tables of skills that a project's export contains."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -2,7 +2,7 @@
 INSERT INTO skills (org_id, project_id, id, name, description, created_by) VALUES ($1, $2, $3, $4, $5, $6);
 
 -- name: insert_skill_version
--- The next one; the skill is locked.
+-- Takes the next number. The caller has locked the skill.
 INSERT INTO skill_versions (org_id, project_id, id, skill_id, version, description, instructions, archive, files,
     created_by)
 SELECT s.org_id, s.project_id, $3, s.id,
@@ -24,7 +24,7 @@ SELECT * FROM skills WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2)
 SELECT count(*) FROM skills WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2);
 
 -- name: newest_versions
--- Of these skills, without what they hold.
+-- The newest version of each of these skills, without instructions and archive.
 SELECT v.* FROM unnest($2::uuid[]) AS s (id) CROSS JOIN LATERAL (
     SELECT id, skill_id, version, description, '' AS instructions, files, created_by, created_at
     FROM skill_versions WHERE org_id = $1 AND skill_id = s.id ORDER BY version DESC LIMIT 1
@@ -34,7 +34,7 @@ SELECT v.* FROM unnest($2::uuid[]) AS s (id) CROSS JOIN LATERAL (
 UPDATE skills SET name = $3, description = $4, updated_at = now() WHERE org_id = $1 AND id = $2;
 
 -- name: list_versions
--- Without what they hold; {order} is made of checked column names.
+-- Without instructions and archive. {order} is made of checked column names.
 SELECT id, skill_id, version, description, '' AS instructions, files, created_by, created_at
 FROM skill_versions WHERE org_id = $1 AND skill_id = $2 ORDER BY {order} LIMIT $3 OFFSET $4;
 
@@ -42,7 +42,7 @@ FROM skill_versions WHERE org_id = $1 AND skill_id = $2 ORDER BY {order} LIMIT $
 SELECT count(*) FROM skill_versions WHERE org_id = $1 AND skill_id = $2;
 
 -- name: skill_version
--- By its id, or by its number; the newest where neither is named.
+-- By id or by number; the newest if neither is given.
 SELECT id, skill_id, version, description, instructions, files, created_by, created_at
 FROM skill_versions
 WHERE org_id = $1 AND skill_id = $2 AND ($3::uuid IS NULL OR id = $3) AND ($4::int IS NULL OR version = $4)

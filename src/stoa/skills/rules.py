@@ -1,4 +1,4 @@
-"""Limits of skills, and how a SKILL.md says its name and description. Pure."""
+"""Limits of skills, and the reader of a SKILL.md's front matter. Pure functions."""
 
 import re
 from typing import Final
@@ -6,9 +6,9 @@ from typing import Final
 SKILLS_SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name": "name"}
 VERSIONS_SORTABLE: Final = {"created_at": "created_at", "version": "version"}
 SKILLS_MAX: Final = 1_000
-"""Of a project."""
+"""Skills per project."""
 VERSIONS_MAX: Final = 500
-"""Of a skill."""
+"""Versions per skill."""
 ARCHIVE_BYTES_MAX: Final = 1024 * 1024
 UNPACKED_BYTES_MAX: Final = 16 * 1024 * 1024
 FILES_MAX: Final = 500
@@ -16,22 +16,22 @@ INSTRUCTIONS_CHARACTERS_MAX: Final = 200_000
 DESCRIPTION_CHARACTERS_MAX: Final = 2_000
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 READ_BYTES_MAX: Final = 64 * 1024
-"""Of one file that an agent reads; the rest is cut off, visibly."""
+"""Bytes of one file that an agent reads. The rest is cut off, and the text says so."""
 INSTRUCTIONS_FILE: Final = "SKILL.md"
 
 
 def name_problem(name: str) -> str | None:
-    """Why no skill may have this name; None where it may."""
+    """Why this name is invalid, or None."""
     if NAME.fullmatch(name) and ".." not in name:
         return None
     return "must have 1 to 64 characters: letters, digits, spaces, -, _ and ., the first a letter or a digit"
 
 
 def front_matter(text: str) -> tuple[dict[str, str], str]:
-    """The fields between the lines `---` at the beginning of a SKILL.md, and what comes after them.
+    """The fields between the `---` lines at the beginning of a SKILL.md, and the text after them.
 
-    Only fields of one text are read: on their line, in quotes or not, or indented below it. That is what the format
-    holds, and no parser of YAML is needed for it.
+    Only fields whose value is one string are read: on the same line, quoted or not, or indented below it. The format
+    needs no more, so no YAML parser is used.
     """
     lines = text.removeprefix("\ufeff").splitlines()
     if not lines or lines[0].strip() != "---":

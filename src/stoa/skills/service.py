@@ -20,7 +20,7 @@ from stoa.skills.store import SQL
 from stoa.skills.types import NewVersion, Skill, SkillVersion
 
 KINDS: Final = ("skill",)
-"""Of receipts."""
+"""Kinds of deletion receipts."""
 
 
 class Skills:
@@ -34,7 +34,7 @@ class Skills:
     async def create(
         self, principal: Principal, name: str, new: NewVersion, project_id: UUID | None, once: IdempotencyKey | None
     ) -> Skill:
-        """With its first version. Raises Conflict where the project has one of that name."""
+        """Creates the skill and its first version. Raises Conflict if the project has a skill of that name."""
         home = await self._projects.chosen(principal, project_id)
         try:
             async with self._database.tenant(principal) as tx:
@@ -63,7 +63,7 @@ class Skills:
             return await store.skill(tx, principal.org_id, skill_id)
 
     async def known(self, principal: Principal, references: Sequence[tuple[str, UUID]]) -> Collection[tuple[str, UUID]]:
-        """Those of the (kind, id) pairs that are skills of the principal's."""
+        """The (kind, id) pairs that are skills which the principal can see."""
         ids = [its_id for kind, its_id in references if kind == "skill"]
         if not ids:
             return ()
@@ -71,7 +71,7 @@ class Skills:
             return {("skill", row["id"]) for row in await tx.fetch(SQL.known_skills, principal.org_id, ids)}
 
     async def update(self, principal: Principal, skill_id: UUID, name: str | None, description: str | None) -> Skill:
-        """What is left out stays. Its versions stay as they are."""
+        """None keeps a field. Versions do not change."""
         try:
             async with self._database.tenant(principal) as tx:
                 before = await self._locked(tx, principal.org_id, skill_id)
@@ -83,7 +83,7 @@ class Skills:
             raise _taken(str(name)) from error
 
     async def delete(self, principal: Principal, skill_id: UUID) -> UUID:
-        """With all versions; gives the receipt's id."""
+        """Deletes the skill and its versions. Returns the receipt's id."""
         async with self._database.tenant(principal) as tx:
             versions = await tx.fetchrow(SQL.delete_skill_versions, principal.org_id, skill_id)
             assert versions is not None, "an aggregate gives a row"
@@ -99,7 +99,7 @@ class Skills:
     async def add_version(
         self, principal: Principal, skill_id: UUID, new: NewVersion, once: IdempotencyKey | None
     ) -> SkillVersion:
-        """The newest from now on; the skill is described as it is."""
+        """Adds the newest version. The skill takes over its description."""
         async with self._database.tenant(principal) as tx:
             if once and (first := await idempotency.claim(tx, principal, once)):
                 return await store.version(tx, principal.org_id, skill_id, UUID(first["id"]))
@@ -130,7 +130,7 @@ class Skills:
             return found, await store.version(tx, principal.org_id, skill_id, named)
 
     async def archive(self, principal: Principal, skill_id: UUID, named: UUID | int | None) -> tuple[Skill, bytes]:
-        """The version as a ZIP, byte for byte as it was uploaded."""
+        """The version as a ZIP, with exactly the bytes that were uploaded."""
         found, version = await self.version(principal, skill_id, named)
         content = await self._content(principal, version.id)
         if content is None:
@@ -138,7 +138,7 @@ class Skills:
         return found, content
 
     async def file(self, principal: Principal, version_id: UUID, path: str) -> str | None:
-        """The text of a file of a version; None where there is none. Raises ArchiveError where it is no text."""
+        """The text of a file of a version, or None if there is no such file. Raises ArchiveError if it is not text."""
         content = await self._content(principal, version_id)
         return await asyncio.to_thread(archives.file, content, path) if content is not None else None
 

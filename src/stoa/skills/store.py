@@ -35,7 +35,7 @@ async def list_skills(tx: Tx, org_id: UUID, project_id: UUID | None, page: PageR
 
 
 async def _with_versions(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[Skill]:
-    """Without those that were deleted since their rows were read."""
+    """Leaves out skills that were deleted after their rows were read."""
     newest = {
         row["skill_id"]: version_of(row)
         for row in await tx.fetch(SQL.newest_versions, org_id, [row["id"] for row in rows])
@@ -57,7 +57,7 @@ async def _with_versions(tx: Tx, org_id: UUID, rows: Sequence[Row]) -> Sequence[
 
 
 async def version(tx: Tx, org_id: UUID, skill_id: UUID, named: UUID | int | None) -> SkillVersion:
-    """By its id or its number; None: the newest. Raises NotFound."""
+    """By id or number; None means the newest. Raises NotFound."""
     by_id = named if isinstance(named, UUID) else None
     by_number = named if isinstance(named, int) else None
     row = await tx.fetchrow(SQL.skill_version, org_id, skill_id, by_id, by_number)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class SkillFile:
-    """A file of a version's archive. `size` in bytes."""
+    """A file of a version's archive. `size` is in bytes."""
 
     path: str
     size: int
@@ -16,7 +16,7 @@ class SkillFile:
 
 @dataclass(frozen=True, slots=True)
 class SkillVersion:
-    """`instructions` are empty in lists."""
+    """`instructions` is empty in lists."""
 
     id: UUID
     skill_id: UUID
@@ -42,7 +42,7 @@ class Skill:
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """What a version is made of; `name` is known of an uploaded one."""
+    """The content of a new version. `name` is set if an archive was uploaded."""
 
     description: str
     instructions: str

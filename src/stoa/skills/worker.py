@@ -1,4 +1,4 @@
-"""Background work of skills: proves the deletions that a dead node left unproven."""
+"""Background work of skills: verifies deletions that a dead node left unverified."""
 
 from stoa.db.receipts import SWEEP_SECONDS, Receipts
 from stoa.kernel.supervise import Supervisor

@@ -1,4 +1,4 @@
-"""Export and import of a project: every table that the slices name, in checksummed parts. The public interface."""
+"""Export and import of a project: all tables that the slices declare, in parts with checksums. The public interface."""
 
 from stoa.transfer.exports import Exports
 from stoa.transfer.service import Imports

@@ -1,7 +1,7 @@
-"""Writes the parts of an import into its project, in the caller's transaction and under its row-level security.
+"""Writes the parts of an import into its project, in the caller's transaction and with its row-level security.
 
-The values of a record are texts: PostgreSQL reads them as the types of its columns, and its constraints decide. What it
-refuses becomes a refusal that names the part.
+The values of a record are strings. PostgreSQL casts them to the types of the columns and checks its constraints; an
+error becomes a refusal that names the part.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ SPOOLED_BYTES: Final = 1024 * 1024
 
 
 class Contents:
-    """Puts contents together from their pieces, and stores them where `keep` says so."""
+    """Assembles file contents from their pieces, and stores them if `keep` is set."""
 
     def __init__(self, org_id: UUID, project_id: UUID, *, keep: bool) -> None:
         self._org_id = org_id
@@ -46,11 +46,11 @@ class Contents:
         self._size = 0
         self._digest = hashlib.sha256()
         self.seen: set[tuple[int, bytes]] = set()
-        """(where it is stored, SHA-256)."""
+        """(blob store, SHA-256)."""
         self._stored: list[tuple[Blobs, str]] = []
 
     async def add(self, part: Part, table: Table, line: bytes) -> None:
-        """Raises BadRequest where a piece does not follow the one before, or a content has another hash."""
+        """Raises BadRequest if a piece does not follow the previous one, or a content has another hash."""
         sha256, at, piece, last = _piece(part, line)
         if self._file is None:
             self._file, self._sha256 = tempfile.SpooledTemporaryFile(SPOOLED_BYTES), sha256  # noqa: SIM115 — closed below
@@ -74,7 +74,7 @@ class Contents:
         self.close()
 
     def whole(self) -> None:
-        """Raises BadRequest where a content lacks its end."""
+        """Raises BadRequest if the last piece of a content is missing."""
         if self._file is not None:
             raise BadRequest(f"The content {self._sha256} ends at {self._size}: its last piece is missing.")
 
@@ -84,13 +84,13 @@ class Contents:
             self._file = None
 
     async def forget(self) -> None:
-        """Removes what was stored: the import did not come about, and the project is not there."""
+        """Removes the stored contents after a failed import, whose project does not exist."""
         for blobs, name in self._stored:
             await blobs.delete(name)
 
 
 class Writer:
-    """Writes records of all tables of one import."""
+    """Writes the records of one import."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Writer:
         self._statements = {name: store.writing(tables[name], columns[name], names, models) for name in columns}
 
     async def write(self, part: Part, raw: bytes) -> None:
-        """Raises BadRequest and Conflict."""
+        """Raises BadRequest or Conflict."""
         written = 0
         for lines in _batches(raw):
             written += await self._write(part, lines)
@@ -137,7 +137,7 @@ class Writer:
         return int(answer.rpartition(" ")[2])
 
     async def _check_elsewhere(self, part: Part, lines: Sequence[bytes]) -> None:
-        """Raises Conflict for an id that another organization of this server has."""
+        """Raises Conflict if an id exists in another organization of this server."""
         ids = [_id(part, line) for line in lines]
         row = await self._tx.fetchrow(SQL.elsewhere, part.table, self._org_id, ids)
         if row is not None:
@@ -148,7 +148,7 @@ class Writer:
 
 
 def unpacked(part: Part, content: bytes) -> bytes:
-    """Raises BadRequest where it is no gzip, is cut off, or unpacks to anything but what the manifest says."""
+    """Raises BadRequest if it is not gzip, is cut off, or does not unpack to the size in the manifest."""
     machine = zlib.decompressobj(wbits=31)
     try:
         raw = machine.decompress(content, part.bytes + 1)
@@ -171,7 +171,7 @@ async def check_contents(
     seen: AbstractSet[tuple[int, bytes]],
     known: frozenset[str],
 ) -> int:
-    """How many contents are missing that the export names as missing. Raises BadRequest for any other."""
+    """The number of missing contents, all of which the manifest lists as missing. Raises BadRequest for any other."""
     missing = 0
     for table in tables:
         if not table.exported.contents:
@@ -235,6 +235,6 @@ def _id(part: Part, line: bytes) -> UUID:
 
 
 def _detail(error: Any) -> str:
-    """What PostgreSQL says, without the statement."""
+    """PostgreSQL's message, without the statement."""
     detail = str(error.detail or error.args[0] if error.args else error)
     return detail.replace("\x00", "")[:500].rstrip(".") + "."

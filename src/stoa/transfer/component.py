@@ -1,4 +1,4 @@
-"""Exports and imports of projects, built. What they hold is what the slices say."""
+"""Builds the slice: exports and imports of projects. The slices declare what they contain."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

@@ -1,8 +1,9 @@
-"""Exports: a project as one stream of parts, read from one snapshot of the database.
+"""Exports: a project as a stream of parts, read from one snapshot of the database.
 
-An export keeps its snapshot while its client comes back for more: a client whose connection broke goes on behind the
-last part that it has, and the whole file is of one moment. The node that made it holds the snapshot; it is given up
-when nobody has asked for two minutes, or when the node stops, and then the export begins anew.
+An export keeps its snapshot between requests: a client whose connection broke resumes after the last part that it has
+received, and the whole file still shows one moment. The node that started the export holds the snapshot in an open
+transaction. It closes it after two minutes without a request, or when the node stops; then the client must start a new
+export.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ COMPRESSION: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a part begins: behind a row of a table, or in a content."""
+    """The position where a part begins: after a row of a table, or inside the content of a file."""
 
     table: int
     contents: bool = False
@@ -72,12 +73,12 @@ class Export:
         self.tables: Sequence[Table] = ()
         self.parts: list[Part] = []
         self.begins: list[_Place] = [_Place(0)]
-        """Where each part begins, and the one to come."""
+        """The position of each part, and of the next one."""
         self.models: dict[UUID, str] = {}
         self.to_fill_in: list[str] = []
         self.missing: set[str] = set()
         self.lock = asyncio.Lock()
-        """Held while somebody reads the database."""
+        """Locked while a request reads the database."""
         self.reading = False
         self.done = False
         self.asked_at = 0.0
@@ -103,7 +104,7 @@ class Exports:
             await self._close(export)
 
     async def begin(self, principal: Principal, project_id: UUID) -> Export:
-        """Takes the snapshot. Raises Forbidden, NotFound, and Unavailable where this node writes enough exports."""
+        """Takes the snapshot. Raises Forbidden, NotFound, and Unavailable if this node has EXPORTS_MAX exports."""
         within = scoped(principal, project_id)
         await self._make_room()
         now = self._clock.now()
@@ -131,7 +132,7 @@ class Exports:
         return export
 
     def resume(self, principal: Principal, project_id: UUID, export_id: UUID, after: int) -> Export:
-        """The export, to go on behind a part. Raises Conflict where its snapshot is no more, or never was there."""
+        """The export, to continue after a part. Raises Conflict if this node does not hold its snapshot (any more)."""
         export = self._open.get(export_id)
         if export is None or export.project.id != project_id or export.principal.org_id != principal.org_id:
             raise Conflict(
@@ -147,7 +148,7 @@ class Exports:
         return export
 
     async def stream(self, export: Export, after: int | None) -> AsyncGenerator[bytes]:
-        """The file as a tar archive; behind the part `after`, where it is given."""
+        """The file as a tar archive; with `after`, only what follows that part."""
         export.reading = True
         try:
             if after is None:
@@ -166,7 +167,7 @@ class Exports:
             export.reading = False
 
     async def _parts(self, export: Export, after: int) -> AsyncGenerator[tuple[str, bytes]]:
-        """(name, content) of each part behind one. A part that was written before is written alike once more."""
+        """(name, content) of each part after `after`. Writing a part again gives the same bytes."""
         number = after
         place = export.begins[after]
         for at in range(place.table, len(export.tables)):
@@ -207,7 +208,8 @@ class Exports:
             yield part, _Place(begins.table, contents=True)
 
     async def _contents(self, export: Export, table: Table, begins: _Place) -> AsyncGenerator[tuple[_Part, _Place]]:
-        """Contents in pieces. One that cannot be read is noted, and its rows are exported all the same."""
+        """The contents of files in pieces. If one cannot be read, the manifest lists it as missing, and its rows are
+        exported anyway."""
         blobs = store.blobs_of(table)
         part = _Part(begins)
         digests = self._fetched(export, store.contents(table), begins.sha256)
@@ -236,8 +238,8 @@ class Exports:
     async def _fetched(
         self, export: Export, query: str, *values: str
     ) -> AsyncGenerator[tuple[str, Sequence[str] | None]]:
-        """Rows in batches. Between them the snapshot may be given up, where the client takes nothing: then this raises
-        Conflict."""
+        """Rows in batches. Raises Conflict if the snapshot was closed between two batches, because the client was
+        idle."""
         before = self._transaction(export)
         rows = aiter(before.cursor(query, export.principal.org_id, export.project.id, *values, prefetch=PREFETCH_ROWS))
         while True:
@@ -262,7 +264,7 @@ class Exports:
     async def _look_for_gaps(self, export: Export) -> None:
         tx = self._transaction(export)
         kept_days = await tx.fetchval(SQL.kept_days, export.principal.org_id, export.project.id)
-        if kept_days is not None:  # Not imported by itself: it would delete on the day that a project arrives.
+        if kept_days is not None:  # Not imported automatically: it would delete data on the day of the import.
             export.to_fill_in.append(f"the project: it kept conversations for {kept_days:g} days")
         for table in export.tables:
             query = store.to_fill_in(table)
@@ -299,7 +301,7 @@ class Exports:
             raise Unavailable(message, retry_after_seconds=10)
 
     async def close_idle(self) -> None:
-        """Closes the exports that nobody has read for so long."""
+        """Closes the exports that had no request for IDLE_SECONDS_MAX."""
         since = self._clock.monotonic() - rules.IDLE_SECONDS_MAX
         for export in list(self._open.values()):
             if export.asked_at < since and not export.lock.locked():
@@ -313,8 +315,8 @@ class Exports:
 
 
 def scoped(principal: Principal, project_id: UUID) -> Principal:
-    """The principal within one project alone. Raises Forbidden where it is not an owner, an admin or a key of the
-    organization: an export holds what belongs to all users."""
+    """The principal, restricted to one project. Raises Forbidden unless it is an owner, an admin or a key of the
+    organization, because an export contains the data of all users."""
     if not principal.organization_wide:
         raise Forbidden("A project-scoped key exports and imports no projects, and of users only owners and admins do.")
     return replace(principal, project_id=project_id)
@@ -329,7 +331,7 @@ def _packed(lines: Sequence[bytes]) -> bytes:
 
 
 async def _pieces(blobs: Blobs, name: str, offset: int) -> AsyncGenerator[tuple[bytes, bool]]:
-    """(piece, whether it is the last) from an offset on; an empty content has one empty piece."""
+    """(piece, whether it is the last), from an offset. Empty content gives one empty piece."""
     skip, held = offset, b""
     started = False
     async for chunk in blobs.read(name):

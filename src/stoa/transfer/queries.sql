@@ -1,5 +1,5 @@
 -- name: columns
--- The columns of tables that an export may hold, as the catalogue says them, and their places in the primary key.
+-- The columns of exported tables, from PostgreSQL's catalogue, with their positions in the primary key.
 SELECT c.relname::text AS "table", a.attname::text AS "column", format_type(a.atttypid, a.atttypmod) AS type,
        array_position(k.conkey, a.attnum) AS place
 FROM pg_class c
@@ -9,7 +9,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY ($1::text[])
 ORDER BY c.relname, a.attnum;
 
 -- name: references
--- Which table names which, by its foreign keys.
+-- Which table refers to which, by foreign keys.
 SELECT DISTINCT c.relname::text AS "table", f.relname::text AS named, a.attname::text AS "column"
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid
@@ -25,7 +25,7 @@ SELECT id, name, description, visibility FROM projects WHERE org_id = $1 AND id 
 SELECT retention_days FROM projects WHERE org_id = $1 AND id = $2;
 
 -- name: operators_models
--- Models of the server, which are in no export, that a project names.
+-- The server's own models that a project uses. They are not part of an export.
 SELECT m.id, m.slug FROM models m WHERE m.org_id IS NULL AND m.id IN (
     SELECT model_id FROM conversations WHERE org_id = $1 AND project_id = $2
     UNION SELECT model_id FROM runs WHERE org_id = $1 AND project_id = $2
@@ -33,7 +33,7 @@ SELECT m.id, m.slug FROM models m WHERE m.org_id IS NULL AND m.id IN (
 ORDER BY m.slug;
 
 -- name: insert_import
--- The import of a manifest, made by whoever sends it first.
+-- The import of a manifest. The first request creates it.
 INSERT INTO imports (org_id, project_id, id, manifest, manifest_sha256, created_by, created_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (org_id, manifest_sha256) WHERE status = 'receiving' DO NOTHING;
@@ -42,7 +42,7 @@ ON CONFLICT (org_id, manifest_sha256) WHERE status = 'receiving' DO NOTHING;
 SELECT id FROM imports WHERE org_id = $1 AND manifest_sha256 = $2 AND status = 'receiving';
 
 -- name: applied_before
--- The import that has made a project, while the project is here.
+-- The import that created a project, while the project exists.
 SELECT i.id FROM imports i WHERE i.org_id = $1 AND i.manifest_sha256 = $2 AND i.status = 'applied'
     AND EXISTS (SELECT FROM projects p WHERE p.org_id = i.org_id AND p.id = i.project_id)
 ORDER BY i.applied_at DESC LIMIT 1;
@@ -73,7 +73,7 @@ SELECT status, CASE WHEN $3::int >= 0 THEN manifest -> 'parts' -> $3::int END AS
 FROM imports WHERE org_id = $1 AND id = $2;
 
 -- name: insert_part
--- A part that is there already stays: it has the same hash.
+-- An existing part is kept: it has the same hash.
 INSERT INTO import_parts (org_id, project_id, import_id, number, content)
 SELECT org_id, project_id, id, $3, $4 FROM imports WHERE org_id = $1 AND id = $2
 ON CONFLICT DO NOTHING;
@@ -88,7 +88,7 @@ DELETE FROM import_parts WHERE org_id = $1 AND import_id = $2;
 DELETE FROM imports WHERE org_id = $1 AND id = $2 AND status = 'receiving' RETURNING id;
 
 -- name: drop_expired
--- Of all organizations; their parts go with them.
+-- Of all organizations. Their parts are deleted by cascade.
 DELETE FROM imports WHERE status = 'receiving' AND expires_at <= $1;
 
 -- name: applied
@@ -98,24 +98,25 @@ UPDATE imports SET status = 'applied', report = $3, applied_at = $4 WHERE org_id
 SELECT pg_try_advisory_xact_lock(hashtextextended('stoa.transfer', 0));
 
 -- name: prepare
--- The tests hold inserts of runs against their table of states; a run of an export has gone through it elsewhere.
+-- The tests check inserts of runs against the table of states. An imported run has passed its states elsewhere, so this
+-- setting exempts it.
 SELECT set_config('stoa.importing', 'on', true);
 
 -- name: numbers
--- Old number → new one, of what the database numbers itself; gone with the transaction.
+-- Old number → new number, for columns with a sequence. Dropped at the end of the transaction.
 CREATE TEMPORARY TABLE import_numbers (of text, old bigint, new bigint, PRIMARY KEY (of, old)) ON COMMIT DROP;
 
 -- name: forget_changes
--- Triggers collect what is changed for the line of the audit; that of an import says what was imported instead.
+-- Triggers collect changed rows for the audit entry. This discards them: the entry of an import has a summary instead.
 SELECT set_config('stoa.changes', '', true);
 
 -- name: insert_project
 INSERT INTO projects (org_id, id, name, description, visibility) VALUES ($1, $2, $3, $4, $5);
 
 -- name: elsewhere
--- Of some ids those that another organization has, in a table whose rows are known by their ids.
+-- Those of the given ids that exist in another organization, for a table whose primary key is (org_id, id).
 SELECT unnest(ids_elsewhere($1::text::regclass, $2, $3::uuid[])) AS id LIMIT 1;
 
 -- name: models_here
--- The models that a project will see: its own come with it, so these are the server's.
+-- The server's own models. The project's own models are part of the import.
 SELECT id, slug FROM models WHERE org_id IS NULL AND (id = ANY ($1::uuid[]) OR slug = ANY ($2::text[]));

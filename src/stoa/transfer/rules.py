@@ -1,4 +1,4 @@
-"""Pure decisions about exports and imports: the format, its limits, and what a manifest may say."""
+"""Pure decisions about exports and imports: the format, its limits, and valid manifests."""
 
 import re
 import tarfile
@@ -12,31 +12,31 @@ from stoa.transfer.types import Known, Manifest, Part, ProjectRecord
 
 FORMAT: Final = "stoa-project"
 VERSION: Final = 1
-"""Raised when a file of this release would be misread by an older one. What is older than this release can be read."""
+"""To be incremented when older releases would misread a file of this release. This release reads all older files."""
 HEADER: Final = "header.json"
 MANIFEST: Final = "manifest.json"
 PART_BYTES: Final = 4 * 1024 * 1024
-"""A part is closed once it has so many bytes, before compression."""
+"""A part is closed when it has this many bytes before compression."""
 PART_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of one part of an import, unpacked: one record may be far larger than the part that it is in was meant to be."""
+"""The largest part that an import accepts, uncompressed. It exceeds PART_BYTES because one record may be large."""
 PIECE_BYTES: Final = 512 * 1024
-"""Of a content, in one record."""
+"""Bytes of a file's content in one record."""
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 MANIFEST_VALUES_MAX: Final = 400_000
 PARTS_MAX: Final = 20_000
-"""Some 80 GB before compression."""
+"""About 80 GB before compression."""
 LIST_MAX: Final = 10_000
 WAITING_MAX: Final = 5
-"""Imports of one organization that wait to be applied: each may hold gigabytes."""
+"""Imports of one organization that are not applied yet. Each may occupy gigabytes."""
 EXPORTS_MAX: Final = 2
-"""That one node writes at once: each holds a connection and a snapshot."""
+"""Exports of one node at a time. Each occupies a connection with an open snapshot."""
 IDLE_SECONDS_MAX: Final = 120.0
-"""How long an export waits for its client; then its snapshot is given up."""
+"""How long an export keeps its snapshot without a request."""
 KEPT: Final = timedelta(days=7)
 """How long an import that was not applied is kept."""
 BATCH_BYTES: Final = 256 * 1024
 BATCH_RECORDS: Final = 250
-"""Of one INSERT: enough to be quick, and too few to hold the event loop."""
+"""Records per INSERT: enough to be fast, and few enough not to block the event loop."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 
@@ -111,7 +111,7 @@ def read_manifest(value: Mapping[str, Any]) -> Manifest:
 
 
 def check_format(value: Mapping[str, Any]) -> None:
-    """Raises BadRequest for what is no export, and for one that a newer release wrote."""
+    """Raises BadRequest if it is not an export, or if a newer release wrote it."""
     if value.get("format") != FORMAT:
         raise BadRequest.field("format", f"is not {FORMAT}: this is no export of a Stoa project")
     version = _number(value, "version", 1, 1_000_000)
@@ -124,7 +124,7 @@ def check_format(value: Mapping[str, Any]) -> None:
 
 
 def check_tables(manifest: Manifest, tables: Mapping[str, Known]) -> None:
-    """Raises BadRequest where the file has a table, a column or a kind of part that this server does not know."""
+    """Raises BadRequest if the file has a table, a column or a kind of part that this server does not know."""
     for name, columns in manifest.columns.items():
         table = tables.get(name)
         if table is None:

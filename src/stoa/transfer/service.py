@@ -1,7 +1,7 @@
-"""Imports: a manifest, then its parts in any order, then one transaction that writes them all or none.
+"""Imports: the client sends a manifest, then the parts in any order, then one transaction writes all of them.
 
-Until it is applied an import is nothing but its parts, so nothing of a project is ever half there: a client that lost
-its connection sends what is missing, and a server that died in the middle of applying has rolled it back.
+Until it is applied an import consists of its stored parts only, so a project never exists in part. A client that lost
+its connection sends the missing parts; if a server dies while applying, PostgreSQL rolls the transaction back.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ SWEEP_SECONDS = 3600.0
 
 
 class _DryRun(Exception):
-    """Rolls the transaction back, with what it would have done."""
+    """Raised to roll the transaction back. Carries the report."""
 
     def __init__(self, report: Mapping[str, Any]) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class Imports:
         await self._supervisor.stop()
 
     async def begin(self, principal: Principal, value: Mapping[str, Any]) -> tuple[Import, bool]:
-        """The import of a manifest, and whether it is new: the same manifest leads to the same import, also when
-        that is applied. Raises BadRequest, Forbidden, and Conflict where the project is here."""
+        """The import of a manifest, and whether it is new. The same manifest gives the same import, even after that was
+        applied. Raises BadRequest, Forbidden, and Conflict if the project exists on this server."""
         _check(principal)
         manifest = await asyncio.to_thread(rules.read_manifest, value)
         digest = hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
@@ -99,7 +99,7 @@ class Imports:
             return await store.import_(tx, principal.org_id, import_id)
 
     async def part(self, principal: Principal, import_id: UUID, number: str) -> Part:
-        """What the manifest says of a part. Raises NotFound, BadRequest and Conflict."""
+        """The manifest's entry for a part. Raises NotFound, BadRequest or Conflict."""
         _check(principal)
         known = number.isascii() and number.isdecimal() and len(number) < 9
         async with self._database.tenant(principal) as tx:
@@ -113,7 +113,7 @@ class Imports:
         return rules.read_part("part", row["part"])
 
     async def put_part(self, principal: Principal, import_id: UUID, part: Part, content: bytes) -> None:
-        """Raises BadRequest where it is not the part that the manifest names; the same part twice is fine."""
+        """Stores a part; storing it again does nothing. Raises BadRequest if its hash is not the manifest's."""
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         if len(content) != part.size or sha256 != part.sha256:
             raise BadRequest(
@@ -137,10 +137,10 @@ class Imports:
     async def apply(
         self, principal: Principal, import_id: UUID, models: Mapping[str, str], *, dry_run: bool
     ) -> Mapping[str, Any]:
-        """Writes the project in one transaction, or with `dry_run` rolls it back; gives what was, or would be, made.
-        `models` says which model of this server stands for one of the other, by slug. Applied once, it answers the
-        same again. Raises BadRequest, Conflict, and Unavailable while another is being applied; then nothing
-        was written."""
+        """Writes the project in one transaction, which `dry_run` rolls back. Returns a report of what is created.
+        `models` maps slugs of the exporting server's models to slugs of this server's. Calling it again returns the
+        same report. Raises BadRequest, Conflict, and Unavailable while another import is being applied; in these cases
+        nothing was written."""
         found = await self.get(principal, import_id)
         if found.status is ImportStatus.APPLIED:
             assert found.report is not None
@@ -216,7 +216,7 @@ class Imports:
         }
 
     async def _check_project(self, tx: Tx, principal: Principal, manifest: Manifest) -> None:
-        """Raises Conflict where the project is here: ids are kept, so it can be imported once."""
+        """Raises Conflict if the project exists on this server: an import keeps ids, so it is possible only once."""
         project = manifest.project
         here = await tx.fetchrow(SQL.project, principal.org_id, project.id) is not None
         if here or await tx.fetchrow(SQL.elsewhere, "projects", principal.org_id, [project.id]) is not None:
@@ -232,7 +232,7 @@ class Imports:
 
 
 async def _models(tx: Tx, manifest: Manifest, wanted: Mapping[str, str]) -> Mapping[UUID, UUID]:
-    """Which model of this server stands for each of the other. Raises BadRequest where one has none."""
+    """This server's model for each model of the exporting server. Raises BadRequest if one has none."""
     slugs = [wanted.get(slug, slug) for slug in manifest.models.values()]
     here = {row["slug"]: row["id"] for row in await tx.fetch(SQL.models_here, list(manifest.models), slugs)}
     ids = set(here.values())
@@ -254,7 +254,7 @@ async def _models(tx: Tx, manifest: Manifest, wanted: Mapping[str, str]) -> Mapp
 
 
 def _names(principal: Principal, project_id: UUID) -> Mapping[str, str]:
-    """SQL of what stands for the importing side. All of it is made of ids of our own."""
+    """SQL expressions for the ids of the importing side. They contain only ids that this server has generated."""
     actor = principal.user_id or principal.key_id
     return {
         "org": f"'{principal.org_id}'::uuid",

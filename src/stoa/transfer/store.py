@@ -1,4 +1,4 @@
-"""Statements over the tables that slices name, and the rows of imports. Every function takes its transaction."""
+"""Statements for the tables that slices declare, and the rows of imports. Every function takes its transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ _SCOPE: Final = ("org_id", "project_id")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An exported table, as the database has it."""
+    """An exported table, as read from PostgreSQL's catalogue."""
 
     exported: Exported
     types: Mapping[str, str]
-    """Column → its type, of the columns that are exported."""
+    """Exported column → its type."""
     key: Sequence[str]
-    """The primary key's columns, without org_id and project_id."""
+    """Columns of the primary key, without org_id and project_id."""
     models: frozenset[str]
-    """Columns that name a model."""
+    """Columns that refer to a model."""
     by_id: bool
-    """Whether one organization has each of its ids once: the primary key is (org_id, id)."""
+    """Whether the primary key is (org_id, id)."""
 
     @property
     def name(self) -> str:
@@ -40,12 +40,12 @@ class Table:
 
 
 def blobs_of(table: Table) -> Blobs:
-    """Where the contents of a table are: all of them in one place."""
+    """The blob store of a table's contents. A table uses only one."""
     return next(iter(table.exported.contents.values()))
 
 
 async def tables(tx: Tx, exported: Sequence[Exported]) -> Sequence[Table]:
-    """In the order in which they can be written: a table after those that it names."""
+    """In an order in which they can be written: a table comes after those that it refers to."""
     names = [one.table for one in exported]
     types: dict[str, dict[str, str]] = {name: {} for name in names}
     keys: dict[str, dict[int, str]] = {name: {} for name in names}
@@ -84,7 +84,7 @@ def _ordered(names: Sequence[str], named: Mapping[str, set[str]]) -> Sequence[st
 
 
 def reading(table: Table, *, resumed: bool) -> str:
-    """$1 is the organization, $2 the project, $3 … the key of the row before, where the reading is resumed."""
+    """$1 is the organization, $2 the project; if `resumed`, $3 … are the key of the last row that was read."""
     columns = ", ".join(f't."{name}"::text AS "{name}"' for name in table.types)
     key = ", ".join(f't."{name}"' for name in table.key)
     texts = ", ".join(f't."{name}"::text' for name in table.key)
@@ -102,7 +102,7 @@ def _type(table: Table, name: str) -> str:
 
 
 def contents(table: Table) -> str:
-    """The contents that its rows name, each once, behind $3."""
+    """The hashes of the contents that the rows name, without duplicates, after $3."""
     each = " UNION ".join(
         f'SELECT t."{column}" AS sha256 FROM {table.name} t'  # noqa: S608
         f" WHERE t.org_id = $1 AND t.project_id = $2 AND ({table.exported.rows})"
@@ -125,8 +125,8 @@ def to_fill_in(table: Table) -> str | None:
 
 
 def writing(table: Table, columns: Sequence[str], names: Mapping[str, str], models: Mapping[UUID, UUID]) -> str:
-    """Inserts the records of $1, a JSON array of objects of texts. `names` are the SQL of what stands for the importing
-    side; `models` says which model of this server stands for one of the other."""
+    """Inserts the records of $1, a JSON array of objects whose values are strings. `names` are SQL expressions for ids
+    of the importing side; `models` maps the exporting server's models to this server's."""
     one = table.exported
     texts = ", ".join(f'"{name}" text' for name in columns)
     there = {name: f'r."{name}"' for name in columns}

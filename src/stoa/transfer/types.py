@@ -1,4 +1,4 @@
-"""What an export is made of, and how far an import is."""
+"""The parts of an export, and the progress of an import."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What this release takes of a table."""
+    """What this release accepts for a table."""
 
     columns: frozenset[str]
     contents: bool
@@ -18,7 +18,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of an export: rows of one table, or pieces of the contents that they name, as gzipped lines of JSON."""
+    """A part of an export, as gzipped lines of JSON: rows of one table, or pieces of the contents that they name."""
 
     number: int
     table: str
@@ -45,21 +45,21 @@ class ProjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an export says of itself."""
+    """The description of an export."""
 
     project: ProjectRecord
     exported_at: str
     stoa: str
     columns: Mapping[str, Sequence[str]]
-    """Table → the columns that its rows have."""
+    """Table → its columns."""
     records: Mapping[str, int]
-    """Table → how many rows."""
+    """Table → number of rows."""
     parts: Sequence[Part]
     models: Mapping[UUID, str]
-    """Models of the server that the project names: id → slug."""
+    """The server's own models that the project uses: id → slug."""
     to_fill_in: Sequence[str]
     missing_contents: frozenset[str]
-    """Contents that rows name and that could not be read, by SHA-256."""
+    """SHA-256 of file contents that rows name and that could not be read."""
 
 
 class ImportStatus(StrEnum):
@@ -69,7 +69,7 @@ class ImportStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """`received` are the numbers of its parts that are here."""
+    """`received` are the numbers of the parts that were received."""
 
     id: UUID
     project_id: UUID

@@ -116,7 +116,7 @@ def listed(value: Import) -> ListedProjectImportWire:
 
 def import_(value: Import) -> ProjectImportWire:
     total = len(value.manifest["parts"])
-    if value.report is not None:  # It was applied: its parts are rows now.
+    if value.report is not None:  # It was applied, and its parts are deleted.
         return ProjectImportWire(parts=PartsWire(total=total, received=total, missing=[]), **_fields(value))
     here = set(value.received)
     missing = [number for number in range(1, total + 1) if number not in here]

@@ -1,4 +1,4 @@
-"""Reports over the bill, built."""
+"""Builds the slice: usage reports, and the worker that sums the bill."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

@@ -1,7 +1,7 @@
 -- name: report
--- What sums can answer: $2 … $4 are spans of time with the width of what is read there, 'day' and 'hour' of the sums,
--- 'line' of the bill itself. $5 … $8 say which lines, $9 by what. A field that is not grouped by is the same for all of
--- them. $10 says which sums: those of each project and key, or of all projects, by key or of all keys.
+-- A report from stored sums. $2 … $4 are time spans with what is read in each: 'day' and 'hour' read sums, 'line' reads
+-- the bill. $5 … $8 filter, $9 are the fields to group by; a field that is not in $9 is NULL in all rows. $10 selects
+-- the sums: of each project and key, or of all projects, by key or of all keys.
 SELECT *, count(*) OVER () AS total FROM (
     SELECT
         CASE WHEN 'day' = ANY ($9::text[]) THEN (at AT TIME ZONE 'UTC')::date END AS day,
@@ -43,9 +43,9 @@ SELECT *, count(*) OVER () AS total FROM (
 ORDER BY {sums_order} LIMIT $11 OFFSET $12;
 
 -- name: report_of_lines
--- The same out of the lines of the bill alone, for what sums do not know; $4 … $11 say which lines. {grouped} are the
--- fields, NULL for those that are not grouped by, and {by} the numbers of the other columns. {only} is a filter of them
--- that an index serves, said plainly: a plan for any request would read all lines.
+-- The same from the lines of the bill alone, for fields that sums do not have. $4 … $11 filter. {grouped} are the
+-- fields, NULL for those that are not grouped by, and {by} the numbers of the other columns. {only} repeats one filter
+-- without its `IS NULL OR`, so that the planner uses its index: the generic plan would read all lines.
 SELECT *, count(*) OVER () AS total FROM (
     SELECT {grouped},
         count(*) AS calls, sum(prompt_tokens) AS prompt_tokens, sum(cached_tokens) AS cached_tokens,
@@ -64,22 +64,22 @@ SELECT *, count(*) OVER () AS total FROM (
 ORDER BY {sums_order} LIMIT $12 OFFSET $13;
 
 -- name: summed_until
--- Everything on the bill before `until` is in the sums of projects, and before `totals_until` in those of all projects.
+-- The sums of projects contain all lines before `until`, the sums of all projects all lines before `totals_until`.
 SELECT until, totals_until FROM usage_progress;
 
 -- name: take_progress
--- The same, locked against other nodes until the transaction ends; no row while another node has it.
+-- The same, locked until the transaction ends. No row while another node has the lock.
 SELECT until, totals_until FROM usage_progress FOR UPDATE SKIP LOCKED;
 
 -- name: settled_until
--- A full hour before which no line can be entered any more: a line has the time of its transaction, and all
--- transactions of that time have ended.
+-- A full hour before which no line can be inserted any more: a line has the start time of its transaction, and all
+-- transactions that started before that hour have ended.
 SELECT date_trunc('hour', least(now() - interval '5 minutes', min(xact_start)), 'UTC') FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 
 -- name: first_line
 -- Of all tenants.
--- When the oldest line was entered; asked once, before the first sum.
+-- The time of the oldest line. Read once, before the first sum.
 SELECT min(at) FROM model_calls;
 
 -- name: sum_lines
@@ -108,7 +108,7 @@ UPDATE usage_progress SET until = $1;
 
 -- name: first_sum
 -- Of all tenants.
--- The oldest hour that has a sum; asked once, before the first total.
+-- The oldest hour that has a sum. Read once, before the first total.
 SELECT min(starts_at) FROM usage_sums WHERE width = 'hour';
 
 -- name: sum_projects

@@ -33,15 +33,16 @@ SORTABLE: Final = {
 }
 DAYS_DEFAULT: Final = 30
 DAYS_MAX: Final = 366
-"""A report by conversation, run or user reads every line of its days: a year of a busy project is some seconds."""
+"""A report by conversation, run or user reads every line of its days, which takes seconds for a year of a busy
+project."""
 SUMMED: Final = frozenset({"day", "model", "key_id", "project_id", "kind"})
-"""The fields that the sums of hours and days have."""
+"""The fields that the stored sums of hours and days have."""
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def groups(asked: str | None) -> tuple[str, ...]:
-    """Raises BadRequest naming what one may group by."""
+    """Raises BadRequest naming the fields that a report can group by."""
     if asked is None:
         return ()
     names = tuple(dict.fromkeys(name.strip() for name in asked.split(",")))
@@ -52,7 +53,7 @@ def groups(asked: str | None) -> tuple[str, ...]:
 
 
 def days(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """The last thirty days unless said otherwise. Raises BadRequest."""
+    """By default the last thirty days. Raises BadRequest."""
     end = end or now + timedelta(seconds=1)
     start = start or end - timedelta(days=DAYS_DEFAULT)
     if start >= end:
@@ -63,23 +64,23 @@ def days(start: datetime | None, end: datetime | None, now: datetime) -> tuple[d
 
 
 def summed(which: Filter, groups: Sequence[str]) -> bool:
-    """Whether stored sums suffice: the report uses no field that only the lines have."""
+    """Whether the stored sums suffice, because the report uses no field that only the lines have."""
     only_lines = (which.conversation_id, which.run_id, which.user_id, which.knowledgebase_id)
     return SUMMED.issuperset(groups) and all(value is None for value in only_lines)
 
 
 def sums(which: Filter, groups: Sequence[str], *, whole: bool) -> Sums:
-    """The fewest rows that answer a report. `whole`: its caller sees every project."""
+    """The smallest set of sums that answers a report. `whole` means that the caller sees every project."""
     if not whole or which.project_id is not None or "project_id" in groups:
         return Sums.PROJECTS
     return Sums.KEYS if which.key_id is not None or "key_id" in groups else Sums.ORGANIZATION
 
 
 def spans(start: datetime, end: datetime, summed_until: datetime) -> Sequence[Span]:
-    """Cuts a time into whole days and hours that have sums, and the rest, whose lines are read: every moment is in
-    exactly one span.
+    """Splits a time range into whole days and hours that have sums, and the rest, whose lines are read. Every moment
+    is in exactly one span.
 
-    `summed_until` is a full hour; whatever happened before it is in the sums.
+    `summed_until` is a full hour; the sums contain everything before it.
     """
     first_hour, last_hour = _ceiling(start, _HOUR), _floor(min(end, summed_until), _HOUR)
     if first_hour >= last_hour:
@@ -98,7 +99,7 @@ def spans(start: datetime, end: datetime, summed_until: datetime) -> Sequence[Sp
 
 
 def full_hour(moment: datetime) -> datetime:
-    """The hour that a moment is in."""
+    """The start of the hour that a moment is in."""
     return _floor(moment, _HOUR)
 
 

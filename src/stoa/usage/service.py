@@ -1,4 +1,4 @@
-"""Reports of what was used, within the caller's scope."""
+"""Usage reports, within the caller's scope."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ class UsageReports:
     async def report(
         self, principal: Principal, which: Filter, groups: Sequence[str], page: PageRequest
     ) -> Page[UsageRow]:
-        """Sums over the calls of models that the filter lets through; one row in all when nothing is grouped by, none
-        when nothing was used."""
+        """Sums over the model calls that match the filter. Without `groups` the report has one row, or none if there
+        were no calls."""
         async with self._database.tenant(principal, snapshot=True) as tx:
             rows, total = await store.report(
                 tx, principal.org_id, which, groups, page, whole=principal.organization_wide

@@ -22,7 +22,7 @@ _ONLY: Final = (
     " AND user_id = $10",
     " AND knowledgebase_id = $11",
 )
-"""Filters that an index serves, by the others that a report takes."""
+"""Filters that have an index, in the order of the parameters $8 … $11."""
 
 
 _FIELDS: Final = {
@@ -36,14 +36,14 @@ _FIELDS: Final = {
     "run_id": ("run_id", "uuid"),
     "knowledgebase_id": ("knowledgebase_id", "uuid"),
 }
-"""What lines are grouped by: the expression, and its type."""
+"""The fields to group by: SQL expression and type."""
 
 
 async def report(
     tx: Tx, org_id: UUID, which: Filter, groups: Sequence[str], page: PageRequest, *, whole: bool
 ) -> tuple[Sequence[UsageRow], int]:
-    """A page of sums, and how many there are in all pages. All its statements must see one snapshot. `whole`: the
-    caller sees every project."""
+    """A page of rows, and the number of rows in all pages. All statements must see one snapshot. `whole` means that
+    the caller sees every project."""
     always = (which.project_id, which.key_id, which.model, which.kind)
     if rules.summed(which, groups):
         sums = rules.sums(which, groups, whole=whole)
@@ -69,7 +69,7 @@ def _grouped(statement: str, groups: Sequence[str]) -> str:
 
 
 async def sum_more(tx: Tx) -> bool:
-    """Takes the next day of the bill into the sums; False when nothing is left to do, or another node does it."""
+    """Adds the next day of the bill to the sums. False if nothing is left to do or another node is doing it."""
     row = await tx.fetchrow(SQL.take_progress)
     if row is None:
         return False
@@ -89,7 +89,7 @@ async def sum_more(tx: Tx) -> bool:
 
 
 async def _sum_projects(tx: Tx, done: datetime, until: datetime) -> bool:
-    """Takes the next day of the sums into those of all projects, up to `until`; False when there is none."""
+    """Adds the next day of the sums to those of all projects, up to `until`. False if there is none."""
     if done == NEVER:
         first: datetime | None = await tx.fetchval(SQL.first_sum)
         if first is None:
@@ -106,7 +106,7 @@ async def _page(
 ) -> tuple[Sequence[UsageRow], int]:
     statement = statement.format(sums_order=page.order_by("day DESC NULLS LAST, cost_usd DESC"))
     rows = await tx.fetch(statement, *asked, page.page_size, page.offset)
-    # Past the last page the count comes with the first.
+    # After the last page no row carries the count: read it from the first page.
     counted = rows or (await tx.fetch(statement, *asked, 1, 0) if page.offset else ())
     return [_row(row, groups) for row in rows], counted[0]["total"] if counted else 0
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which calls of models; None is any. `start` is the first moment that counts, `end` the first that does not."""
+    """Selects model calls; None matches any. `start` is inclusive, `end` exclusive."""
 
     start: datetime
     end: datetime
@@ -26,7 +26,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """`of` says what was summed: the fields that were grouped by. `cost_usd` leaves out the `unpriced_calls`."""
+    """`of` has the values of the fields that were grouped by. `cost_usd` does not include the `unpriced_calls`."""
 
     of: Mapping[str, Any]
     calls: int
@@ -57,7 +57,7 @@ class Sums(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From `start` on, and before `end`."""
+    """`start` is inclusive, `end` exclusive."""
 
     width: Width
     start: datetime

@@ -1,5 +1,5 @@
-"""Keeps the sums of the bill up to date: sums each full hour once no line can be added to it. Runs on every node; one
-node at a time does the work."""
+"""Keeps the stored sums of the bill up to date: sums each full hour as soon as no line can be added to it. Runs on
+every node; a row lock lets one node at a time do the work."""
 
 import asyncio
 from typing import Final
@@ -10,7 +10,7 @@ from stoa.kernel.supervise import Supervisor, spread
 from stoa.usage import store
 
 LOOK_SECONDS: Final = 60.0
-"""How soon a full hour is summed. Until then its lines are read one by one, which is exact too."""
+"""How often to look for a full hour to sum. Until then reports read its lines, with the same result."""
 
 
 class Summing:
@@ -25,7 +25,7 @@ class Summing:
         await self._supervisor.stop()
 
     async def catch_up(self) -> None:
-        """Sums all that can be summed, a day in each transaction."""
+        """Sums everything that can be summed, one day per transaction."""
         while await self._step():
             pass
 

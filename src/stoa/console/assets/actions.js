@@ -1,7 +1,7 @@
-// Forms and buttons that are calls of the API, said in the markup: data-call="POST /v1/tools".
+// Forms and buttons that call the API, declared in the markup: data-call="POST /v1/tools".
 //
-// A form's fields are the body: a name with dots is a path into it, data-kind says how a text is read (number, json,
-// lines, pairs, yes). What is empty is left out. data-then: "reload", "go <path with {id}>", "show <dialog id>".
+// A form's fields become the body: a name with dots is a path, data-kind says how to parse the text (number, json,
+// lines, pairs, yes). Empty fields are left out. data-then: "reload", "go <path with {id}>", "show <dialog id>".
 
 import { $, $$, _, call, confirmed, page, say, times, uuid } from "./frame.js";
 
@@ -90,7 +90,7 @@ document.addEventListener("click", async event => {
   } catch (error) { say(error.message, true); }
 });
 
-// A choice that is a call by itself: what was chosen goes back where it is refused.
+// A select that calls the API when it changes. If the call is refused, the previous choice is restored.
 for (const select of $$("select[data-call]")) {
   let before = select.value;
   select.addEventListener("change", async () => {
@@ -100,7 +100,7 @@ for (const select of $$("select[data-call]")) {
   });
 }
 
-// What depends on a choice: <select data-shows> hides each element whose data-for does not name the chosen value.
+// Fields that depend on a choice: <select data-shows> hides each element whose data-for does not name the chosen value.
 function choose(select) {
   const root = select.closest("form") ?? document;
   for (const one of $$("[data-for]", root)) one.hidden = !one.dataset.for.split(" ").includes(select.value);
@@ -109,7 +109,7 @@ function choose(select) {
 for (const select of $$("select[data-shows]")) { choose(select); select.addEventListener("change", () => choose(select)); }
 for (const select of $$("select[data-go]")) select.addEventListener("change", () => select.form.requestSubmit());
 
-// A part that is asked for again every second while its data-working says that something goes on in it.
+// A part of the page that is reloaded every second while it has data-working.
 async function watched(part) {
   if (!part.dataset.working) return;
   const begun = performance.now();
@@ -118,7 +118,7 @@ async function watched(part) {
     const { content } = await page(part.dataset.watch), fresh = content.firstElementChild;
     part.replaceWith(fresh); part = fresh; times(part);
     if (focused && action) $(`[data-key="${focused.dataset.key}"] [data-call="${CSS.escape(action)}"]`, part)?.focus();
-  } catch { /* The next look may be luckier. */ }
-  setTimeout(() => watched(part), Math.max(1000, 5 * (performance.now() - begun))); // A fifth of the time at most.
+  } catch { /* Try again at the next poll. */ }
+  setTimeout(() => watched(part), Math.max(1000, 5 * (performance.now() - begun))); // Polls at most a fifth of the time.
 }
 for (const part of $$("[data-watch]")) setTimeout(() => watched(part), 1000);

@@ -1,4 +1,4 @@
-// The chat. The server draws answers; this sends messages, follows runs, and puts pieces where they belong.
+// The chat. The server renders answers; this script sends messages, follows runs, and inserts the pieces.
 
 import { $, $$, Refusal, _, call, confirmed, copied, fragment, make, page, remembered, say, times, uuid } from "./frame.js";
 
@@ -11,13 +11,13 @@ const store = {
 let conversation = chat.dataset.conversation || null, making = null, known = Number(chat.dataset.messages);
 let active = chat.dataset.active || null;
 
-// --- where the reader is --------------------------------------------------------------------------------------------------
+// --- scrolling ------------------------------------------------------------------------------------------------------------
 const scroller = document.scrollingElement;
 let atEnd = true, top = 0, height = 0;
 const farFromEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
 const endOfThread = () => scroller.scrollTo({ top: scroller.scrollHeight, behavior: "instant" });
-// Whoever scrolls up, however little, is let go at once; whoever comes back to the end is taken along again. What the
-// browser moves by itself because the page became shorter is no scrolling up.
+// Scrolling up stops following the end at once, and returning to the end resumes it. A movement by the browser because
+// the page became shorter does not count as scrolling up.
 addEventListener("scroll", () => {
   const far = farFromEnd(), up = scroller.scrollTop < top - 0.5 && scroller.scrollHeight >= height;
   atEnd = up ? far < 2 : atEnd || far < 60;
@@ -117,7 +117,7 @@ document.addEventListener("visibilitychange", () => {
   else { followers.forEach(one => one.open()); refresh(); }
 });
 
-// --- the proof: the journal's own bytes against its hash ------------------------------------------------------------------------
+// --- verification: the journal's bytes against its hash -------------------------------------------------------------------------
 async function verify(article, drawn) {
   const place = $(".verified", article), run = article.dataset.run;
   if (!place || !run) return;
@@ -162,8 +162,8 @@ function name(title) {
 }
 const draftKey = () => `draft:${conversation ?? ""}`;
 function grow() { field.style.height = "auto"; field.style.height = `${Math.min(field.scrollHeight, 260)}px`; }
-// An Enter that ends the composition of Japanese, Chinese or Korean text sends nothing. Safari reports it after the
-// composition, with the key code 229.
+// An Enter that ends the composition of Japanese, Chinese or Korean text does not send. Safari reports it after the
+// composition, with key code 229.
 const composes = event => event.isComposing || event.keyCode === 229;
 field.addEventListener("input", () => { grow(); store.set(draftKey(), field.value || null); problem.textContent = ""; });
 field.addEventListener("keydown", event => {
@@ -209,7 +209,7 @@ async function post(message, text, files = []) {
     problem.textContent = error.message;
   }
 }
-// The same Idempotency-Key each time: however often it is sent, one message and one run.
+// Every retry has the same Idempotency-Key, so that there is one message and one run.
 async function deliver(message) {
   for (let attempt = 0; ; attempt += 1) {
     try {
@@ -224,7 +224,7 @@ async function deliver(message) {
     }
   }
 }
-// What was not taken stands in the field again, before what was typed meanwhile.
+// A message that was not accepted returns to the field, before what was typed meanwhile.
 function restore(text) {
   if (!text) return;
   field.value = field.value && field.value !== text ? `${text}\n${field.value}` : text;
@@ -267,7 +267,7 @@ stopButton.addEventListener("click", async () => {
   field.focus();
 });
 
-// --- what another tab, or a queue, has done -------------------------------------------------------------------------------------------
+// --- changes by another tab or by a queue ---------------------------------------------------------------------------------------------
 let refreshing = false;
 async function refresh() {
   if (!conversation || refreshing || document.hidden || making) return;
@@ -299,7 +299,7 @@ async function talks() {
   try {
     const { content } = await page(`/console/talks${conversation ? `?current=${conversation}` : ""}`);
     $(".talks")?.replaceWith(content);
-  } catch { /* the next one shows it */ }
+  } catch { /* the next refresh shows it */ }
 }
 
 // --- files ---------------------------------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ async function transfer(one) {
   one.uploading = false;
   drawAttached();
 }
-// The server reads a file after it has come. One that it cannot read says so before a message is sent with it.
+// The server reads a file after the upload. This waits for it, so that an unreadable file is reported before sending.
 async function readable(one) {
   try {
     for (let pause = 300; pause < 6000 && attached.includes(one); pause *= 1.6) {
@@ -338,7 +338,7 @@ async function readable(one) {
       if (status === "failed") { one.error = error.message; one.unreadable = true; drawAttached(); }
       if (status !== "pending") return;
     }
-  } catch { /* the answer says it */ }
+  } catch { /* the answer reports it */ }
 }
 function upload(path, file, one) {
   return new Promise((resolve, reject) => {
@@ -353,7 +353,7 @@ function upload(path, file, one) {
   });
 }
 $(".attach input").addEventListener("change", event => { attach([...event.target.files]); event.target.value = ""; });
-// Cells of a spreadsheet and text of a word processor come with a picture of themselves: they are text.
+// Spreadsheets and word processors put text and a picture of it on the clipboard: treat it as text.
 const isText = data => data.types.includes("text/html") && data.types.includes("text/plain");
 field.addEventListener("paste", event => { const files = [...event.clipboardData.files]; if (files.length && !isText(event.clipboardData)) { event.preventDefault(); attach(files); } });
 addEventListener("beforeunload", event => { if (attached.some(one => one.uploading)) event.preventDefault(); });
@@ -379,7 +379,7 @@ async function fork(from, draft) {
   if (draft) store.set(`draft:${made.id}`, draft);
   location.href = `/console/chat/${made.id}`;
 }
-// An answer's text as the model wrote it, Markdown and all: what the page shows has buttons and names of languages in it.
+// The Markdown that the model wrote. The rendered text also contains buttons and names of languages.
 async function source(article) {
   if (article.matches(".live")) return shown(article);
   const run = (await call("GET", `/v1/runs/${article.dataset.run}`)).data;
@@ -434,7 +434,7 @@ thread.addEventListener("click", async event => {
   try { await action(article, button); } catch (error) { say(error.message, true); }
   button.disabled = false;
 });
-// What is read stays where it is: the message that was the first keeps its place on the screen.
+// Keeps the scroll position: the message that was first stays where it is on the screen.
 async function loadEarlier(button) {
   if (button.disabled) return;
   button.disabled = true;
@@ -452,8 +452,8 @@ async function loadEarlier(button) {
   } catch (error) { button.disabled = false; say(error.message, true); }
 }
 const nearTop = new IntersectionObserver(seen => { for (const one of seen) if (one.isIntersecting) { nearTop.unobserve(one.target); loadEarlier(one.target); } }, { rootMargin: "2500px 0px 0px" });
-// Earlier messages that are far from the screen leave the page, and an empty place of their height stays: however long a
-// conversation is, the browser lays out the part around the screen only.
+// Messages that are far from the screen are removed from the page and replaced by an empty element of the same height,
+// so that in a long conversation the browser lays out only the part around the screen.
 const away = new WeakMap();
 const near = new IntersectionObserver(seen => {
   for (const { target: chunk, isIntersecting, boundingClientRect } of seen) {

@@ -1,9 +1,9 @@
-// What every page has: words, times, theme, keyboard, dialogs, tabs, copying, and calls of the API.
+// Code of every page: translations, times, theme, keyboard, dialogs, tabs, copying, and calls of the API.
 
 const catalogue = JSON.parse(document.getElementById("words")?.textContent || "{}");
 export const _ = (text, values = {}) => (catalogue[text] ?? text).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 
-// The one policy: only what this server rendered and sanitised becomes HTML.
+// The only Trusted Types policy: only HTML that this server has rendered and sanitised is inserted.
 const policy = globalThis.trustedTypes?.createPolicy("stoa", { createHTML: html => html }) ?? { createHTML: html => html };
 export function fragment(html) {
   const template = document.createElement("template");
@@ -33,7 +33,7 @@ export class Refusal extends Error {
     this.status = status; this.code = error?.code; this.details = error?.details; this.requestId = requestId;
   }
 }
-// The page that comes instead says why: the cookie has gone, and the server cannot tell that from a first visit.
+// The sign-in page must explain why it appears: without the cookie the server cannot tell this from a first visit.
 function signIn() {
   try { sessionStorage.setItem("ended", "1"); } catch { /* full, or forbidden */ }
   location.reload();
@@ -112,7 +112,7 @@ document.addEventListener("click", event => {
   const tab = event.target.closest("[role=tab]");
   if (tab) select(tab);
 });
-// `text` may be a promise. Safari lets a page copy only in the click itself, so the promise is handed to the clipboard.
+// `text` may be a promise. Safari allows copying only in the click handler, so the promise goes to the clipboard API.
 export async function copied(button, text) {
   try {
     if (typeof text === "string") await navigator.clipboard.writeText(text);
@@ -187,7 +187,7 @@ export function ask(dialog, word) {
 }
 
 
-// --- what a link carries after its #: it is never sent by itself, so it is in no log ------------------------------------------
+// --- a token in a link's fragment: browsers do not send it, so it is in no log ------------------------------------------------
 const carried = $("form[data-carries]");
 if (carried && location.hash.startsWith(`#${carried.dataset.carries}`)) {
   carried.elements.token.value = location.hash.slice(1);

@@ -1,4 +1,4 @@
-// Knowledge bases: making and deleting them, files by drop, and watching items.
+// Knowledge bases: creating and deleting them, uploading files, and polling items.
 
 import { $, $$, Refusal, _, call, confirmed, make, page, say, times, uuid } from "./frame.js";
 
@@ -93,7 +93,7 @@ if (drop) {
   });
 }
 
-// --- items: watched while one is worked on ---------------------------------------------------------------------------------------
+// --- items: polled while one is processed ----------------------------------------------------------------------------------------
 let timer = 0;
 async function watch(now = false) {
   clearTimeout(timer);
@@ -105,8 +105,8 @@ async function watch(now = false) {
     $("#items").replaceWith(content);
     if (focused) $(`[data-item="${focused}"] .${kind.split(" ").pop()}`)?.focus();
     times($("#items"));
-  } catch { /* the next look may be luckier */ }
-  timer = setTimeout(watch, Math.max(1000, 5 * (performance.now() - begun))); // A fifth of the time at most.
+  } catch { /* try again at the next poll */ }
+  timer = setTimeout(watch, Math.max(1000, 5 * (performance.now() - begun))); // Polls at most a fifth of the time.
 }
 if (base) { watch(); document.addEventListener("visibilitychange", () => watch()); }
 document.addEventListener("click", async event => {

@@ -1,4 +1,4 @@
-// Keys and connections: making them, and ending them after their name was typed.
+// Keys and connections: creating them, and deleting them after their name was typed.
 
 import { $, _, ask, call, form, make, say, uuid } from "./frame.js";
 

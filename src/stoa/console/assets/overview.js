@@ -1,4 +1,4 @@
-// The doctor's line of the overview: it comes when the page stands, into a place that was kept for it.
+// Loads the doctor's line of the overview after the page, into an element that is reserved for it.
 
 import { $, make, page } from "./frame.js";
 

@@ -1,4 +1,4 @@
-// Tools: what an OpenAPI document would make before it is made, and test calls with what a model would be told.
+// Tools: a preview of the tools of an OpenAPI document, and test calls that show what the model would get.
 
 import { $, $$, _, call, make, uuid } from "./frame.js";
 import { gathered } from "./actions.js";

@@ -1,4 +1,4 @@
-// A trace that goes on: its page is drawn anew when a step comes, at most every half second.
+// A running trace: its page is rendered again when a step arrives, at most every half second.
 
 import { $, $$, page, times } from "./frame.js";
 

@@ -1,4 +1,4 @@
-// Trying a flow: a real run, followed event by event; nodes of the graph take the colour of their state.
+// Trying a flow: a real run, followed by its events; nodes of the graph get the colour of their state.
 
 import { $, $$, Refusal, _, language, make, uuid } from "./frame.js";
 import { gathered } from "./actions.js";
@@ -60,7 +60,7 @@ form?.addEventListener("submit", async event => {
     const answer = await fetch("/v1/workflows/test", { method: "POST", signal: stop.signal, headers: { "Content-Type": "application/json", "Idempotency-Key": uuid() }, body: JSON.stringify(body) });
     if (!answer.ok) throw new Refusal(answer.status, (await answer.json().catch(() => ({}))).error);
     run = answer.headers.get("Stoa-Run-Id");
-    stop.abort(); // The run goes on; what follows it resumes by itself.
+    stop.abort(); // The run continues; follow() resumes its stream.
     follow();
   } catch (error) {
     out.hidden = true; out.removeAttribute("aria-busy"); form.classList.remove("busy");

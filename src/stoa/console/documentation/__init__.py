@@ -1,1 +1,1 @@
-"""The documentation at `/docs`: the repository's own pages, which the wheel carries. Open to everybody, offline."""
+"""The documentation at `/docs`: the repository's pages, which the wheel contains. Public, and works offline."""

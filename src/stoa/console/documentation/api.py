@@ -1,4 +1,4 @@
-"""The documentation in front of the api host's app: `/docs` and below, but for the HTTP reference and its files."""
+"""Serves the documentation before the api host's app: `/docs` and below, except the HTTP reference and its files."""
 
 import asyncio
 from typing import Any, Final

@@ -1,5 +1,5 @@
-"""Which pages there are, and what stands where in them. Pages are Markdown files; their links work in the repository as
-they stand, and become addresses here."""
+"""The list of pages, and their sections. Pages are Markdown files whose relative links work in the repository and are
+translated to URLs here."""
 
 import posixpath
 import re
@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 BASE: Final = "/docs"
 INDEX: Final = "docs/README.md"
-"""Its headings and lists are the navigation."""
+"""Its headings and lists become the navigation."""
 BESIDE: Final = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-"""Pages outside of docs/."""
+"""Pages outside docs/."""
 _FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _HEADING: Final = re.compile(r"^(#{1,4}) +(.+?)\s*#*$")
 _LISTED: Final = re.compile(r"^[-*] \[([^]]+)\]\(([^)#]+)\)")
@@ -23,7 +23,7 @@ _LISTED: Final = re.compile(r"^[-*] \[([^]]+)\]\(([^)#]+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what follows it, as text to be searched."""
+    """A heading and the text below it, for the search."""
 
     page: str
     heading: str
@@ -34,7 +34,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Of the navigation: (name, address) each."""
+    """A group of the navigation. Each link is (name, URL)."""
 
     title: str
     links: Sequence[tuple[str, str]]
@@ -42,14 +42,14 @@ class Group:
 
 @cache
 def root() -> Path:
-    """The folder that holds the pages as the repository has them: the wheel's copy, else the repository."""
+    """The folder with the pages, laid out as in the repository: the wheel's copy if it exists, else the repository."""
     carried = Path(str(files("stoa.console"))) / "carried"
     return carried if carried.is_dir() else Path(__file__).parents[4]
 
 
 @cache
 def paths() -> frozenset[str]:
-    """Of all pages, from the root."""
+    """The paths of all pages, relative to the root."""
     found = {path.relative_to(root()).as_posix() for path in (root() / "docs").rglob("*.md")}
     return frozenset(found | {name for name in BESIDE if (root() / name).is_file()})
 
@@ -78,7 +78,7 @@ def title(path: str) -> str:
 
 
 def picture(path: str) -> str | None:
-    """An SVG below docs/pictures; None for anything else."""
+    """The text of an SVG below docs/pictures. None for anything else."""
     inside = posixpath.normpath(path)
     if not inside.startswith("docs/pictures/") or not inside.endswith(".svg"):
         return None
@@ -87,8 +87,8 @@ def picture(path: str) -> str | None:
 
 
 def target(page: str, link: str) -> str | None:
-    """The address that a link of a page means: of another page, of a place in one, or of somewhere else. None where it
-    leads to a file of the repository that is no page."""
+    """The URL for a link in a page: another page, an anchor, or an external URL. None if it points to a file of the
+    repository that is not a page."""
     if re.match(r"[a-z][a-z0-9+.-]*:", link) or link.startswith("/"):
         return link
     place, sign, anchor = link.partition("#")
@@ -100,14 +100,14 @@ def target(page: str, link: str) -> str | None:
 
 
 def slug(heading: str) -> str:
-    """As GitHub makes it: links into pages work there too."""
+    """The anchor of a heading, made as GitHub makes it, so that links to headings work in both places."""
     words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").replace("*", "")
     return re.sub(r" ", "-", re.sub(r"[^\w\- ]", "", words.lower()))
 
 
 @cache
 def sections(path: str) -> Sequence[Section]:
-    """A page, cut at its headings. What stands in a fence is no heading."""
+    """The sections of a page, split at its headings. Lines in fenced code are not headings."""
     found: list[Section] = []
     heading, level, lines, fence = "", 0, list[str](), ""
     taken: dict[str, int] = {}
@@ -134,7 +134,7 @@ def sections(path: str) -> Sequence[Section]:
 
 @cache
 def navigation() -> Sequence[Group]:
-    """What the index lists, below its headings."""
+    """The links of the index, grouped by its headings."""
     groups: list[Group] = []
     links: list[tuple[str, str]] = []
     for line in source(INDEX).splitlines():

@@ -1,4 +1,4 @@
-"""A page as HTML. The pages are ours, so they are trusted; raw HTML in them is text all the same."""
+"""Renders a page as HTML. The pages are trusted, but raw HTML in them is escaped anyway."""
 
 import html
 import re
@@ -18,7 +18,7 @@ _SVG_TITLE: Final = re.compile(r"<title>.*?</title>", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`parts` are the headings of the second level: (name, anchor)."""
+    """`parts` are the second-level headings: (name, anchor)."""
 
     title: str
     body: Markup
@@ -27,7 +27,7 @@ class Page:
 
 @cache
 def page(path: str) -> Page:
-    """Renders the page of a path. The first time takes some milliseconds, so call it in a thread."""
+    """Renders the page of a path. The first call takes some milliseconds, so call it in a thread."""
     body = _markdown().render(pages.source(path), {"page": path, "anchors": iter(pages.sections(path))})
     parts = tuple((one.heading, one.anchor) for one in pages.sections(path) if one.level == 2)
     return Page(pages.title(path), Markup(body), parts)  # noqa: S704 — our own pages, without raw HTML
@@ -59,7 +59,7 @@ def _heading(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> 
 
 
 def _link(_: Any, tokens: Any, index: int, _options: Any, env: Any) -> str:
-    """A link to a file that is no page stays readable: its text, and where it lies in the repository."""
+    """Replaces a link to a file that is not a page by its text and the path in the repository."""
     link = str(tokens[index].attrGet("href") or "")
     found = pages.target(env["page"], link)
     if found is None:
@@ -75,7 +75,7 @@ def _link_end(_: Any, _tokens: Any, _index: int, _options: Any, env: Any) -> str
 
 
 def _image(_: Any, tokens: Any, index: int, _options: Any, env: Any) -> str:
-    """A picture of ours stands in the page itself, so that it has the page's colours and no style of its own."""
+    """Inlines an SVG of the repository, so that it uses the page's colours."""
     token = tokens[index]
     folder = env["page"].rpartition("/")[0]
     drawn = pages.picture(f"{folder}/{token.attrGet('src')}")
@@ -95,7 +95,7 @@ def _fence(_: Any, tokens: Any, index: int, _options: Any, _env: Any) -> str:
 
 
 def _cell(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
-    """Alignment as a class: a style would need more trust than a page gives."""
+    """Sets alignment by a class, because the page's content security policy forbids inline styles."""
     token = tokens[index]
     style = str(token.attrs.pop("style", ""))
     if "right" in style or "center" in style:

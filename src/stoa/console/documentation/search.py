@@ -1,4 +1,4 @@
-"""Searches the sections of all pages. The index is a few hundred kilobytes of words, made at the first search."""
+"""Searches the sections of all pages. The index takes a few hundred kilobytes and is built at the first search."""
 
 import math
 import re
@@ -20,12 +20,12 @@ _SIGNS: Final = re.compile(r"!?\[|\]\([^)]*\)|[`*|#>\[\]]|-{3,}")
 _TITLE_WEIGHT: Final = 6
 _SATURATION: Final = 1.4
 _LESS: Final = {"docs/decisions": 0.6, "CHANGELOG.md": 0.3, "docs/isolation.md": 0.3}
-"""Who looks for a word wants the guide before the history."""
+"""Factors that rank guides above decisions and history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`snippet` alternates between text and matched words, beginning with text."""
+    """`snippet` alternates between text and matched words, and starts with text."""
 
     title: str
     heading: str
@@ -34,13 +34,13 @@ class Found:
 
 
 def words(text: str) -> list[str]:
-    """Lower case, and without a plural's s: "runs" finds "run"."""
+    """Words in lower case, without a plural's s, so that "runs" finds "run"."""
     return [word.removesuffix("s") if len(word) > 3 else word for word in _WORD.findall(text.lower())]
 
 
 @cache
 def _index() -> tuple[Sequence[Section], Sequence[Mapping[str, int]], Mapping[str, int]]:
-    """(sections, their words, in how many sections each word stands)."""
+    """(sections, word counts of each section, number of sections that contain each word)."""
     sections = [section for path in sorted(pages.paths()) for section in pages.sections(path)]
     counts: list[Counter[str]] = []
     for section in sections:
@@ -52,7 +52,7 @@ def _index() -> tuple[Sequence[Section], Sequence[Mapping[str, int]], Mapping[st
 
 
 def search(query: str) -> Sequence[Found]:
-    """The best sections; a last word that is unfinished counts as the words that it begins."""
+    """The best sections. The last word is matched as a prefix too, because the user may still be typing."""
     sections, counts, spread = _index()
     asked = _asked(query[:QUERY_CHARACTERS_MAX], spread)
     scored: list[tuple[float, int]] = []
@@ -72,7 +72,7 @@ def search(query: str) -> Sequence[Found]:
 
 
 def _asked(query: str, spread: Mapping[str, int]) -> Sequence[Sequence[str]]:
-    """Of each word of the query, what it may stand for."""
+    """For each word of the query, the indexed words that it matches."""
     asked = words(query)
     unfinished = bool(asked) and query[-1:].isalnum()
     last = [word for word in spread if word.startswith(asked[-1])][:50] if unfinished else []
@@ -85,7 +85,7 @@ def _weight(section: Section) -> float:
 
 def _found(section: Section, wanted: frozenset[str]) -> Found:
     prose = _plain(_FENCED.sub(" ", section.text))
-    # What is only in an example is shown from there.
+    # If only an example contains a wanted word, the snippet comes from the example.
     text = prose if any(_is(word, wanted) for word in _WORD.findall(prose.lower())) else _plain(section.text)
     first = next((match.start() for match in _WORD.finditer(text.lower()) if _is(match[0], wanted)), 0)
     begin = max(first - SNIPPET_CHARACTERS // 3, 0)
@@ -101,7 +101,7 @@ def _found(section: Section, wanted: frozenset[str]) -> Found:
 
 
 def _plain(text: str) -> str:
-    """Without the signs of Markdown."""
+    """The text without Markdown syntax."""
     return " ".join(_SIGNS.sub(" ", text).split())
 
 

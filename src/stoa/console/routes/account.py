@@ -43,7 +43,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "traces:write": "send and delete traces",
     "usage:read": "see usage and cost",
 }
-"""What each permission allows, in words."""
+"""What each permission allows, as the page describes it."""
 PROVIDERS: Final[Mapping[str, tuple[str, str]]] = {
     "openai": ("OpenAI", "https://api.openai.com/v1"),
     "anthropic": ("Anthropic", "https://api.anthropic.com/v1"),
@@ -57,7 +57,7 @@ PROVIDERS: Final[Mapping[str, tuple[str, str]]] = {
     "llamacpp": ("llama.cpp", "http://127.0.0.1:8080/v1"),
     "vllm": ("vLLM", "http://127.0.0.1:8000/v1"),
 }
-"""Type of a connection → its name, and the address that is taken where none is given."""
+"""Type of a connection → its name, and its default URL."""
 
 
 def routes() -> Sequence[Route]:

@@ -1,4 +1,4 @@
-"""Apps: the list, and one app with what it runs, its figures, deployments, sessions and how to go back."""
+"""Apps: the list, and one app with its workflow, metrics, deployments, sessions and rollback."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def routes() -> Sequence[Route]:
 
 
 async def app_of(view: View) -> Mapping[str, Any]:
-    """Raises Refused where there is no such app."""
+    """Raises Refused if there is no such app."""
     found: Mapping[str, Any] = (await view.api.get(f"/v1/apps/{view.request.path_params['id']}"))["data"]
     return found
 
@@ -129,7 +129,7 @@ async def _deployments(view: View) -> Response:
 
 
 async def _rollback(view: View) -> Response:
-    """Asks for a dry run, and shows what going back would restore."""
+    """Requests a dry run, and shows what the rollback would restore."""
     app = await app_of(view)
     wanted = view.request.query_params.get("deployment")
     body = {"dry_run": True, **({"deployment_id": wanted} if wanted else {})}

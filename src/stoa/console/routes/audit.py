@@ -1,4 +1,4 @@
-"""The audit: who changed what, and the head of its chain."""
+"""The audit log: who changed what, and the head of its hash chain."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ async def _audit(view: View) -> Response:
 
 
 def _query(asked: Mapping[str, str]) -> dict[str, Any]:
-    """What the page's fields ask of the API; what is no id and no day is left out."""
+    """The API's query for the page's fields. Invalid ids and days are left out."""
     since, until = (asked.get(name, "") for name in ("since", "until"))
     subject, actor = (asked.get(name, "").strip().lower() for name in ("subject", "actor"))
     cursor = asked.get("cursor", "")

@@ -1,4 +1,4 @@
-"""The chat: its page, pieces of it, and an answer's stream."""
+"""The chat: its page, fragments of it, and an answer's stream."""
 
 import asyncio
 import re
@@ -84,7 +84,7 @@ async def _nothing() -> tuple[Any, str | None]:
 
 
 def _tree(forks: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Conversations below what they were forked from; those whose origin is not among them stand at the top."""
+    """Conversations, each below the one it was forked from. Those whose origin is not in the list are at the top."""
     nodes: dict[str, dict[str, Any]] = {one["id"]: {**one, "below": []} for one in forks}
     top: list[Mapping[str, Any]] = []
     for one in nodes.values():
@@ -94,7 +94,7 @@ def _tree(forks: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 
 async def _app(view: View, wanted: str) -> tuple[Any, str | None]:
-    """The app that is talked with; None where it is a model, or there is no such app."""
+    """The app of the conversation. None if it uses a model, or there is no such app."""
     found, problem = await view.optional(f"/v1/apps/{wanted}") if ID.fullmatch(wanted) else (None, None)
     return found["data"] if found else None, problem
 
@@ -113,7 +113,7 @@ _EMPTY: Final[Mapping[str, Any]] = {"messages": [], "errors": {}, "earlier": Non
 
 
 async def _thread(view: View, conversation: Mapping[str, Any], number: int | None = None) -> Mapping[str, Any]:
-    """The newest messages, or those of one page; with `number`, nothing of what runs now."""
+    """The newest messages with the running answer, or, with `number`, one page of earlier messages."""
     where = f"/v1/conversations/{conversation['id']}"
     last = max(1, -(-conversation["message_count"] // PAGE_SIZE))
     wanted = [number] if number else [last - 1, last] if last > 1 else [last]
@@ -141,7 +141,7 @@ async def _thread(view: View, conversation: Mapping[str, Any], number: int | Non
 
 
 async def _thread_only(view: View) -> Response:
-    """The thread as it is now, for a page that learned of something new; or one page of earlier messages."""
+    """The current thread, for a page that was notified of a change; or one page of earlier messages."""
     conversation = (await view.api.get(f"/v1/conversations/{view.request.path_params['id']}"))["data"]
     number = view.number("page", 0) if "page" in view.request.query_params else None
     thread = await _thread(view, conversation, number)
@@ -180,7 +180,7 @@ async def _stream(view: View) -> Response:
 
 
 async def _read(view: View) -> Answer:
-    """The answer as its journal has it now."""
+    """The answer, from all events that its journal has now."""
     run_id = str(view.request.path_params["id"])
     answer = Answer(run_id)
     number = 1
@@ -194,14 +194,14 @@ async def _read(view: View) -> Answer:
 
 
 async def _whole_answer(view: View) -> Response:
-    """All pieces of an answer, steps among them."""
+    """All pieces of an answer, including its steps."""
     answer = await _read(view)
     changes = await asyncio.to_thread(answer.changes, partial(pages.render, language=view.language))
     return Response(orjson.dumps(changes), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def _passages(view: View) -> Response:
-    """What the answer's citations stand for."""
+    """The passages that the answer cites."""
     answer = await _read(view)
     if not answer.sequence:
         raise HTTPException(404)

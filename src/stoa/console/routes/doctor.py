@@ -1,4 +1,4 @@
-"""The doctor: what the server promises, counted against what is stored."""
+"""The doctor: the server's invariants, checked against the database."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from stoa.console.examples import Call
 from stoa.console.view import View
 
 SPANS: Final = {"day": 1, "week": 7, "all": None}
-"""How far back is looked, in days."""
+"""Time range of the checks, in days."""
 
 
 def routes() -> Sequence[Route]:

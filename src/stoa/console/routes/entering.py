@@ -1,5 +1,5 @@
-"""Coming in for the first time, and again: the first owner, an invitation, a forgotten password. What a link carries
-stands after its #, so no request for a page has it."""
+"""Pages behind links: the first owner, an invitation, a forgotten password. A link has its token in the fragment, which
+browsers do not send, so no log contains it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -78,7 +78,7 @@ def _(text: str, request: Request) -> str:
 
 
 def _token(form: Mapping[str, str]) -> str:
-    """A whole link that was pasted serves as well."""
+    """The token. The field may also contain the whole link."""
     return form.get("token", "").strip().rpartition("#")[2]
 
 
@@ -95,7 +95,7 @@ def _page(
     form: Mapping[str, str] | None = None,
     **values: object,
 ) -> Response:
-    """With what was written already, but for the password."""
+    """The page, with the fields that were already filled in, except for the password."""
     kept = {name: value for name, value in (form or {}).items() if name != "password"}
     problem = refusal.message if refusal is not None else None
     status = refusal.status if refusal is not None else 200

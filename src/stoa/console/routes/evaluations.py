@@ -52,8 +52,8 @@ async def _evaluate(view: View) -> Response:
 
 
 def questions(text: str) -> tuple[list[dict[str, Any]], int | None]:
-    """(the golden set, the number of the first line that is none). A line is `question | item, item`, or the JSON of
-    one question as `stoa kb evaluate` reads it."""
+    """(the golden set, the number of the first invalid line). A line is `question | item, item`, or the JSON of one
+    question in the format of `stoa kb evaluate`."""
     found: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
@@ -87,7 +87,7 @@ def _bars(result: Mapping[str, Any]) -> Mapping[str, Sequence[charts.Interval]]:
 
 
 def _worst(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Each question with its nDCG in every setting, the worst first: those at 0 say what is missing."""
+    """Each question with its nDCG in every setting, worst first: a question with 0 shows what the base lacks."""
     settings = result["settings"]
     rows = [
         {"query": one["query"], "scores": [other["queries"][index]["ndcg_at_10"] for other in settings]}

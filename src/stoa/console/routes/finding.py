@@ -1,4 +1,4 @@
-"""The search at the top: conversations by their words, everything else by its name, and whatever has this id."""
+"""The global search: conversations by their text, everything else by name or id."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ from stoa.console.view import View
 
 ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 SHOWN: Final = 8
-"""Of each kind."""
+"""Results per kind."""
 NAMED: Final = 500
-"""Things of one kind whose names are looked at."""
+"""Objects of one kind whose names are searched."""
 PROJECTS_MAX: Final = 20
-"""Whose apps are looked at."""
+"""Projects whose apps are searched."""
 WORDS_MAX: Final = 500
 
 
@@ -28,9 +28,9 @@ WORDS_MAX: Final = 500
 class _Kind:
     name: str
     path: str
-    """Lists them; one is at `path/<id>`."""
+    """The API's path of the list; one object is at `path/<id>`."""
     page: str
-    """Where one is shown."""
+    """The console's path of one object."""
 
 
 APPS: Final = _Kind("apps", "/v1/apps", "/console/apps/{}")
@@ -86,7 +86,7 @@ async def _search(view: View) -> Response:
 
 
 async def _asked(view: View, query: Query) -> Sequence[tuple[Any, str | None]]:
-    """Conversations, then each kind of `BY_NAME`. Apps are listed by project."""
+    """The responses for conversations, then for each kind of `BY_NAME`. Apps are listed by project."""
     talks, *others = await view.several(
         ("/v1/conversations", query), *((kind.path, {"page_size": NAMED}) for kind in BY_NAME if kind is not APPS)
     )
@@ -99,13 +99,13 @@ async def _asked(view: View, query: Query) -> Sequence[tuple[Any, str | None]]:
 
 
 def _matching(things: Sequence[Mapping[str, Any]], words: str) -> Sequence[Mapping[str, Any]]:
-    """Those in whose names all words are, the shortest name first."""
+    """The objects whose names contain all words, shortest name first."""
     wanted = words.casefold().split()
     found = [one for one in things if all(word in str(one.get("name") or "").casefold() for word in wanted)]
     return sorted(found, key=lambda one: len(str(one["name"]))) if wanted else []
 
 
 async def _with_id(view: View, wanted: str) -> str | None:
-    """Where the thing with this id is shown; None where nothing that may be seen has it."""
+    """The console's path for the object with this id. None if the session can see no such object."""
     answers = await view.several(*((f"{kind.path}/{wanted}", None) for kind in BY_ID))
     return next((kind.page.format(wanted) for kind, (answer, _) in zip(BY_ID, answers, strict=True) if answer), None)

@@ -1,4 +1,4 @@
-"""One item of a knowledge base as searches see it: its text in chunks, with the one that somebody looks for marked."""
+"""One item of a knowledge base as searches see it: its text in chunks. The chunk that the URL names is marked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,9 +12,9 @@ from stoa.console.view import View
 
 PAGE_SIZE: Final = 50
 OWN: Final = frozenset({"source", "file_id", "dynamiq_item_id"})
-"""What every item's metadata has; its page says it elsewhere."""
+"""Fields of every item's metadata, which the page shows elsewhere."""
 SOUGHT_MAX: Final = 2_000
-"""Chunks among which the marked one is looked for; further on it is not marked."""
+"""The wanted chunk is searched among the first SOUGHT_MAX chunks. A later one is not marked."""
 SOUGHT_AT_ONCE: Final = 500
 
 
@@ -43,7 +43,7 @@ async def _item(view: View) -> Response:
 
 
 async def _page_of(view: View, where: str, wanted: str) -> int:
-    """On which page of the item the chunk stands; the first where there is none, or it is too far on."""
+    """The page of the item that has the chunk. The first page if it is not found among the first SOUGHT_MAX."""
     for number in range(1, SOUGHT_MAX // SOUGHT_AT_ONCE + 1) if wanted else ():
         found, _ = await view.optional(f"{where}/chunks", {"page": number, "page_size": SOUGHT_AT_ONCE})
         here: Sequence[Mapping[str, Any]] = found["data"] if found else []

@@ -1,4 +1,4 @@
-"""Knowledge bases: the list, one base with its items, and a search that says why."""
+"""Knowledge bases: the list, one base with its items, and a search that explains its results."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ SETTINGS: Final[Mapping[str, Sequence[str]]] = {
     "rerank": ("yes", "no"),
     "group": ("document",),
 }
-"""What a search can be tried with, and the values that the form offers; nothing chosen is what the base says."""
+"""The settings of a search that the form offers, and their values. An empty choice uses the base's setting."""
 STATUSES: Final = ("processed", "processing", "pending", "failed")
 
 
@@ -83,23 +83,23 @@ async def _items(view: View, where: str) -> Mapping[str, Any]:
 
 
 async def _items_only(view: View) -> Response:
-    """The table of items as it is now, for a page that watches them."""
+    """The current table of items, for a page that polls it."""
     where = f"/v1/knowledgebases/{view.request.path_params['id']}"
-    await view.api.get(where)  # Raises Refused where there is no such base.
+    await view.api.get(where)  # Raises Refused if there is no such base.
     items = await _items(view, where)
     return HTMLResponse(pages.render("items.html", view.language, **items), headers=dict(pages.HEADERS))
 
 
 async def _searches(view: View, where: str, words: str) -> Sequence[Mapping[str, Any]]:
-    """What each of the chosen settings finds: one, or two side by side."""
+    """The results for each chosen setting: one, or two side by side."""
     if not words:
         return []
     return await asyncio.gather(*(_search(view, where, words, one) for one in chosen(view)))
 
 
 def chosen(view: View) -> Sequence[Mapping[str, str]]:
-    """One setting or two, as the form sends them: each select once for each side. The second counts where it has a mode
-    and is another than the first."""
+    """One setting or two. The form sends each select once per side. The second setting counts if it has a mode and
+    differs from the first."""
     given = {name: view.request.query_params.getlist(name) for name in SETTINGS}
     sides: list[Mapping[str, str]] = []
     for side in range(2):

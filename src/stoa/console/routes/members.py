@@ -1,4 +1,4 @@
-"""Who belongs to the organization: members, and who is invited."""
+"""Members of the organization, and invitations."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The overview: is anything wrong, and what does it cost?"""
+"""The overview: failures, durations, cost, and keys near their limits."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -76,7 +76,7 @@ async def _overview(view: View) -> Response:
 
 
 async def _doctor(view: View) -> Response:
-    """The doctor's line, asked for once the page stands: its checks read what a day has written."""
+    """The doctor's line. The page loads it separately, because the checks read all data of a day."""
     since = datetime.now(UTC) - timedelta(days=1)
     doctor, problem = await view.optional("/v1/doctor", {"since": since.isoformat().replace("+00:00", "Z")})
     return view.page(
@@ -86,7 +86,7 @@ async def _doctor(view: View) -> Response:
 
 
 def _by_hour(runs: Sequence[Mapping[str, Any]], now: datetime) -> charts.Columns:
-    """Failed runs of the last day, by the hour in which they were asked for."""
+    """Failed runs of the last day, by the hour of their creation."""
     first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS - 1)
     hours = [first + timedelta(hours=index) for index in range(HOURS)]
     counts = dict.fromkeys(hours, 0.0)
@@ -98,7 +98,7 @@ def _by_hour(runs: Sequence[Mapping[str, Any]], now: datetime) -> charts.Columns
 
 
 def _times(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """How long the newest runs took, the oldest of them first."""
+    """Durations of the newest runs, oldest run first."""
     took = [(run["id"], seconds) for run in reversed(runs) if (seconds := lasted(run)) is not None]
     values = [seconds for _, seconds in took]
     return {
@@ -110,7 +110,7 @@ def _times(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _reasons(failed: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Failed runs by what went wrong, the most frequent first."""
+    """Failed runs by error, most frequent first."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for run in failed:
         groups.setdefault((run.get("error") or {}).get("code", "unknown"), []).append(run)
@@ -174,7 +174,7 @@ async def _usage(view: View) -> Response:
 
 
 async def _limits(view: View, keys: Sequence[Mapping[str, Any]], now: datetime) -> Sequence[Mapping[str, Any]]:
-    """Keys with a limit, and what each has spent of it, the nearest to it first."""
+    """Keys with a spending limit, and what each has spent, the one nearest to its limit first."""
     limited = [key for key in keys if key.get("spending_limit") or key.get("rate_limit")][:LIMITED_MAX]
     spending = [key for key in limited if key.get("spending_limit")]
     sums = await view.several(*(("/v1/usage", {"key_id": key["id"], "from": _since(key, now)}) for key in spending))
@@ -193,7 +193,7 @@ async def _limits(view: View, keys: Sequence[Mapping[str, Any]], now: datetime) 
 
 
 def _since(key: Mapping[str, Any], now: datetime) -> str:
-    """When the period of a key's limit began."""
+    """The start of the current period of a key's limit."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     begins = {"day": day, "month": day.replace(day=1)}.get(key["spending_limit"]["period"])
     return begins.isoformat().replace("+00:00", "Z") if begins else str(key["created_at"])

@@ -1,5 +1,5 @@
-"""One's own account: sessions, password, organization, personal access tokens. Sessions and the password are changed by
-forms and not over the API: a token that was stolen must not reach them."""
+"""The user's own account: sessions, password, organization, personal access tokens. Sessions and the password are
+changed by forms and not over the API, so that a stolen token cannot change them."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -41,7 +41,7 @@ def routes(people: People) -> Sequence[Route]:
                 case _:
                     raise NotFound(view.translate("There is no such page."))
         except Unauthorized:
-            return RedirectResponse(HERE, 303)  # Asks to sign in.
+            return RedirectResponse(HERE, 303)  # Redirects to the sign-in page.
         except AppError as refusal:
             return await _show(people, view, problem=refusal.message, status=refusal.status)
         return RedirectResponse(HERE, 303)

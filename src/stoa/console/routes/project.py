@@ -1,4 +1,4 @@
-"""One project: who is in it, how long it keeps what it stores, and where its traces go."""
+"""One project: members, retention, and the destination of its traces."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Which project a page is about: the one that its address names, or the first that the key may see."""
+"""Selects the project of a page: the one in its URL, or the first that the key can see."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from stoa.console.view import View
 
 
 async def chosen(view: View) -> tuple[str | None, Sequence[Mapping[str, Any]], str | None]:
-    """(the project's id, all projects, why there is none). A key that may not list projects knows them from what it
-    may list: the workflows."""
+    """(the project's id, all projects, why there is none). For a key without permission to list projects, they are
+    taken from the list of workflows."""
     (projects, problem), (workflows, _) = await view.several(
         ("/v1/projects", {"page_size": 100}), ("/v1/workflows", {"page_size": 100})
     )

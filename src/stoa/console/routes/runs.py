@@ -1,4 +1,4 @@
-"""Runs: the list, and one run drawn from its journal."""
+"""Runs: the list, and one run shown from its journal."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -89,8 +89,8 @@ async def _run(view: View) -> Response:
 async def _graph(
     view: View, run: Mapping[str, Any], events: Mapping[str, Any] | None
 ) -> tuple[graphs.Graph | None, Mapping[str, str]]:
-    """The graph that a run of an app ran, with the state of each node: of the deployment that was in force when it was
-    asked for. None where it ran no graph, or its events name nodes that this one has not."""
+    """The graph that an app's run executed, with the state of each node. It is the graph of the deployment that was
+    current when the run was created. None if the run has no graph, or its events name nodes that the graph lacks."""
     if not run.get("app_id") or not events:
         return None, {}
     states = await _node_states(view, run["id"], events)
@@ -109,7 +109,7 @@ async def _graph(
 
 
 async def _node_states(view: View, run_id: str, first: Mapping[str, Any]) -> Mapping[str, str]:
-    """Node → what its last event said of it, over at most `NODE_PAGES_MAX` pages of the journal."""
+    """Node → its state by its last event, from at most `NODE_PAGES_MAX` pages of the journal."""
     found: dict[str, str] = {}
     answers = [first]
     if first["pagination"]["page_count"] > 1:
@@ -123,7 +123,7 @@ async def _node_states(view: View, run_id: str, first: Mapping[str, Any]) -> Map
 
 
 def _waits(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, str | None]]:
-    """When the run waited for people: (from, until)."""
+    """The times when the run waited for a person: (from, until)."""
     found: list[tuple[str, str | None]] = []
     since: str | None = None
     for event in events:
@@ -136,7 +136,7 @@ def _waits(events: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str, str | Non
 
 
 def said(run: Mapping[str, Any]) -> str:
-    """What was asked, in a line."""
+    """The user's message, on one line."""
     parts = run["input"].get("content")
     words = (
         " ".join(part.get("text", "") for part in parts if isinstance(part, dict)) if isinstance(parts, list) else ""

@@ -1,4 +1,4 @@
-"""The organization, its projects, and what the operator has set."""
+"""The organization, its projects, and the operator's settings."""
 
 from collections.abc import Sequence
 from typing import Final

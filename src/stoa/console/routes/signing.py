@@ -1,4 +1,4 @@
-"""Signing in, with e-mail address and password, the provider, an access key or a link; and out."""
+"""Sign-in with e-mail address and password, OpenID Connect, an access key or a link; and sign-out."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -36,7 +36,8 @@ def routes(sessions: Sessions, people: People, clock: Clock, public_url: str | N
             await sessions.close(session)
         response: Response = RedirectResponse("/console/sign-in", 303)
         if elsewhere is not None:
-            # A page with a link: the policy of pages lets no form lead to another server, not even by a redirect.
+            # A page with a link instead of a redirect: the content security policy (form-action) forbids that a form
+            # leads to another server, even by a redirect.
             language = view.language_of(request)
             translate = view.words.translator(language)
             response = view.respond(
@@ -59,8 +60,8 @@ def _with_provider(people: People, clock: Clock, public_url: str | None) -> Sequ
         back = forms.own_path(request.query_params.get("next", "/"))
         here = urlsplit(public_url or "").netloc
         if here and here != request.headers.get("host") and "moved" not in request.query_params:
-            # The provider leads back to the public address: what the browser keeps must be kept there. Once only: a
-            # proxy may write another host for ever.
+            # The provider redirects back to the public URL, so the cookie must be set for that host. This redirect is
+            # done once only: behind a proxy that rewrites the host it would repeat forever.
             there = f"{(public_url or '').rstrip('/')}/console/sign-in/oidc?moved=1&next={quote(back, safe='')}"
             return RedirectResponse(there, 303)
         address, name, value = await people.begin(back)
@@ -93,7 +94,7 @@ def _with_provider(people: People, clock: Clock, public_url: str | None) -> Sequ
 async def entered(
     request: Request, people: People, clock: Clock, opened: tuple[str, datetime], wanted: str
 ) -> Response:
-    """The browser holds the new session from now on; one that it held before ends."""
+    """Sets the cookie of the new session, and ends the browser's previous session."""
     before = cookies.session_of(request.scope)
     if before is not None and people.is_users(before):
         await people.leave(before)

@@ -1,4 +1,4 @@
-"""What keeps a knowledge base in step with a website, a directory, a bucket or a repository."""
+"""Sources, which synchronize a knowledge base with a website, a directory, a bucket or a repository."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -54,9 +54,9 @@ async def _sources(view: View) -> Response:
 
 
 async def _list_only(view: View) -> Response:
-    """The table as it is now, for a page that watches syncs."""
+    """The current table, for a page that polls syncs."""
     where = f"/v1/knowledgebases/{view.request.path_params['id']}"
-    await view.api.get(where)  # Raises Refused where there is no such base.
+    await view.api.get(where)  # Raises Refused if there is no such base.
     found = await _found(view, where)
     return HTMLResponse(pages.render("source-list.html", view.language, **found), headers=dict(pages.HEADERS))
 

@@ -1,4 +1,4 @@
-"""Tools: the list, one tool with a test call, and what an OpenAPI document would make."""
+"""Tools: the list, one tool with a test call, and a preview of the tools of an OpenAPI document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
@@ -54,7 +54,7 @@ def _parameters(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def draft(schema: Any) -> Mapping[str, Any]:
-    """Arguments to begin with: what a schema requires, or else all that it knows, with its defaults and examples."""
+    """Example arguments: the required properties of a schema, or else all of them, with their defaults and examples."""
     known = cast("Mapping[str, Any]", schema) if isinstance(schema, Mapping) else {}
     properties = known.get("properties")
     if not isinstance(properties, Mapping):

@@ -1,4 +1,4 @@
-"""Traces: the list with its filters, one as a tree over time, two side by side."""
+"""Traces: the list with filters, one trace as a tree with a timeline, and two side by side."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -69,7 +69,7 @@ async def _list(view: View) -> Response:
 
 
 def _given(view: View) -> dict[str, str]:
-    """The filters of the address; what is none is left out."""
+    """The filters in the URL. Unknown parameters are left out."""
     asked = view.request.query_params
     given = {name: asked.get(name, "").strip()[:200] for name in TEXTS}
     given |= {name: asked.get(name, "") for name in NUMBERS if _number(asked.get(name, ""))}

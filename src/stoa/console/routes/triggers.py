@@ -1,4 +1,4 @@
-"""An app's triggers: the list, and one with its next due times and the log of its firings."""
+"""An app's triggers: the list, and one trigger with its next due times and the log of its firings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -60,7 +60,7 @@ async def _trigger(view: View) -> Response:
 
 
 def with_shifts(due: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Each due time with its offset, and whether clocks were shifted since the one before."""
+    """Each due time with its UTC offset, and whether the offset differs from the previous one (daylight saving)."""
     made: list[Mapping[str, Any]] = []
     for one in due:
         day, _, rest = one["local_time"].partition("T")

@@ -1,4 +1,4 @@
-"""A workflow: its graph as it is saved or as a version has it, its versions, and what one changed."""
+"""A workflow: its graph (the draft or a version), its versions, and the differences between versions."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ async def _workflow(view: View) -> Response:
 
 
 async def _verdict(view: View, where: str) -> Mapping[str, Any] | None:
-    """Whether what is saved would run; None where that cannot be asked."""
+    """The validation of the draft. None if the API refuses the request."""
     try:
         found: Mapping[str, Any] = (await view.api.post(f"{where}/validate", {}))["data"]
     except Refused:
@@ -63,7 +63,7 @@ async def _verdict(view: View, where: str) -> Mapping[str, Any] | None:
 
 
 async def _compare(view: View) -> Response:
-    """What changed from one version to another."""
+    """The differences between two versions."""
     where = f"/v1/workflows/{view.request.path_params['id']}"
     (workflow, versions) = await asyncio.gather(
         view.api.get(where), view.api.get(f"{where}/versions", {"page_size": VERSIONS})

@@ -1,4 +1,5 @@
-// The connect page. Its token comes in the fragment, is taken out of the address at once, and is kept for this tab alone.
+// The connect page. It reads its token from the URL's fragment, removes it from the URL at once, and keeps it for this
+// tab only.
 
 const KEY = "stoa-connect", said = document.querySelector("#said"), offers = document.querySelector("#offers");
 
