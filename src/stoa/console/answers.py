@@ -143,7 +143,7 @@ class Answer:
             found[0].changed.add(found[1].id)
 
     def _resume(self) -> None:
-        """Marks every open card as answered. The events do not contain the answer; the end of an approved call shows it."""
+        """Marks every open card as answered. The events do not contain the answer; an approved call shows it later."""
         for part in self.parts:
             if isinstance(part, Card) and part.outcome is None:
                 part.outcome, part.changed = "answered", True
