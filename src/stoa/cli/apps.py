@@ -37,7 +37,7 @@ Project = Annotated[str | None, typer.Option(help="A project's id. \\[default: t
 
 
 def project_id_of(url: str | None, key: str | None, project: str | None) -> str:
-    """The one that is named, or the only one that the key sees. Ends the command where there are several."""
+    """The project that is named, or the only one that the key can see. Ends the command if there are several."""
     found = ask_all(url, key, "/v1/projects")
     if project is not None:
         return id_of(project, "project", lambda: found)

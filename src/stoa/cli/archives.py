@@ -1,5 +1,5 @@
-"""An export of a project on this machine: a tar archive whose entries are read where they are. Nothing is unpacked to
-the file system, and no name of an entry is used as a path."""
+"""Reads a project's export, which is a tar archive. Nothing is unpacked to the file system, and names of entries are
+never used as paths."""
 
 import hashlib
 import json
@@ -17,25 +17,25 @@ MANIFEST: Final = "manifest.json"
 
 
 class ArchiveError(Exception):
-    """The file is no whole export; the message says what is wrong with it."""
+    """The file is not a complete export. The message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     name: str
     at: int
-    """Where its bytes begin."""
+    """The offset of its content."""
     size: int
 
     @property
     def ends(self) -> int:
-        """Where the next entry begins."""
+        """The offset of the next entry."""
         return self.at + self.size + (-self.size % BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A whole export, verified."""
+    """A complete, verified export."""
 
     path: Path
     manifest: dict[str, Any]
@@ -49,7 +49,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a broken-off export has: its id, the parts that are whole, and where they end."""
+    """An incomplete export: its id, its complete parts, and the offset after them."""
 
     export_id: str
     project_id: str
@@ -59,7 +59,7 @@ class Beginning:
 
 
 def entries(file: IO[bytes]) -> Iterator[Entry]:
-    """Those that are whole. Raises ArchiveError where something else than an entry follows one."""
+    """The complete entries. Raises ArchiveError if something other than an entry follows."""
     length = file.seek(0, 2)
     at = 0
     while at + BLOCK <= length:
@@ -83,7 +83,7 @@ def entries(file: IO[bytes]) -> Iterator[Entry]:
 
 
 def beginning(path: Path) -> Beginning | None:
-    """None where not even the header is there. Raises ArchiveError."""
+    """None if even the header is incomplete. Raises ArchiveError."""
     with path.open("rb") as file:
         export_id = project_id = ""
         parts, ends, whole = 0, 0, False
@@ -101,7 +101,7 @@ def beginning(path: Path) -> Beginning | None:
 
 
 def verified(path: Path, tell: Callable[[int, int], None]) -> Archive:
-    """Reads the whole file, and compares each part with what the manifest says. Raises ArchiveError."""
+    """Reads the whole file, and compares each part with its entry in the manifest. Raises ArchiveError."""
     with path.open("rb") as file:
         found = list(entries(file))
         last = next((one for one in found if one.name == MANIFEST), None)

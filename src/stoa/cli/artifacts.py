@@ -1,4 +1,4 @@
-"""`stoa artifacts`: documents that agents and people publish, over the server's public HTTP."""
+"""`stoa artifacts`: documents that agents and users publish, over the server's public HTTP API."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the commands that call a running server share: options, the consoles, calls, and how a command ends."""
+"""Code of all commands that call a running server: options, consoles, calls, and exit codes."""
 
 import json
 import sys
@@ -20,18 +20,18 @@ from stoa.cli.text import plain
 
 
 class Terminal(Console):
-    """Text that came from a server cannot move the cursor, ring or recolour the terminal."""
+    """A console on which text from a server cannot move the cursor, ring the bell or change colours."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         super().print(*(plain(one) if isinstance(one, str) else one for one in objects), **options)
 
     def on_broken_pipe(self) -> NoReturn:
-        """Whoever read this has seen enough, as `head` does."""
+        """The reader of the pipe has closed it, as `head` does: ends the command quietly."""
         leave_pipe()
 
 
 class Exit(IntEnum):
-    """How a command ends. `docs/guide/command-line.md` says it to people."""
+    """Exit codes of commands. `docs/guide/command-line.md` documents them."""
 
     DONE = 0
     FAILED = 1
@@ -65,12 +65,12 @@ All = Annotated[bool, typer.Option("--all", help="Show all of them.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Base = Annotated[str, typer.Argument(help="The knowledge base: its id, or its name where only one has it.")]
 HERE: Final = None
-"""The default of `url`: what `stoa login` has kept, else this machine."""
+"""The default of `url`: the server of `stoa login`, else this machine."""
 PAGE_SIZE_MAX: Final = 500
 
 
 def server(url: str | None, key: str | None) -> Transport:
-    """Where calls go. Ends the command where there is no key, or no such place."""
+    """The server to call. Ends the command if there is no key or the URL is invalid."""
     try:
         chosen, found = credentials.resolved(url, key)
     except credentials.CredentialsError as error:
@@ -86,7 +86,7 @@ def server(url: str | None, key: str | None) -> Transport:
 def ask(
     method: str, url: str | None, key: str | None, path: str, body: object | None = None, *, once: str | None = None
 ) -> Any:
-    """One call. Ends the command where it is refused. A POST is repeated on a broken connection only where `once` is
+    """One call. Ends the command if it is refused. After a broken connection a POST is repeated only if `once` is set,
     its Idempotency-Key."""
     headers = {"Idempotency-Key": once} if once else None
     try:
@@ -96,12 +96,12 @@ def ask(
 
 
 def create(url: str | None, key: str | None, path: str, body: object) -> Any:
-    """A POST that makes something: once, however often the connection breaks. Gives what was made."""
+    """A POST that creates an object, only once even if the connection breaks. Returns the object."""
     return ask("POST", url, key, path, body, once=str(uuid.uuid4()))["data"]
 
 
 def ask_all(url: str | None, key: str | None, path: str, limit: int | None = None) -> list[Any]:
-    """Of a list, every page, or as many pages as hold so many."""
+    """The objects of all pages of a list, or the first `limit`."""
     found: list[Any] = []
     page, pages, cursor = 1, 1, None
     size = min(limit or PAGE_SIZE_MAX, PAGE_SIZE_MAX)
@@ -125,7 +125,7 @@ def source_id_of(url: str | None, key: str | None, base: str, source: str) -> st
 
 
 def id_of(name: str, kind: str, listed: Callable[[], list[Any]], field: str = "name") -> str:
-    """An id as it is, or the id of the only one that has this name."""
+    """Returns an id unchanged, or looks up the id of the only object with this name."""
     try:
         return str(uuid.UUID(name))
     except ValueError:
@@ -144,7 +144,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def deleted(url: str | None, key: str | None, path: str) -> None:
-    """Deletes it and prints the receipt."""
+    """Deletes the object and prints the receipt."""
     gone = ask("DELETE", url, key, path)
     if "deletion_id" not in gone:
         out.print("deleted", markup=False)
@@ -153,13 +153,13 @@ def deleted(url: str | None, key: str | None, path: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """For programs: the answer as it is. Control characters are escaped in JSON."""
+    """Prints the response for programs. JSON escapes control characters."""
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=not _speaks_unicode()) + "\n")
     sys.stdout.flush()
 
 
 def print_made(made: Any, *, as_json: bool) -> None:
-    """For programs all of it; for a person, and `$(…)`, the id."""
+    """Prints a created object: with `as_json` all of it, else its id, for people and `$(…)`."""
     if as_json:
         print_json(made)
     else:
@@ -167,7 +167,7 @@ def print_made(made: Any, *, as_json: bool) -> None:
 
 
 def download(url: str | None, key: str | None, path: str) -> bytes:
-    """The content that the server answers."""
+    """The body of the response."""
     try:
         return server(url, key).body(Call("GET", path))
     except StoaError as error:
@@ -182,7 +182,7 @@ def bytes_of(file: Path) -> bytes:
 
 
 def text_of(file: Path) -> str:
-    """Of a file in UTF-8; - is the standard input."""
+    """The text of a UTF-8 file; - is the standard input."""
     try:
         return sys.stdin.read() if str(file) == "-" else bytes_of(file).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -194,8 +194,8 @@ def _speaks_unicode() -> bool:
 
 
 def bar() -> Progress:
-    """On the terminal, and gone when it is done; silent where nobody watches. Descriptions are text and never
-    markup."""
+    """A progress bar that is removed when it is done. Without a terminal it prints nothing. Descriptions are never
+    parsed as markup."""
     description, *others = Progress.get_default_columns()
     assert isinstance(description, TextColumn)
     description.markup = False
@@ -217,7 +217,7 @@ def fail(message: str, code: Exit = Exit.FAILED) -> typer.Exit:
 
 
 def leave_pipe(code: Exit = Exit.BROKEN_PIPE) -> NoReturn:
-    """What is still buffered goes nowhere: the interpreter would complain of it at its end."""
+    """Ends the command and discards buffered output, about which the interpreter would report an error at exit."""
     import os  # noqa: PLC0415 — for this end alone
 
     sink = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""`stoa audit verify FILE`: without a server, and without trust in the one that wrote the file."""
+"""`stoa audit verify FILE`: works without a server, and does not trust the server that wrote the file."""
 
 import json
 import sys

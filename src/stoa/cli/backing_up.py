@@ -1,4 +1,4 @@
-"""`stoa backup` and `stoa restore`: beside the database itself, whether a server runs on it or not."""
+"""`stoa backup` and `stoa restore`: access the database directly, with or without a running server."""
 
 import asyncio
 import contextlib
@@ -37,27 +37,27 @@ from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings, SettingsError
 
 NICE: Final = 10
-"""A scheduled backup leaves the processor to the server."""
+"""The nice value of a scheduled backup, which gives the server priority."""
 LIVE: Final = ("conversations.unproven", "conversations.unread_files", "knowledge.overdue", "runs.abandoned")
-"""What a server that starts on the restored data takes up within seconds: work under way is in a backup as such."""
+"""Findings that a server fixes within seconds after it starts on the restored data: a backup contains running work."""
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a call of `stoa backup` asks for."""
+    """The options of a call of `stoa backup`."""
 
     directory: Path
     keep: Keep
     secret: bytes | None
     with_secret_key: bool
     with_bucket: bool
-    """Whether the files of a bucket are copied too; those of a directory always are."""
+    """Whether the files in a bucket are copied too. Files in a directory always are."""
 
 
 def secret_of(settings: Settings, key_file: Path | None) -> bytes | None:
-    """The key file that was named, else what the settings say. Raises BackupError."""
+    """The key of the given file, else of the settings. Raises BackupError."""
     chosen = settings.backup
     if key_file is None and chosen is not None:
         if chosen.passphrase is not None:
@@ -70,7 +70,7 @@ def secret_of(settings: Settings, key_file: Path | None) -> bytes | None:
 
 
 def asked_secret(directory: Path, secret: bytes | None, *, encrypt: bool = False) -> bytes | None:
-    """The passphrase, asked for where one is needed and none was given."""
+    """The secret. Prompts for a passphrase if one is needed and none was given."""
     description = directory / DESCRIPTION
     if secret is not None or not sys.stdin.isatty():
         if secret is None and encrypt:
@@ -151,7 +151,7 @@ async def _take(settings: Settings, wanted: Wanted, repository: Repository, *, q
 
 @asynccontextmanager
 async def _bucket(settings: Settings | None) -> AsyncGenerator[Files | None]:
-    """That of STOA_BLOBS; None without one. Raises BackupError where it cannot be used."""
+    """The bucket of STOA_BLOBS, or None. Raises BackupError if it cannot be used."""
     if settings is None or settings.blobs is None:
         yield None
         return
@@ -220,7 +220,7 @@ def list_backups(repository: Repository, *, as_json: bool) -> None:
 
 
 def manifest_of(repository: Repository, identity: str | None) -> Manifest:
-    """The one that was named, else the newest."""
+    """The backup that is named, else the newest."""
     if identity is None:
         found = repository.backups()
         if not found:
@@ -271,7 +271,8 @@ def _schema(manifest: Manifest, migrated: Sequence[str]) -> str:
 def run_check(
     settings: Settings, repository: Repository, manifest: Manifest, *, scratch: Path | None, trial: bool, as_json: bool
 ) -> bool:
-    """Whether the backup is whole and, once restored, keeps every promise. Raises BackupError and EmbeddedError."""
+    """Whether the backup is complete and, after a trial restore, passes all checks of the doctor. Raises BackupError
+    and EmbeddedError."""
     configure_logs("error", "console")
     migrations_of(manifest)
     with repository.held(alone=False), _progress(quiet=as_json) as tell:
@@ -327,7 +328,7 @@ async def _try(
             await restore(repository, manifest, embedded.dsn, data_dir, begun=begun, tell=tell)
             tell("promises")
             nowhere_else: dict[str, object] = {"database_url": None, "database_session_url": None, "backup": None}
-            if manifest.contents.bytes:  # Its files are here, wherever those of the server lie.
+            if manifest.contents.bytes:  # The backup contains the files, wherever the server stores its own.
                 nowhere_else["blobs"] = None
             chosen = settings.model_copy(update={"data_dir": data_dir, **nowhere_else})
             async with open_doctor(chosen, embedded.dsn) as doctor:
@@ -338,20 +339,20 @@ async def _try(
 
 @asynccontextmanager
 async def _scratch(below: Path | None) -> AsyncGenerator[Path]:
-    """A data directory for a moment."""
+    """A temporary data directory."""
     home = await asyncio.to_thread(_new_directory, below)
     data_dir = home / "data"
     try:
         yield data_dir
     finally:
-        with contextlib.suppress(EmbeddedError):  # There is none yet.
+        with contextlib.suppress(EmbeddedError):  # There is no database yet.
             await remove(data_dir)
         shutil.rmtree(home, ignore_errors=True)
 
 
 def _new_directory(below: Path | None) -> Path:
     home = Path(tempfile.mkdtemp(prefix="stoa-check-", dir=below))
-    home.chmod(0o711)  # The account of the database may be another one.
+    home.chmod(0o711)  # The database may run as another user.
     return home
 
 

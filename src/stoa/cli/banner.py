@@ -1,4 +1,4 @@
-"""What the server prints when it is ready."""
+"""The lines that the server prints when it is ready."""
 
 import shutil
 import sys
@@ -10,7 +10,7 @@ from stoa.settings import Settings
 
 
 class Provider(Protocol):
-    """What asking a provider for its models came to."""
+    """The outcome of listing a provider's models."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ class Provider(Protocol):
 
 
 class Ready(Protocol):
-    """What a server that is ready says of itself."""
+    """What the banner needs of a server that is ready."""
 
     @property
     def first_key(self) -> str | None: ...
@@ -40,8 +40,7 @@ class Ready(Protocol):
 
 
 def banner(settings: Settings, server: Ready, port: int, where: str) -> list[str]:
-    """What a person needs now: where the data is, the key on the very first start, and three lines that work when
-    pasted."""
+    """Where the data is, the first key on the first start, and three commands that can be pasted."""
     base = f"http://{'localhost' if settings.host in ('127.0.0.1', '0.0.0.0', '::1', '::') else settings.host}:{port}"  # noqa: S104
     lines = [
         "",
@@ -94,7 +93,7 @@ def banner(settings: Settings, server: Ready, port: int, where: str) -> list[str
 
 
 def _command() -> list[str]:
-    """How to call `stoa`, where a shell would not find it."""
+    """The command that runs `stoa`, also if it is not on the PATH."""
     installed = Path(sys.executable).parent
     if shutil.which("stoa") is not None or not (installed / "stoa").is_file():
         return []
@@ -102,7 +101,7 @@ def _command() -> list[str]:
 
 
 def _models(server: Ready) -> list[str]:
-    """What each provider has, or why nothing, so that a wrong address or key is seen at once."""
+    """The models of each provider, or why there are none, so that a wrong URL or key is seen at once."""
     lines = [f"The default model is {server.default_model}"]
     for provider in server.providers:
         if provider.models is not None:
@@ -110,7 +109,7 @@ def _models(server: Ready) -> list[str]:
         elif provider.trouble is not None:
             found = f"no models: {provider.trouble}; asked again every minute"
         elif provider.optional:
-            continue  # A local Ollama that is not there was not asked for.
+            continue  # Ollama is tried without being configured, so its absence is no error.
         else:
             found = "no answer yet; its models join when it answers"
         lines.append(f"  {provider.name} ({provider.url}): {found}")

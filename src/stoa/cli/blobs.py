@@ -1,4 +1,4 @@
-"""`stoa blobs`: the contents of files, copied from the data directory into a bucket, back, or from one to another."""
+"""`stoa blobs`: copies the contents of files from the data directory to a bucket, back, or between buckets."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""`stoa chat`: a conversation at the terminal that survives the network, the server and itself."""
+"""`stoa chat`: a conversation at the terminal that continues after a lost network, a restarted server, and after the
+command itself was killed."""
 
 import contextlib
 import shlex
@@ -77,7 +78,7 @@ def _last(url: str | None, key: str | None) -> str:
 
 
 class Chat:
-    """One conversation at one terminal."""
+    """One conversation on one terminal."""
 
     def __init__(self, transport: Transport, conversation: dict[str, Any], desk: drafts.Desk) -> None:
         self._transport = transport
@@ -87,7 +88,7 @@ class Chat:
         self._files: list[dict[str, Any]] = []
 
     def run(self, orphan: drafts.Draft | None) -> None:
-        """Until the person leaves."""
+        """Reads and answers lines until the person leaves."""
         self._greet()
         if orphan is not None:
             out.print("The last chat ended in the middle of this; it goes on:\n", style="dim")
@@ -107,7 +108,7 @@ class Chat:
         out.print(f"{heading}{name} · /help for help · {self._id}", style="dim", markup=False)
 
     def _turn(self, line: str) -> None:
-        """One line of the person's. Raises EOFError to leave."""
+        """Handles one line. Raises EOFError to leave."""
         command, _, rest = line.strip().partition(" ")
         if not command:
             return
@@ -137,8 +138,8 @@ class Chat:
             errors.print(str(error), style="red", markup=False)
 
     def _send(self, draft: drafts.Draft) -> None:
-        """On disk, sent, answered, off the disk."""
-        with contextlib.suppress(OSError):  # A read-only home: then a killed chat cannot be taken up.
+        """Writes the draft to disk, sends it, follows the answer, and removes the draft."""
+        with contextlib.suppress(OSError):  # With a read-only home a killed chat cannot be continued.
             self._desk.put(draft)
         what = sending(self._id, draft.body, draft.idempotency_key)
         begun = time.monotonic()
@@ -164,7 +165,7 @@ class Chat:
 
 def _read() -> str:
     """A line; Ctrl-C clears it. Raises EOFError."""
-    with contextlib.suppress(ImportError):  # History and editing, where the system has them.
+    with contextlib.suppress(ImportError):  # History and editing, if the system has them.
         import_module("readline")  # `input` uses it once it is there
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Calls of the public HTTP API. Standard library only, so that a command starts at once."""
+"""Calls the public HTTP API. Uses only the standard library, so that commands start fast."""
 
 import json
 from collections.abc import Generator
@@ -9,15 +9,15 @@ from stoa.cli.stream.retry import RetryPolicy
 from stoa.cli.stream.transport import Call, Response, Transport
 
 POLICY: Final = RetryPolicy(attempts=3, reconnect_seconds=600.0)
-"""A person waits: few attempts for a call. A stream is resumed for ten minutes: a laptop was closed, a server is
-updated."""
+"""Few attempts per call, because a person is waiting. A stream is resumed for ten minutes: a laptop may be closed, or
+the server may be updated."""
 SAFE: Final = frozenset({"GET", "PUT"})
 
 
 def call(
     method: str, url: str, key: str, path: str, body: object | None = None, headers: dict[str, str] | None = None
 ) -> Any:
-    """One JSON call. A POST is repeated only under an Idempotency-Key. Raises StoaError."""
+    """One JSON call. A POST is repeated only if it has an Idempotency-Key. Raises StoaError."""
     return transport(url, key).json(request(method, path, body, headers))
 
 
@@ -31,7 +31,7 @@ def request(method: str, path: str, body: object | None = None, headers: dict[st
 def open_call(
     method: str, url: str, key: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Generator[Response]:
-    """One call whose answer is read by the caller. Raises StoaError."""
+    """One call; the caller reads the body. Raises StoaError."""
     sent = headers or {}
     answer = transport(url, key).answer(Call(method, path, method in SAFE or "Idempotency-Key" in sent, data, sent))
     try:

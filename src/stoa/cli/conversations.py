@@ -1,4 +1,4 @@
-"""`stoa conversations`: what was said, over the server's public HTTP."""
+"""`stoa conversations`: conversations and their messages, over the server's public HTTP API."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any

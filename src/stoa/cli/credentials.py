@@ -1,4 +1,4 @@
-"""Which server to speak to, and with which key: the command's options, the environment, or what `stoa login` keeps."""
+"""The server to call and its key: from the command's options, the environment, or the file that `stoa login` writes."""
 
 import contextlib
 import json
@@ -13,19 +13,19 @@ HERE: Final = "http://localhost:8080"
 
 
 class CredentialsError(Exception):
-    """A URL, a key or the file cannot be used; the message says why."""
+    """A URL, a key or the credentials file cannot be used. The message says why."""
 
 
 @dataclass
 class Credentials:
-    """`current` is the server that was signed in to last; `keys` are by URL."""
+    """`current` is the server of the last login; `keys` are by URL."""
 
     current: str | None = None
     keys: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def file() -> Path:
-    """`STOA_CREDENTIALS`, else a file below the user's configuration."""
+    """`STOA_CREDENTIALS`, else a file in the user's configuration directory."""
     if named := os.environ.get("STOA_CREDENTIALS"):
         return Path(named)
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
@@ -33,7 +33,7 @@ def file() -> Path:
 
 
 def load() -> Credentials:
-    """Raises CredentialsError where the file cannot be read."""
+    """Raises CredentialsError if the file cannot be read."""
     try:
         found = json.loads(file().read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -48,7 +48,7 @@ def load() -> Credentials:
 
 
 def save(credentials: Credentials) -> None:
-    """Replaces the file as a whole; it is the owner's alone from its first byte. Raises CredentialsError."""
+    """Replaces the file atomically. Only its owner can ever read it. Raises CredentialsError."""
     servers = {url: {"key": key} for url, key in credentials.keys.items()}
     text = json.dumps({"current": credentials.current, "servers": servers}, indent=2) + "\n"
     try:
@@ -58,9 +58,10 @@ def save(credentials: Credentials) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """0600 in a directory of 0700; whoever reads it meanwhile sees the old or the new, whole."""
+    """Writes a file with mode 0600 in a directory with mode 0700, atomically: a concurrent reader gets the old or the
+    new content."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp sets mode 0600.
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as target:
             target.write(text)
@@ -74,8 +75,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 def resolved(url: str | None, key: str | None) -> tuple[str, str | None]:
-    """(server, key). A kept key is used with the server that it is of, and a kept server never with another key: a key
-    in the environment may be meant for somewhere else. Raises CredentialsError."""
+    """(server, key). A stored key is used only with its own server, and a stored server only with its own key: a key in
+    the environment may be meant for another server. Raises CredentialsError."""
     if url is None and key:
         return HERE, checked_key(key)
     if key:
@@ -86,7 +87,7 @@ def resolved(url: str | None, key: str | None) -> tuple[str, str | None]:
 
 
 def checked_url(url: str) -> str:
-    """Without a slash at its end."""
+    """The URL without a trailing slash. Raises CredentialsError."""
     url = url.strip().rstrip("/")
     try:
         parts = urlsplit(url)

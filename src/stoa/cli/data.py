@@ -1,4 +1,4 @@
-"""`stoa data`: where an installation's data is, moving it and removing it, the database included wherever that lies."""
+"""`stoa data`: shows, moves and removes an installation's data, including its database, wherever that is stored."""
 
 import asyncio
 import json
@@ -108,10 +108,10 @@ def _history(owner: Path | None) -> str:
 
 
 def _confirm(directory: Path, *, yes: bool) -> None:
-    """By name, so that nobody removes one directory in place of another."""
+    """Asks for the directory's name, so that nobody removes the wrong directory."""
     if yes:
         return
-    # Without a terminal the prompt ends at once, and nothing is removed.
+    # Without a terminal the prompt fails at once, and nothing is removed.
     typed = typer.prompt(
         f"This removes {directory} for good. Type its name ({directory.name}) to go on", default="", show_default=False
     )

@@ -1,6 +1,6 @@
-"""`stoa demo`: the main job on real input, with every HTTP call shown as it is made.
+"""`stoa demo`: the main features on real input. Every HTTP call is shown.
 
-It starts a server of its own on a free port, and speaks to it as any client would.
+It starts a server on a free port, and calls it as any client would.
 """
 
 import hashlib
@@ -38,16 +38,16 @@ SHOWN_CHARACTERS_MAX: Final = 110
 
 
 class DemoError(Exception):
-    """The demo could not be completed; the message says what went wrong."""
+    """The demo failed. The message says why."""
 
 
 def run(data_dir: Path | None, *, keep: bool, out: Console) -> None:
-    """The whole tour. Raises DemoError when anything is not as promised."""
+    """Runs the demo. Raises DemoError if a result is not as expected."""
     began = time.monotonic()
     home = data_dir or Path(tempfile.mkdtemp(prefix="stoa-demo-"))
     home.mkdir(parents=True, exist_ok=True)
     if data_dir is None:
-        home.chmod(0o711)  # The database may run as another user, who has to reach its own part.
+        home.chmod(0o711)  # The database may run as another user, who must reach its own directory.
     try:
         _say(out, "Starting a server", "stoa serve --port 0: the API, its workers and an embedded PostgreSQL")
         with _server(home) as (url, key):
@@ -69,7 +69,7 @@ def run(data_dir: Path | None, *, keep: bool, out: Console) -> None:
 
 
 class Tour:
-    """The calls, one after another, as a reader would make them."""
+    """The calls of the demo, in order."""
 
     def __init__(self, url: str, key: str, out: Console) -> None:
         self._url, self._key, self._out = url, key, out
@@ -148,7 +148,7 @@ class Tour:
         self._out.print()
 
     def _prove(self, seen: list[tuple[str, str]]) -> None:
-        """What the terminal event says of the log, against what arrived over two connections."""
+        """Compares the terminal event's hash with the events that arrived over two connections."""
         last = json.loads(seen[-1][1])
         if last["type"] != "run.completed":
             raise DemoError(f"The run ended as {last['type']}: {last['data']}")
@@ -221,7 +221,7 @@ def _events(answer: Any) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _server(home: Path) -> Generator[tuple[str, str]]:
-    """A `stoa serve` of our own: (url, key). Its words are kept, and shown when it does not start."""
+    """Runs `stoa serve`; gives (url, key). Its output is shown if it does not start."""
     key = new_secret()
     environment = {
         **os.environ,

@@ -1,4 +1,5 @@
-"""`stoa apps deploy FILE`: a file's flow becomes a version, the tools that it names, and an app."""
+"""`stoa apps deploy FILE`: creates the tools that the file's flow names, releases the flow as a version, and deploys it
+as an app."""
 
 import json
 import os
@@ -15,7 +16,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 def is_file(target: str) -> bool:
-    """Whether a command's argument means a file, and not an app's name."""
+    """Whether a command's argument is a file, and not an app's name."""
     return target.endswith(SUFFIXES)
 
 
@@ -29,7 +30,7 @@ def deploy_file(
     workflow: str | None,
     dry_run: bool,
 ) -> Any:
-    """The app, with its deployment; None after a dry run, which prints what would be sent."""
+    """The app with its deployment. None after a dry run, which prints what would be sent."""
     try:
         found = read(Path(target).read_text("utf-8"), os.environ, workflow)
     except (FileError, OSError, UnicodeDecodeError) as error:
@@ -52,7 +53,7 @@ def deploy_file(
 
 
 def _released(url: str | None, key: str | None, project_id: str, found: FlowFile) -> tuple[str, str]:
-    """The workflow and its version with this flow: the latest one where it is the same."""
+    """(workflow, version). Uses the latest version if it has this flow, else releases a new one."""
     path = "/v1/workflows"
     listed = _named(ask_all(url, key, f"{path}?project_id={project_id}"), found.name, "workflows")
     if listed is None:
@@ -69,7 +70,7 @@ def _released(url: str | None, key: str | None, project_id: str, found: FlowFile
 
 
 def _base(url: str | None, key: str | None, project_id: str, name: str) -> str:
-    """The id of the project's knowledge base of this name, which is made where there is none."""
+    """The id of the project's knowledge base of this name. Creates the base if there is none."""
     path = "/v1/knowledgebases"
     there = _named(ask_all(url, key, f"{path}?project_id={project_id}"), name, "knowledge bases")
     if there is None:
@@ -79,7 +80,7 @@ def _base(url: str | None, key: str | None, project_id: str, name: str) -> str:
 
 
 def _make_tool(url: str | None, key: str | None, tool: Mapping[str, Any]) -> None:
-    """Made, or changed to what the file says."""
+    """Creates the tool, or updates it to the file's definition."""
     there = _named(ask_all(url, key, "/v1/tools"), str(tool["name"]), "tools")
     if there is None:
         ask("POST", url, key, "/v1/tools", dict(tool))

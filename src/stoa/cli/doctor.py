@@ -1,7 +1,7 @@
-"""`stoa doctor`: beside the database itself, or as a client of a server.
+"""`stoa doctor`: checks the database directly, or calls a server with --url.
 
-Beside the database, because that is where it is needed when no server answers, and because it looks at all
-organizations, which no key may; with --url it is a client like any other, and sees what the key may see.
+Direct access works without a running server, and covers all organizations, which no key can. With --url it is an
+ordinary client with the permissions of its key.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from stoa.settings import Settings
 
 
 class NoDatabase(Exception):
-    """There is no database to check; the message says where it was looked for."""
+    """There is no database to check. The message says where it was searched."""
 
 
 def run(
@@ -44,15 +44,15 @@ def run(
     out: Console,
     errors: Console,
 ) -> bool:
-    """True when every check was completed and nothing is violated (any more). With `full`, days verified before are
-    checked again."""
+    """True if every check was completed without violations (or they were repaired). `full` also checks days that were
+    verified before."""
     configure_logs("error", "console")
     call = _Call(Scope(since=since), full, seconds_max, errors)
     return asyncio.run(_run(settings, call, repair=repair, as_json=as_json, out=out))
 
 
 def ask(transport: Transport, since: datetime | None, *, as_json: bool, out: Console) -> bool:
-    """The same of one organization, over HTTP. Raises StoaError."""
+    """The same for one organization, over HTTP. Raises StoaError."""
     path = f"/v1/doctor?since={quote(since.isoformat())}" if since else "/v1/doctor"
     found = transport.json(request("GET", path))["data"]
     show(found, [], as_json=as_json, out=out)
@@ -61,7 +61,7 @@ def ask(transport: Transport, since: datetime | None, *, as_json: bool, out: Con
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """The arguments of one call of the doctor, and where its progress is shown."""
+    """The arguments of one call of the doctor, and the console for its progress."""
 
     scope: Scope
     full: bool
@@ -147,7 +147,8 @@ def _left(check: dict[str, Any]) -> str:
 
 @asynccontextmanager
 async def database_of(settings: Settings) -> AsyncGenerator[str]:
-    """The operator's database, past a pooler, or the embedded one of the data directory, which is there."""
+    """The DSN of the operator's database, bypassing a pooler, or of the embedded database in the data directory. Raises
+    NoDatabase."""
     url = settings.database_session_url or settings.database_url
     if url is not None:
         yield url.get_secret_value()

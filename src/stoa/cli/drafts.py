@@ -1,7 +1,7 @@
-"""What `stoa chat` is sending, on disk before it is sent: a command that was killed in the middle is taken up by the
-next one, which sends the same under the same Idempotency-Key, so that there is one message and one answer.
+"""Stores the message of `stoa chat` on disk before it is sent. If the command is killed, the next one sends the same
+message with the same Idempotency-Key, so that there is one message and one answer.
 
-A draft is locked while its command lives. The system releases the lock, however the command ends.
+A command holds a file lock on its draft. The operating system releases the lock when the process ends.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 SECONDS_MAX: Final = 23 * 3600
-"""The server remembers an Idempotency-Key for 24 hours."""
+"""Less than the 24 hours for which the server stores an Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def folder() -> Path:
 
 
 class Desk:
-    """This command's own draft."""
+    """The draft of this command."""
 
     def __init__(self) -> None:
         self._path = folder() / f"{uuid.uuid4()}.json"
@@ -53,7 +53,7 @@ class Desk:
         os.fsync(descriptor)
 
     def clear(self) -> None:
-        """It was answered."""
+        """Removes the draft after its answer."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -62,11 +62,11 @@ class Desk:
 
 
 def take_orphan(url: str) -> Draft | None:
-    """The newest draft for this server whose command is gone; it is taken off the desk. Older ones are dropped."""
+    """Removes and returns the newest draft for this server whose command has ended. Deletes older ones."""
     for path in sorted(_files(), key=lambda one: one.stat().st_mtime, reverse=True):
         with contextlib.suppress(OSError, ValueError, TypeError), path.open("r+", encoding="utf-8") as file:
             if not _lock(file):
-                continue  # Its command lives.
+                continue  # Its command is running.
             draft = Draft(**json.loads(file.read()))
             if draft.url != url:
                 continue
@@ -84,7 +84,7 @@ def _files() -> list[Path]:
 
 
 def _lock(file: IO[str]) -> bool:
-    """False where another process has it."""
+    """False if another process has the lock."""
     if sys.platform == "win32":
         return True
     import fcntl  # noqa: PLC0415 — exists on this platform only

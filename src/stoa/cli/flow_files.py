@@ -1,5 +1,5 @@
-"""Files that hold a flow: our own form, and the YAML of the platform's library (`connections, prompts, nodes, flows,
-workflows`). Pure: text in, a flow and the tools that it wants out.
+"""Reads files with a flow: our own format, and the YAML of the platform's library (`connections, prompts, nodes, flows,
+workflows`). Pure: takes text, returns a flow and the tools that it needs.
 """
 
 import re
@@ -22,13 +22,13 @@ _MCP: Final = ("MCPServer", "MCPTool")
 
 
 class FileError(Exception):
-    """What stands in the file cannot be deployed; the message names the place."""
+    """The file cannot be deployed. The message names the path inside the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowFile:
-    """What a file holds. `tools` are bodies of POST /v1/tools; `bases` are names of knowledge bases, whose ids take the
-    place of `flow_stores.reference(name)` in the flow; `notes` say what is different here."""
+    """The content of a file. `tools` are bodies of POST /v1/tools; `bases` are names of knowledge bases, whose ids
+    replace `flow_stores.reference(name)` in the flow; `notes` say what works differently on this server."""
 
     name: str
     flow: Mapping[str, Any]
@@ -39,12 +39,12 @@ class FlowFile:
 
 @dataclass
 class _Reading:
-    """The platform's file while it is read."""
+    """The state of reading a platform's file."""
 
     connections: Mapping[str, Any]
     prompts: Mapping[str, Any]
     raw: Mapping[str, Any]
-    """The connections with their references in place."""
+    """The connections before their references are resolved."""
     tools: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     notes: list[str] = field(default_factory=list[str])
     bases: list[str] = field(default_factory=list[str])
@@ -55,7 +55,7 @@ class _Reading:
 
 
 def read(text: str, environment: Mapping[str, str], workflow: str | None = None) -> FlowFile:
-    """Raises FileError. `workflow` chooses one of several."""
+    """Raises FileError. `workflow` selects one of several."""
     if len(text) > BYTES_MAX:
         raise FileError(f"The file is larger than {BYTES_MAX} characters.")
     import yaml  # noqa: PLC0415 — for files alone
@@ -111,7 +111,7 @@ def _one(found: Mapping[str, Any], what: str, wanted: str | None) -> str:
 
 # --- references -----------------------------------------------------------------------------------------------------
 def _resolved(value: Any, root: Mapping[str, Any], environment: Mapping[str, str], depth: int) -> Any:
-    """With `${oc.env:NAME}`, `${oc.env:NAME,default}` and `${other.key}` replaced."""
+    """The value with `${oc.env:NAME}`, `${oc.env:NAME,default}` and `${other.key}` replaced."""
     if depth > _DEPTH_MAX:
         raise FileError("The file's references go round in a circle, or it is nested too deeply.")
     if isinstance(value, dict):
@@ -133,7 +133,7 @@ def _referred(name: str, root: Mapping[str, Any], environment: Mapping[str, str]
         variable, comma, default = name.removeprefix(_ENVIRONMENT).partition(",")
         if variable.strip() in environment:
             return environment[variable.strip()]
-        return default.strip() if comma else f"${{{name}}}"  # Whoever needs it says that it is missing.
+        return default.strip() if comma else f"${{{name}}}"  # Reported as missing where it is needed.
     found: Any = root
     for part in name.split("."):
         if not isinstance(found, Mapping) or part not in found:
@@ -144,7 +144,7 @@ def _referred(name: str, root: Mapping[str, Any], environment: Mapping[str, str]
 
 # --- nodes ----------------------------------------------------------------------------------------------------------
 def _node(given: Mapping[str, Any], path: str, reading: _Reading) -> dict[str, Any]:
-    """A node as a flow holds it: without connections, with its prompt inside."""
+    """A node in a flow's format: without connections, with its prompt inlined."""
     node = {name: value for name, value in given.items() if value is not None}
     kind = str(node.get("type", "")).rsplit(".", 1)[-1]
     if flow_stores.is_store(str(node.get("type", ""))):
@@ -202,7 +202,7 @@ def _store(node: dict[str, Any], path: str, reading: _Reading) -> dict[str, Any]
 
 
 def _connection(path: str, named: Any, reading: _Reading) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
-    """(its id, the connection, the same with its references in place)"""
+    """(id, the connection, the connection before its references were resolved)"""
     if isinstance(named, Mapping):
         inline = cast("Mapping[str, Any]", named)
         return str(inline.get("id", "")), inline, inline
@@ -213,7 +213,7 @@ def _connection(path: str, named: Any, reading: _Reading) -> tuple[str, Mapping[
 
 
 def _http_tool(node: dict[str, Any], path: str, named: Any, reading: _Reading) -> None:
-    """The tool of the project that the node stands for, by its name."""
+    """Turns the node into a reference, by name, to a tool of the project, and adds that tool."""
     _, connection, raw = _connection(path, named, reading)
     url = str(node.pop("url", "") or connection.get("url") or "")
     method = str(node.pop("method", "") or connection.get("method") or "GET").upper()
@@ -286,7 +286,7 @@ def _hidden(
     everything: bool = False,
     raw: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Values of a tool, with secrets where they came from the environment, or (`everything`) may be credentials."""
+    """A tool's values. Those from the environment, or with `everything` all that may be credentials, become secrets."""
     shown: dict[str, str] = {}
     for name, value in values.items():
         if everything or _ENVIRONMENT in str((raw or {}).get(name, "")):
@@ -299,8 +299,8 @@ def _hidden(
 
 
 def _with_ends(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With an Input before the nodes that wait for nothing, and an Output behind those that nothing waits for, where
-    the file has none: the library needs neither."""
+    """Adds an Input node before the first nodes and an Output node after the last ones, if the file has none: the
+    library needs neither."""
     kinds = [str(one.get("type", "")) for one in nodes]
     taken = {str(one["id"]) for one in nodes}
     made = [dict(one) for one in nodes]
@@ -327,10 +327,10 @@ def _free(name: str, taken: set[str]) -> str:
 
 # --- names ----------------------------------------------------------------------------------------------------------
 def slug(text: str) -> str:
-    """A workflow's name: lower-case letters, digits and hyphens."""
+    """A valid name of a workflow: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:128].strip("-") or "app"
 
 
 def tool_name(title: str) -> str:
-    """As the server finds a node's tool."""
+    """The name by which the server finds a node's tool."""
     return re.sub(r"[^A-Za-z0-9-]+", "_", title).strip("_")[:NAME_MAX] or "tool"

@@ -1,4 +1,4 @@
-"""Vector stores of the platform's files: which knowledge base each of their nodes means. Pure."""
+"""Maps nodes for vector stores in the platform's files to knowledge bases. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -7,10 +7,10 @@ NAME_CHARACTERS_MAX: Final = 200
 _FAMILIES: Final = (".retrievers.", ".writers.")
 _INDEXES: Final = ("index_name", "table_name", "collection_name", "namespace_name")
 _PARTS: Final = ("tenant_name", "namespace")
-"""What divides an index."""
+"""Fields that partition an index."""
 _WITHIN: Final = ("document_retriever", "document_writer")
 _REPLACED: Final = (*_WITHIN, "text_embedder", "document_embedder", "document_reranker", "connection")
-"""What a knowledge base does itself."""
+"""Fields that a knowledge base replaces, because it does this itself."""
 
 
 def is_store(kind: str) -> bool:
@@ -18,12 +18,12 @@ def is_store(kind: str) -> bool:
 
 
 def reference(name: str) -> str:
-    """Stands for the id of the knowledge base of this name."""
+    """The placeholder for the id of the knowledge base of this name."""
     return f"${{knowledge_base:{name}}}"
 
 
 def as_base(node: dict[str, Any]) -> str | None:
-    """Makes a node one of a knowledge base, and gives the base's name; None where the node names its base by id."""
+    """Turns a node into one for a knowledge base, and returns the base's name. None if the node has the base's id."""
     within: Mapping[str, Any] = next((node[name] for name in _WITHIN if isinstance(node.get(name), Mapping)), node)
     reranker = node.get("document_reranker")
     for one in (reranker, within):
@@ -42,7 +42,7 @@ def as_base(node: dict[str, Any]) -> str | None:
 
 
 def with_ids(value: Any, ids: Mapping[str, str]) -> Any:
-    """A flow with the ids of its knowledge bases, by their names."""
+    """A flow with the placeholders of knowledge bases replaced by ids."""
     if isinstance(value, Mapping):
         return {name: with_ids(one, ids) for name, one in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Files in a multipart form, as browsers send them."""
+"""Uploads files as multipart forms."""
 
 import mimetypes
 import os
@@ -10,14 +10,14 @@ from stoa.cli.stream.transport import Call
 
 
 def readable(name: str) -> str:
-    """The name of a file in UTF-8. A file system may hold bytes that are no characters: `\\xff` stands for one."""
+    """A file's name in UTF-8. Bytes that are not valid UTF-8 are written as `\\xff`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def uploading(
     path: str, field: str, files: Sequence[tuple[Path, bytes]], fields: Mapping[str, str] | None = None
 ) -> Call:
-    """A request that uploads files and their contents as `field`, behind other fields; it takes effect once."""
+    """A request with other fields, then the files as `field`. Its Idempotency-Key makes it take effect once."""
     boundary = uuid.uuid4().hex
     body = bytearray()
     for name, value in (fields or {}).items():

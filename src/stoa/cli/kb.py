@@ -1,4 +1,4 @@
-"""`stoa kb`: knowledge bases of a running server, over its public HTTP."""
+"""`stoa kb`: knowledge bases of a running server, over its public HTTP API."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(sources.app, name="sources")
 UPLOAD_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Files go up in groups of about so much: a broken connection costs one group, not all."""
+"""Files are uploaded in groups of about this size, so that a broken connection repeats one group only."""
 UPLOAD_FILES_MAX: Final = 50
 
 
@@ -134,7 +134,7 @@ def upload(
     with bar() as progress:
         task = progress.add_task("uploading", total=len(changed))
         for group in _groups(changed):
-            # New files and replacements are two requests: `ids` names an item for every file.
+            # New files and replacements need two requests, because `ids` must name an item for every file.
             for part in ([name for name in group if name not in known], [name for name in group if name in known]):
                 if part:
                     ids += _send(
@@ -334,7 +334,8 @@ def _watch(url: str | None, key: str | None, base_id: str, ids: Sequence[str]) -
 
 
 def _walk(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """(name, file): a file of a folder goes by the folder's name and its path in it, wherever the command is run."""
+    """(name, file). The name of a file in a folder is the folder's name and the path in it, whatever the working
+    directory is."""
     for path in paths:
         if not path.is_dir():
             yield readable(path.name), path
@@ -369,7 +370,7 @@ def _groups(files: Mapping[str, Path]) -> Iterator[list[str]]:
 def _send(
     url: str | None, key: str | None, base_id: str, files: Mapping[str, Path], replaced: Sequence[str]
 ) -> list[str]:
-    """One multipart request; gives the items' ids. What is replaced keeps its metadata."""
+    """Sends one multipart request; returns the items' ids. Replaced items keep their metadata."""
     fields = (
         {"ids": json.dumps(list(replaced))}
         if replaced

@@ -1,4 +1,4 @@
-"""The socket that the server listens on, and how many connections it takes."""
+"""The listening socket, and limits of file descriptors."""
 
 import contextlib
 import socket
@@ -6,26 +6,25 @@ import sys
 from typing import Final
 
 BACKLOG: Final = 4096
-"""A thousand clients that reconnect at once must all get into the queue."""
+"""Large enough for a thousand clients that reconnect at once."""
 ACCEPTED_PER_TURN: Final = 8
-"""uvloop takes one new connection per socket and turn of the loop; under load, when turns are long, a burst of clients
+"""uvloop accepts one connection per socket and loop iteration. Under load, when iterations are long, a burst of clients
 would wait for seconds."""
 UNSENT_BYTES_MAX: Final = 64 * 1024
-"""What the kernel takes for a client beyond what is on its way: without this, up to 4 MB for each one that has stopped
-reading."""
+"""How much unsent data the kernel buffers per connection (TCP_NOTSENT_LOWAT). By default this is up to 4 MB for each
+client that has stopped reading."""
 DESCRIPTORS_WANTED: Final = 65_536
-"""File descriptors, where the system allows as many."""
+"""The limit of file descriptors to set, if the system allows it."""
 
 
 class StartError(Exception):
-    """The server cannot start; the message says why, and the way out."""
+    """The server cannot start. The message says why, and what to do."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Before anything else is started, so that a taken port is known at once. Raises StartError."""
+    """Called before anything else is started, so that a port in use is reported at once. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol by its name: asyncio's own loop sends small answers at once only on connections of sockets that say
-    # it.
+    # IPPROTO_TCP explicitly: asyncio sets TCP_NODELAY only on connections of sockets with this protocol.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Connections inherit it.
@@ -43,16 +42,17 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def doors(listening: socket.socket, at_once: int = ACCEPTED_PER_TURN) -> list[socket.socket]:
-    """The same socket under several numbers: each takes a new connection in the same turn of the loop."""
-    # Processes that share it share its mode. Of a socket made from a number Python thinks that it blocks, and a copy
-    # would make it so for all: whoever then loses the race for a connection would wait in accept() for the next one.
+    """Duplicates of the socket: each accepts one connection per loop iteration."""
+    # O_NONBLOCK belongs to the socket that all processes share. Python assumes that a socket made from a descriptor is
+    # blocking, and dup() would set that mode for all: a process that loses the race for a connection would then block
+    # in accept().
     listening.setblocking(False)
-    more = 0 if sys.platform == "win32" else at_once - 1  # There it is asyncio's own loop, which takes all that wait.
+    more = 0 if sys.platform == "win32" else at_once - 1  # On Windows asyncio's loop accepts all waiting connections.
     return [listening, *(listening.dup() for _ in range(more))]
 
 
 def descriptors_max() -> int:
-    """Raised to what the system allows this process."""
+    """Raises the limit of file descriptors as far as allowed, and returns it."""
     if sys.platform == "win32":
         return 8192
     import resource  # noqa: PLC0415 — exists on this platform only

@@ -1,4 +1,4 @@
-"""`stoa login`: keeps a key, for its owner alone, so that commands need neither options nor environment."""
+"""`stoa login`: stores a key in a file that only its owner can read, so that commands need no options."""
 
 import sys
 from typing import Annotated
@@ -68,11 +68,11 @@ def _key(*, from_input: bool) -> str:
 
 
 def _who(url: str, key: str) -> str:
-    """Whom the server takes the key for. Ends the command where it takes it for nobody."""
+    """The identity of the key. Ends the command if the server refuses it."""
     try:
         user = Transport(url, key, POLICY).json(request("GET", "/v1/me"))["data"]
     except ForbiddenError:
-        return "with an access key"  # Valid, and no user.
+        return "with an access key"  # A valid key that belongs to no user.
     except StoaError as error:
         raise refused(error) from error
     except (KeyError, TypeError) as error:

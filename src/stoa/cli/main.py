@@ -1,4 +1,4 @@
-"""The command line: arguments in, the server or a client of its public API out."""
+"""The command line: parses arguments, and starts the server or calls its public API."""
 
 import contextlib
 import errno
@@ -52,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""A full disk behind the output, or behind a file of the user's."""
+"""The disk of the standard output or of a user's file is full."""
 TALK, MANAGE, OPERATE = "Talk", "Manage a server (over its public API)", "Run a server"
 for name, command in (("chat", chat.chat), ("ask", question.ask_once)):
     app.command(name, rich_help_panel=TALK)(command)
@@ -132,7 +132,7 @@ def serve(
     Without any, the built-in model stoa-extractive answers by quoting your documents. STOA_DATABASE_URL uses a
     PostgreSQL (16 or newer, with pgvector) of yours.
     """
-    gc.disable()  # Until the server stands: all that is made until then stays, so collecting is lost time.
+    gc.disable()  # Until the server has started: all objects of the start stay, so collecting is lost time.
     chosen = settings(config, host=host, port=port, data_dir=data_dir, domain=domain, workers=workers)
     from stoa.cli.listening import StartError  # noqa: PLC0415 — the server's weight is loaded by the command that needs it
     from stoa.cli.workers.cores import workers_of  # noqa: PLC0415
@@ -157,7 +157,7 @@ def serve(
 
 
 def _serve_here(chosen: "Settings", tell: Callable[[str], None]) -> None:
-    """The whole server in this process."""
+    """Runs the whole server in this process."""
     from stoa.access import BootstrapError  # noqa: PLC0415 — as above
     from stoa.cli.listening import StartError  # noqa: PLC0415
     from stoa.cli.serve import run  # noqa: PLC0415
@@ -272,9 +272,9 @@ def version() -> None:
 
 
 def main() -> None:
-    """The command. Whatever the terminal cannot show becomes a question mark instead of an error."""
+    """The entry point. Characters that the terminal cannot encode become question marks instead of errors."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # Closed, or replaced by whoever calls this.
+        with contextlib.suppress(AttributeError):  # Closed, or replaced by the caller.
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         app()

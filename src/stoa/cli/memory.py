@@ -1,4 +1,4 @@
-"""`stoa memory` and `stoa memory-stores`: what agents keep of users, over the server's public HTTP."""
+"""`stoa memory` and `stoa memory-stores`: what agents remember about users, over the server's public HTTP API."""
 
 import sys
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""`stoa migrate`: brings a database to this version's schema without starting a server, or says what that would do."""
+"""`stoa migrate`: migrates a database to this version's schema without starting a server, or shows the plan."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`stoa models`: what can be asked, and the connections to providers."""
+"""`stoa models`: the available models, and the connections to providers."""
 
 import os
 from typing import Annotated, Any

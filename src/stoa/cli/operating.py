@@ -1,4 +1,4 @@
-"""What the commands that work beside the server's database share: where it is, and its settings."""
+"""Options and settings of the commands that access the database directly."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ Config = Annotated[
 
 
 def settings(config: Path | None, **flags: Any) -> "Settings":
-    """Ends the command where they cannot be used."""
+    """The settings. Ends the command if they are invalid."""
     from stoa.settings import SettingsError, load  # noqa: PLC0415 — a client of a server needs none of it
 
     try:

@@ -1,4 +1,4 @@
-"""`stoa ask`: one question, one answer, for scripts and for people."""
+"""`stoa ask`: one question and one answer, for scripts and for people."""
 
 import sys
 import time
@@ -103,6 +103,6 @@ def _print_event(event: AnyEvent) -> None:
 
 
 def _answer(text: str) -> str:
-    """To a terminal that cannot draw, nothing that moves its cursor; to a pipe, what the model said."""
+    """The text to print: on a terminal without control characters, in a pipe exactly what the model wrote."""
     whole = plain(text) if sys.stdout.isatty() else text
     return whole if whole.endswith("\n") else f"{whole}\n"

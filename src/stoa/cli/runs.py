@@ -1,4 +1,4 @@
-"""`stoa runs`: answers under way and done, over the server's public HTTP."""
+"""`stoa runs`: active and ended runs, over the server's public HTTP API."""
 
 import json
 import sys

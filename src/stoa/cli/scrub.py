@@ -1,4 +1,4 @@
-"""`stoa scrub`: on the embedded database, whether a server runs on it or not, or on the operator's own."""
+"""`stoa scrub`: rewrites the files of the embedded or the operator's database, with or without a running server."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from stoa.settings import Settings
 
 
 def run(settings: Settings, tell: Callable[[str], None]) -> Sequence[str]:
-    """Gives what could not be done, as sentences. Raises ScrubError and EmbeddedError."""
+    """Returns sentences about what could not be done. Raises ScrubError and EmbeddedError."""
     done = asyncio.run(_scrub(settings, tell))
     tell(f"{done.tables} tables rewritten: {done.bytes_before >> 10:,} KiB, now {done.bytes_after >> 10:,} KiB")
     if not done.left:

@@ -1,4 +1,4 @@
-"""`stoa serve`: the whole server in this process, with its database beside it."""
+"""`stoa serve`: runs the whole server in this process, and its database beside it."""
 
 import asyncio
 import contextlib
@@ -25,12 +25,12 @@ from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
 
 COLLECT_AFTER = (20_000, 20, 20)
-"""New objects before a collection of the young ones, and so on. The default of 700 cost a tenth of the time under
+"""Thresholds of Python's garbage collector, by generation. The default of 700 cost a tenth of the CPU time under
 load."""
 
 
 async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
-    """Serves until a signal, then drains. `tell` gets the lines that a person wants to see."""
+    """Serves until a signal, then drains. `tell` prints lines for the operator."""
     configure_logs(settings.log_level, settings.log_format)
     stopping = Stopping()
     stopping.cancel_start_on_sigterm()
@@ -38,11 +38,11 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     port = listening.getsockname()[1]
     close_data(settings)
     async with database(settings) as (dsn, where):
-        os.umask(OWNER_ONLY)  # Not earlier: a root Stoa makes directories that the database's account must enter.
+        os.umask(OWNER_ONLY)  # Not earlier: run as root it creates directories that the database's user must enter.
         async with open_server(settings, dsn) as server:
             settle_memory()
             stopping.ask_on_signals()
-            for line in banner(settings, server, port, where):  # Not earlier: who reads it may send the signal at once.
+            for line in banner(settings, server, port, where):  # Not earlier: a reader of it may signal at once.
                 tell(line)
             service_manager.notify(service_manager.READY)
 
@@ -54,8 +54,8 @@ async def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:
-    """Connections that may be open without touching the reserve of file descriptors: the database, the journal, model
-    calls and files need theirs. Where the system allows few, an upload needs two more, and a run one."""
+    """The number of client connections that leaves enough file descriptors for the database, the journal, model calls
+    and files. An upload needs two further descriptors and a run one, which matters if the system's limit is low."""
     descriptors = descriptors_max()
     reserve = min(descriptors * 3 // 4, 256 + settings.connections_max + settings.runs_max)
     total = descriptors - reserve
@@ -65,11 +65,11 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def settle_memory() -> None:
-    """What is there now stays for good: the collector need not look at it again, and what comes and goes is mostly
-    freed without it.
+    """Excludes the existing objects from garbage collection (gc.freeze), because they stay until the end; most later
+    objects are freed by reference counting.
 
-    Not collected before: 3,000 objects of the start are garbage, a few hundred kilobytes, and looking for them takes 60
-    ms.
+    Does not collect before: the start leaves 3,000 garbage objects, a few hundred kilobytes, and finding them takes
+    60 ms.
     """
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
@@ -85,7 +85,7 @@ async def until_stopped(
     shared: Row | None = None,
 ) -> None:
     """Serves HTTP until it is asked to stop, then drains. `on_draining` gets a function that stops listening at once;
-    without it the server listens until it has drained."""
+    if nobody calls it, the server listens until it has drained."""
     guard = Guard(connection_limits(settings), shared)
     web = _Web(
         uvicorn.Config(
@@ -93,7 +93,7 @@ async def until_stopped(
             http=partial(Connection, guard),  # type: ignore[arg-type] # a class or what makes one
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # The app sees to them, by a setting of its own.
+            proxy_headers=False,  # The app handles them, by its own setting.
             lifespan="off",
             ws=websockets.protocol,  # type: ignore[arg-type] # a class or what makes one
             **websockets.OPTIONS,
@@ -125,7 +125,7 @@ async def until_stopped(
 
 
 class _Web(uvicorn.Server):
-    """Signals are ours: a stream must be ended by us before uvicorn waits for its connections."""
+    """Without uvicorn's signal handlers: Stoa must end the streams before uvicorn waits for their connections."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -136,13 +136,13 @@ class _Web(uvicorn.Server):
             server.close()
 
     async def end_when(self, forced: asyncio.Event) -> None:
-        """Cuts the wait for open connections short."""
+        """Ends the wait for open connections when `forced` is set."""
         await forced.wait()
         self.force_exit = True
 
 
 def run(settings: Settings, tell: Callable[[str], None]) -> None:
-    """Runs the server to its end."""
+    """Runs the server until it ends."""
     with stopped_amid_start(tell):
         if sys.platform == "win32":
             asyncio.run(serve(settings, tell))

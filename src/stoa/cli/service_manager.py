@@ -1,6 +1,6 @@
-"""Tells the service manager that the server is ready, or stops (sd_notify of systemd, `Type=notify`).
+"""Notifies the service manager that the server is ready, or stopping (sd_notify of systemd, `Type=notify`).
 
-Without it, what is ordered after the server begins before the server answers.
+Without it, systemd would start units that are ordered after the server before the server accepts requests.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ STOPPING: Final = "STOPPING=1"
 
 
 def notify(state: str) -> None:
-    """Sends a state to the socket in NOTIFY_SOCKET, where there is one. A manager that is gone is no failure."""
+    """Sends a state to the socket in NOTIFY_SOCKET, if it is set. Ignores a manager that has ended."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address or sys.platform == "win32":
         return

@@ -1,4 +1,4 @@
-"""`stoa skills`: instructions that agents read, over the server's public HTTP."""
+"""`stoa skills`: instructions that agents read, over the server's public HTTP API."""
 
 import sys
 from pathlib import Path

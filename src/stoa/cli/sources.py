@@ -1,4 +1,4 @@
-"""`stoa kb sources`: what fills a knowledge base by itself, over the server's public HTTP."""
+"""`stoa kb sources`: sources that fill a knowledge base automatically, over the server's public HTTP API."""
 
 import json
 import os
@@ -289,7 +289,7 @@ def _field(text: str) -> tuple[str, Any]:
 def _sync(
     url: str | None, key: str | None, sources: Sequence[dict[str, Any]], *, confirm_deletions: bool, wait: bool
 ) -> None:
-    """Begins all of them, then waits for one after the other."""
+    """Starts the syncs of all sources, then waits for one after the other."""
     for one in sources:
         ask("POST", url, key, f"/v1/knowledgebase-sources/{one['id']}/sync", {"confirm_deletions": confirm_deletions})
     if not wait:
@@ -301,7 +301,7 @@ def _sync(
 
 
 def _watch(url: str | None, key: str | None, source: dict[str, Any]) -> str:
-    """Until the sync has ended and what it brought is processed. Gives the status in which it ended."""
+    """Waits until the sync has ended and its items are processed. Returns the sync's final status."""
     path = f"/v1/knowledgebase-sources/{source['id']}"
     waiting = f"source_id={source['id']}&status=pending&status=processing&page_size=1"
     items = f"/v1/knowledgebases/{source['knowledgebase_id']}/items?{waiting}"

@@ -1,4 +1,4 @@
-"""How a server is asked to stop."""
+"""Requests to stop the server, by signals."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ NOT_READY: Final = "Stopped before the server was ready."
 
 
 class Stopping:
-    """Asked to stop: once to drain, twice to end at once."""
+    """The first request drains, the second ends at once."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -25,25 +25,25 @@ class Stopping:
         self.asked.set()
 
     def cancel_start_on_sigterm(self) -> None:
-        """Until `ask_on_signals`, SIGTERM cancels the calling task, which stops what it has started, as asyncio does it
-        for SIGINT.
+        """Until `ask_on_signals`, SIGTERM cancels the calling task, which then stops what it has started. asyncio does
+        the same for SIGINT.
 
-        Without a handler, the first process of a container would ignore SIGTERM, and any other would leave its database
-        running.
+        Without a handler, process 1 of a container would ignore SIGTERM, and any other process would leave its
+        database running.
         """
         starting = asyncio.current_task()
         assert starting is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
 
     def ask_on_signals(self) -> None:
-        """SIGINT and SIGTERM ask from now on."""
+        """From now on SIGINT and SIGTERM are requests to stop."""
         for sign in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(sign, self.ask)
 
 
 @contextlib.contextmanager
 def stopped_amid_start(tell: Callable[[str], None]) -> Generator[None]:
-    """Around the run of an event loop: a start that SIGTERM has cancelled is no failure."""
+    """Wraps the run of an event loop: a start that SIGTERM has cancelled is not an error."""
     try:
         yield
     except asyncio.CancelledError:

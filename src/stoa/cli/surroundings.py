@@ -1,4 +1,4 @@
-"""The data directory, and the database that the server starts beside itself or is given."""
+"""The data directory, and the server's database: embedded, or the operator's."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ from stoa.kernel.supervise import Supervisor
 from stoa.settings import Settings
 
 OWNER_ONLY: Final = 0o077
-"""The umask of the server: what it makes is 0700 and 0600."""
+"""The umask of the server: its directories and files have mode 0700 and 0600."""
 
 
 def close_data(settings: Settings) -> None:
-    """Makes the data directory, for its owner alone."""
-    # Also where this node has another database: a second node may keep the embedded one below the same directory.
+    """Creates the data directory with access for its owner only."""
+    # Also if this node uses another database: a second node may have its embedded one in the same directory.
     embedded = settings.database_url is None or (settings.data_dir / "postgres").exists()
     close_to_others(settings.data_dir, pass_through=embedded and _is_root())
 
@@ -53,7 +53,8 @@ def _is_root() -> bool:
 
 @asynccontextmanager
 async def database(settings: Settings, connections_max: int = CONNECTIONS_MAX) -> AsyncGenerator[tuple[str, str]]:
-    """(dsn, where the data is): the operator's PostgreSQL, or the embedded one for as long as this server runs."""
+    """(dsn, where the data is). Starts the embedded PostgreSQL for the time of the context, unless the operator's is
+    configured."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         yield url, f"{_servers(url)}{urlsplit(url).path} (files in {settings.data_dir.resolve()})"

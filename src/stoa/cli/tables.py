@@ -1,4 +1,4 @@
-"""Lists and objects of the API, as a table for people or as JSON for programs."""
+"""Prints lists and objects of the API as tables for people or as JSON for programs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -10,12 +10,12 @@ from stoa.cli.asking import Terminal, out, print_json
 from stoa.cli.text import at, cell, plain
 
 Columns = Mapping[str, str | Callable[[Any], Any]]
-"""Title → where the value stands in a row, or what makes it."""
+"""Title → path of the value in a row, or a function that computes it."""
 _wide: Final = Terminal(highlight=False, soft_wrap=True, width=10_000)
 
 
 def show_list(rows: Sequence[Any], columns: Columns, *, as_json: bool, nothing: str) -> None:
-    """`nothing` is said where the list is empty."""
+    """Prints `nothing` if the list is empty."""
     if as_json:
         print_json(rows)
     elif not rows:
@@ -26,7 +26,7 @@ def show_list(rows: Sequence[Any], columns: Columns, *, as_json: bool, nothing: 
 
 
 def show_one(row: Any, *, as_json: bool, fields: Sequence[str] = ()) -> None:
-    """Its fields, one a line: these, or all that are plain."""
+    """Prints one field per line: `fields`, or else all fields with simple values."""
     if as_json:
         print_json(row)
         return
@@ -39,8 +39,8 @@ def _value(row: Any, column: str | Callable[[Any], Any]) -> Any:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table as wide as it needs to be: half of an id is none. Cells are text and never markup. Without titles the
-    first column is the title."""
+    """Prints a table as wide as needed, because a truncated id is useless. Cells are never parsed as markup. Without
+    titles the first column has the titles."""
     table = Table(*titles, box=None, show_header=bool(titles), pad_edge=False)
     for row in rows:
         table.add_row(*(Text(" ".join(plain(one).split("\n")), no_wrap=True) for one in row))

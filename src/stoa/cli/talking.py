@@ -1,4 +1,4 @@
-"""What `stoa chat`, `stoa ask` and `stoa runs follow` share: a conversation with its model and bases, and an answer."""
+"""Code of `stoa chat`, `stoa ask` and `stoa runs follow`: creating conversations, sending messages, drawing answers."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FILE_SECONDS_MAX = 300
 
 
 def new_conversation(url: str | None, key: str | None, model: str | None, bases: Sequence[str]) -> dict[str, Any]:
-    """With this model, or the server's default, and these bases to search."""
+    """Creates a conversation with this model (or the default) and these knowledge bases."""
     body: dict[str, Any] = {"model_id": model_id_of(url, key, model)}
     if bases:
         body["agent"] = {"knowledge_bases": [base_id_of(url, key, one) for one in bases]}
@@ -32,7 +32,7 @@ def new_conversation(url: str | None, key: str | None, model: str | None, bases:
 
 
 def model_id_of(url: str | None, key: str | None, model: str | None) -> str:
-    """By id, slug or name; without any, the default. Ends the command where there is none such."""
+    """Finds a model by id, slug or name; None gives the default. Ends the command if there is no such model."""
     found = ask_all(url, key, "/v1/router/models")
     if model is None:
         chosen = [one for one in found if one.get("default")] or found[:1]
@@ -46,7 +46,7 @@ def model_id_of(url: str | None, key: str | None, model: str | None) -> str:
 
 
 def upload(transport: Transport, conversation_id: str, file: Path) -> dict[str, Any]:
-    """A file of the conversation, once it was read. Raises StoaError, OSError."""
+    """Uploads a file to the conversation, and waits until the server has read it. Raises StoaError, OSError."""
     to = path("/v1/conversations/{}/files", conversation_id)
     made = transport.json(uploading(to, "file", [(file, file.read_bytes())]))
     found, until = made["data"], time.monotonic() + FILE_SECONDS_MAX
@@ -65,14 +65,14 @@ def message_body(text: str, files: Sequence[Mapping[str, Any]], **fields: Any) -
 
 
 def sending(conversation_id: str, body: Mapping[str, Any], idempotency_key: str) -> tuple[Call, Follower]:
-    """A message whose answer is read from its first event, however often it is sent."""
+    """The call that sends a message and streams its answer. Repeating it streams the same answer from the start."""
     headers = {"Accept": EVENT_STREAM, "Content-Type": "application/json", "Idempotency-Key": idempotency_key}
     where = path("/v3/conversations/{}/messages", conversation_id)
     return Call("POST", where, body=json.dumps(body).encode(), headers=headers), Follower()
 
 
 def on_terminal() -> bool:
-    """Whether the cursor of the standard output can be moved."""
+    """Whether the standard output is a terminal whose cursor can be moved."""
     return sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
@@ -88,7 +88,7 @@ def follow(
     on_event: Callable[[AnyEvent], None] = lambda _: None,
     quiet: bool = False,
 ) -> Outcome:
-    """Draws the answer to its end. `quiet`: the terminal is somebody else's, and nobody is asked anything."""
+    """Draws the answer to its end. `quiet`: prints nothing and asks nothing."""
     with open(os.devnull, "w", encoding="utf-8") if quiet else _standard_output() as file:  # noqa: PTH123
         paper = Paper(file, live=not quiet and on_terminal())
         following = Following(transport, paper, asks=not quiet and person_is_there(), on_event=on_event)
@@ -96,7 +96,7 @@ def follow(
 
 
 class _standard_output:  # noqa: N801 — used like a function
-    """Is not closed when it is left."""
+    """A context that does not close the standard output."""
 
     def __enter__(self) -> Any:
         return sys.stdout
@@ -110,7 +110,7 @@ def follow_run(transport: Transport, run_id: str, **options: Any) -> Outcome:
 
 
 def exit_code(outcome: Outcome) -> Exit:
-    """What the command ends with; what is not said below the answer is said here."""
+    """The exit code. Prints what was not printed below the answer."""
     if outcome.error is not None:
         return Exit(refused(outcome.error).exit_code)
     if outcome.left:
@@ -129,9 +129,9 @@ def exit_code(outcome: Outcome) -> Exit:
 
 
 def read_question(words: Sequence[str]) -> str:
-    """The words of the command line, and below them the standard input where `-` asks for it, or there are none.
+    """The words of the command line, and below them the standard input, if `-` is given or there are no words.
 
-    It is not read unasked: a pipe that somebody has left open would be waited for without an end.
+    Otherwise it is not read, because reading a pipe that stays open would never end.
     """
     text = " ".join(word for word in words if word != "-")
     if "-" not in words and (text or sys.stdin.isatty()):

@@ -1,25 +1,25 @@
-"""What a terminal may be given of a text that somebody else wrote."""
+"""Makes untrusted text safe for a terminal."""
 
 import re
 from typing import Any, Final
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Escape sequences begin with one of these; so do the marks that turn text around."""
+"""Control characters, which begin escape sequences; characters that change the text's direction; lone surrogates."""
 
 
 def plain(text: str) -> str:
-    """Without what moves the cursor, recolours, or reverses: only new lines and tabs stay."""
+    """The text without control characters, except for line breaks and tabs."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def one_line(text: str, characters_max: int = 80) -> str:
-    """A text in one line, cut where it is longer."""
+    """The text on one line, truncated to `characters_max`."""
     line = " ".join(plain(text).split())
     return line if len(line) <= characters_max else line[: characters_max - 1] + "…"
 
 
 def at(row: Any, path: str) -> Any:
-    """What stands at `model.slug` of a JSON object; None where there is nothing."""
+    """The value at a path such as `model.slug` in a JSON object, or None."""
     for name in path.split("."):
         if not isinstance(row, dict) or name not in row:
             return None

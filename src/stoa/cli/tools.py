@@ -1,4 +1,4 @@
-"""`stoa tools`: what agents may call."""
+"""`stoa tools`: the tools that agents can call."""
 
 import json
 import sys

@@ -90,7 +90,7 @@ def delete(trace: Trace, yes: Yes = False, url: Url = HERE, key: Key = None) -> 
 
 
 def _tree(spans: Sequence[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Parents before their children, each once: what others send may hold circles."""
+    """Parents before children, each span once: spans from other programs may have cycles."""
     below: dict[str | None, list[dict[str, Any]]] = {}
     known = {one["id"] for one in spans}
     for one in spans:

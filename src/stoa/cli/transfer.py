@@ -1,4 +1,4 @@
-"""`stoa export`, `stoa import`, `stoa imports`: a project from one server to another, over their public HTTP."""
+"""`stoa export`, `stoa import`, `stoa imports`: move a project between servers, over their public HTTP API."""
 
 import json
 import time
@@ -36,7 +36,7 @@ from stoa.cli.tables import Columns, print_table, show_list
 
 app = typer.Typer(no_args_is_help=True, help="Imports of projects: what was sent, and waits to be applied.")
 ATTEMPTS_MAX: Final = 5
-"""That brought nothing new."""
+"""Attempts in a row without progress."""
 APPLYING_SECONDS_MAX: Final = 6 * 3600.0
 APPLYING_POLL_SECONDS: Final = 5.0
 File = Annotated[Path, typer.Argument(help="The export.", dir_okay=False)]
@@ -148,7 +148,7 @@ def drop(
 
 
 def _download(transport: Transport, project_id: str, part: Path) -> None:
-    """Writes the export, however often the connection breaks."""
+    """Writes the export, and resumes it after broken connections."""
     failures, had = 0, -1
     while True:
         begun = _beginning(part, project_id)
@@ -216,7 +216,7 @@ def _verified(file: Path) -> archives.Archive:
 
 
 def _upload(transport: Transport, archive: archives.Archive, made: dict[str, Any], query: str) -> None:
-    """Sends what is missing. Where more is missing than one answer names, it asks again."""
+    """Sends the missing parts. Asks again if more are missing than one response lists."""
     with bar() as progress:
         task = progress.add_task("uploading", total=made["parts"]["total"], completed=made["parts"]["received"])
         while missing := made["parts"]["missing"]:
@@ -229,8 +229,8 @@ def _upload(transport: Transport, archive: archives.Archive, made: dict[str, Any
 
 
 def _applied(transport: Transport, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The report. A large project takes longer than a connection is kept: applying is asked for again, and answers the
-    same once it is done."""
+    """The report. Applying a large project may take longer than a connection stays open: then the request is repeated,
+    and returns the same report when the import is done."""
     call = Call("POST", path, False, json.dumps(body).encode(), {"Content-Type": "application/json"})
     until = time.monotonic() + APPLYING_SECONDS_MAX
     while True:

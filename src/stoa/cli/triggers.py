@@ -1,4 +1,4 @@
-"""`stoa triggers`: what starts runs of apps by itself, over the server's public HTTP."""
+"""`stoa triggers`: triggers, which start runs of apps, over the server's public HTTP API."""
 
 import json
 from typing import Annotated, Any

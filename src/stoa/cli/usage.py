@@ -1,4 +1,4 @@
-"""`stoa usage`: the bill."""
+"""`stoa usage`: tokens and cost."""
 
 from typing import Annotated
 from urllib.parse import urlencode

@@ -1,7 +1,7 @@
 """`stoa users`: the first user, passwords and tokens, for the operator of the server's machine.
 
-They talk to the database, as `stoa doctor` does: the first user is made before anybody can sign in, and a lost password
-is set when nobody can.
+They access the database directly, like `stoa doctor`, because they must work when nobody can sign in: before the first
+user exists, or after a password was lost.
 """
 
 import asyncio

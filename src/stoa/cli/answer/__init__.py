@@ -1,1 +1,1 @@
-"""An answer on a terminal, as it is written: Markdown, steps, questions to the reader, and its end."""
+"""Shows an answer on a terminal while it is written: Markdown, steps, questions to the person, and the outcome."""

@@ -1,4 +1,4 @@
-"""Follows a run to its end on the terminal: what comes is drawn, questions are asked in place, Ctrl-C stops it."""
+"""Follows a run to its end on the terminal: draws its events, asks its questions, and cancels the run on Ctrl-C."""
 
 import os
 import queue
@@ -24,14 +24,15 @@ from stoa.cli.text import cell, one_line
 
 LOOK_SECONDS: Final = 0.1
 DRAW_SECONDS: Final = 0.06
-"""Between two drawings: a terminal that is far away must keep up with them."""
+"""The minimum time between two drawings, so that a terminal over a slow connection keeps up."""
 QUIET_SECONDS: Final = 1.0
-"""After so long without an event the status line says what is waited for."""
+"""After this time without an event the status line says what the run is waiting for."""
 
 
 @dataclass
 class Outcome:
-    """How it ended. `left`: the reader went away before the end. `waits`: for a person, and nobody is asked here."""
+    """How following ended. `left`: the person left before the end. `waits`: the run waits for a person, and this
+    command does not ask."""
 
     run_id: str | None = None
     terminal: TerminalEvent | None = None
@@ -43,7 +44,7 @@ class Outcome:
 
 
 class Following:
-    """One run on one terminal. `asks`: a person is there to answer the run's questions."""
+    """One run on one terminal. `asks`: the run's questions are asked on this terminal."""
 
     def __init__(self, transport: Transport, paper: Paper, *, asks: bool, on_event: Callable[[AnyEvent], None]) -> None:
         self._transport = transport
@@ -61,7 +62,7 @@ class Following:
         self._leave_at: int | None = None
 
     def run(self, reader: Reader) -> Outcome:
-        """To the end of the run, or until the person leaves it."""
+        """Runs to the end of the run, or until the person leaves."""
         with self._keyboard.taken():
             heard = time.monotonic()
             while not self._over():
@@ -80,7 +81,7 @@ class Following:
                 self._take(item)
             reader.leave()
             self._paper.finish(self._text)
-        if self._keyboard.ended is not None:  # As if nobody had caught it: the shell sees what ended the command.
+        if self._keyboard.ended is not None:  # Ends by the signal itself, so that the shell sees it.
             os.kill(os.getpid(), self._keyboard.ended)
         self._outcome.text = self._text
         return self._outcome
@@ -124,7 +125,7 @@ class Following:
         if now or begun > self._next_drawing:
             self._paper.draw(self._text, self._status)
             ended = time.monotonic()
-            # What takes long is drawn seldom: events must not pile up behind it.
+            # The longer a drawing takes, the longer the pause after it, so that events do not pile up.
             self._next_drawing = ended + max(DRAW_SECONDS, 4 * (ended - begun))
             self._dirty = False
 
@@ -135,7 +136,7 @@ class Following:
             keys.suspends = 0
             self._paper.withdraw()
             with keys.given_back():
-                os.kill(os.getpid(), signal.SIGSTOP)  # Goes on here when the shell says so; the stream does by itself.
+                os.kill(os.getpid(), signal.SIGSTOP)  # Continues here on SIGCONT; the stream resumes by itself.
             self._draw(now=True)
         if keys.ended is not None or keys.interrupts > 1 or (keys.interrupts and self._outcome.run_id is None):
             self._outcome.left = True
@@ -146,12 +147,12 @@ class Following:
             self._draw(now=True)
 
     def _cancel(self) -> None:
-        with suppress(StoaError):  # The run's end, or its going on, is seen in the stream.
+        with suppress(StoaError):  # The stream shows whether the run was canceled.
             self._transport.json(request("POST", path("/v1/runs/{}/cancel", self._outcome.run_id)))
 
     # --- people -----------------------------------------------------------------------------------------------------
     def _ask_people(self) -> None:
-        """What is still open: a stream that is read again also tells of questions that were answered long ago."""
+        """Asks only what is still pending: a stream that is read again also has questions that were answered before."""
         self._asked = False
         self._paper.finish(self._text)
         run_id = self._outcome.run_id or ""
@@ -170,7 +171,7 @@ class Following:
 
 
 def step_line(event: AnyEvent) -> str | None:
-    """A step of the agent in one line, once it is done."""
+    """One line for a step of the agent, when the step is done."""
     speaker = event.data.get("source")
     who = f"{speaker['name']}: " if isinstance(speaker, dict) and "name" in speaker else ""
     match event:
@@ -192,7 +193,7 @@ def step_line(event: AnyEvent) -> str | None:
 
 
 def status_of(event: AnyEvent) -> str:
-    """What goes on just now."""
+    """What the run is doing, for the status line."""
     match event:
         case events.ToolCallStarted():
             return f"{event.data.tool.name} …"
@@ -215,7 +216,7 @@ def _brief(given: Any) -> str:
 
 
 def tell_end(outcome: Outcome, seconds: float | None = None) -> None:
-    """A quiet line below an answer; what went wrong is said aloud."""
+    """Prints a dim line below an answer. Errors are printed as errors."""
     terminal = outcome.terminal
     if terminal is None:
         return

@@ -1,5 +1,5 @@
-"""The keyboard while an answer is drawn: keys are not shown, and signals are only counted, so that no drawing is broken
-off in its middle and nothing moves the cursor under it."""
+"""The keyboard while an answer is drawn: keys are not echoed, and signal handlers only count. So no signal interrupts a
+drawing, and no key moves the cursor."""
 
 import signal
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Keyboard:
-    """`ended` is the signal that wants the command to end. What is typed meanwhile is there at the next prompt."""
+    """`ended` is the signal that asks the command to end. Typed text appears at the next prompt."""
 
     def __init__(self) -> None:
         self.interrupts = 0
@@ -30,7 +30,7 @@ class Keyboard:
 
     @contextmanager
     def given_back(self) -> Generator[None]:
-        """For a question, or while the command is suspended."""
+        """Restores the terminal's mode for a question, or while the command is suspended."""
         self._give_back()
         try:
             yield
@@ -39,7 +39,7 @@ class Keyboard:
 
     def _take(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            return  # Signals are the main thread's.
+            return  # Only the main thread can set signal handlers.
         for name in ("SIGINT", "SIGTSTP", "SIGTERM", "SIGHUP"):
             if (number := getattr(signal, name, None)) is not None:
                 self._before[number] = signal.signal(number, self._count)

@@ -1,9 +1,9 @@
-"""What of an answer stands on the terminal. Finished blocks are printed for good; the open one is drawn anew until it
-is finished, and never grows beyond the screen, because what has scrolled away cannot be drawn over.
+"""Draws an answer on the terminal. Finished blocks are printed once. The open block is redrawn until it is finished,
+and is never taller than the screen, because lines that have scrolled away cannot be overwritten.
 
-Where a server died in mid-answer, what it had said of the step under way is void and comes anew (`run.recovered`). What
-comes the same again is not printed again; what comes otherwise takes the place of the old, or, where that has scrolled
-away, stands below a line that says so.
+If a node dies during an answer, the text of the current step is discarded and written again (`run.recovered`). Text
+that comes again unchanged is not printed again. Text that differs replaces the old text, or, if that has scrolled away,
+is printed below a line that says so.
 """
 
 import os
@@ -21,22 +21,22 @@ from stoa.console.markdown import blocks_of
 
 WIDTH_MAX: Final = 100
 FORMATTED_CHARACTERS_MAX: Final = 8_000
-"""Of a block that is still being written."""
+"""Characters of an open block that are formatted."""
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 REPLACED: Final = "(the server was interrupted: what follows replaces the answer above)"
 
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """What stands there for good: a block of the answer, or a step (without source)."""
+    """Something that was printed and is not redrawn: a block of the answer, or a step (without source)."""
 
     source: str | None
     lines: tuple[int, ...]
-    """How wide each line is: a narrower window breaks it into several rows."""
+    """The width of each line. A narrower window breaks it into several rows."""
 
 
 class Paper:
-    """`live`: the file is a terminal on which the cursor can be moved. Otherwise only what is finished is written."""
+    """`live`: the file is a terminal whose cursor can be moved. Otherwise only finished text is written."""
 
     def __init__(self, file: IO[str], *, live: bool, size: Callable[[], os.terminal_size] | None = None) -> None:
         self._file = file
@@ -46,10 +46,10 @@ class Paper:
         self._printed: list[Printed] = []
         self._open: tuple[int, ...] = ()
         self._length = 0
-        """Characters of the answer that are printed for good."""
+        """Characters of the answer that were printed and are not redrawn."""
 
     def draw(self, text: str, status: str = "") -> None:
-        """The answer as it stands, and one line below it about what goes on."""
+        """Draws the current answer, with the status line below it."""
         text = plain(text)
         if not self._settle(text, at_end=False):
             self._paint([], status)
@@ -60,14 +60,14 @@ class Paper:
         self._paint(self._tail(rest) if self._live and rest.strip() else [], status)
 
     def step(self, text: str, line: str) -> None:
-        """Something that the agent did: the text up to here is finished, and the line follows it for good."""
+        """Prints a step of the agent: the text so far becomes final, and the line follows it."""
         self.finish(text)
         self._erase_open()
         styled = Text.assemble(("  " + plain(line), "dim"))
         self._write([Printed(None, self._print(styled))])
 
     def finish(self, text: str) -> None:
-        """All of it stands there for good."""
+        """Makes the whole text final."""
         text = plain(text)
         self._settle(text, at_end=True)
         if rest := text[self._length :]:
@@ -75,13 +75,13 @@ class Paper:
         self._erase_open()
 
     def withdraw(self) -> None:
-        """Takes away what is not finished: somebody else will write on the terminal."""
+        """Removes the unfinished part, because other output will follow."""
         self._erase_open()
 
     # --- after a recovery -------------------------------------------------------------------------------------------
     def _settle(self, text: str, *, at_end: bool) -> bool:
-        """Makes what is printed a beginning of the text. False while that cannot be told yet: the text has been taken
-        back and is being written anew, so far the same."""
+        """Corrects the printed part, so that it is a prefix of the text. False while this is undecided: the text was
+        discarded and is being written again, and is the same so far."""
         if len(text) >= self._length and self._matching(text) == len(self._printed):
             return True
         first = self._matching(text)
@@ -93,7 +93,7 @@ class Paper:
         return True
 
     def _matching(self, text: str) -> int:
-        """How many of the printed are a beginning of this text."""
+        """How many of the printed blocks are a prefix of this text."""
         offset = 0
         for index, one in enumerate(self._printed):
             if one.source is not None:
@@ -150,7 +150,7 @@ class Paper:
         return self._print_lines(self._ansi(text))
 
     def _lines(self, source: str) -> list[str]:
-        """A block as lines of the terminal, with one empty line before it and none after it."""
+        """A block as terminal lines, with one empty line before it and none after it."""
         from rich.markdown import Markdown  # noqa: PLC0415 — commands without an answer need none of it
 
         lines = self._ansi(Markdown(source, code_theme="ansi_dark", hyperlinks=False))
@@ -158,8 +158,8 @@ class Paper:
         return ["", *lines[written[0] : written[-1] + 1]] if written else []
 
     def _tail(self, source: str) -> list[str]:
-        """The end of an open block, as much as the screen takes. Of a very long one the last lines as they are: to
-        format all of it again and again would take longer than it takes to come."""
+        """The end of an open block, as much as fits the screen. A very long block is shown unformatted, because
+        formatting all of it at every drawing would be slower than the stream."""
         if len(source) <= FORMATTED_CHARACTERS_MAX:
             return [line for block in _split(source) for line in self._lines(block)][-self._rows_free() :]
         rows = self._rows_free()
@@ -172,7 +172,7 @@ class Paper:
         return [line.rstrip(" ") for line in caught.get().rstrip("\n").split("\n")]
 
     def _rows_free(self) -> int:
-        """Rows that the open block may take: with the status line and the cursor's, all fit the screen."""
+        """Rows for the open block: those of the screen without the status line and the cursor's line."""
         return max(self._size().lines - 3, 1)
 
     def _rows(self, widths: tuple[int, ...]) -> int:
@@ -187,6 +187,7 @@ class Paper:
 
 
 def _split(text: str) -> list[str]:
-    """As if it ended here: what is still open may hold several blocks, of which the last line is not whole."""
+    """The blocks of a text, as if it ended here. The open rest may contain several blocks, and its last line may be
+    incomplete."""
     finished, _ = blocks_of(f"{text}\n")
     return [*finished, rest] if (rest := text[sum(map(len, finished)) :]) else [*finished]

@@ -11,16 +11,16 @@ from stoa.cli.text import one_line
 
 
 class LeftOpen(Exception):
-    """The person at the terminal answers later."""
+    """The person at the terminal wants to answer later."""
 
 
 def pending(transport: Transport, run_id: str) -> list[dict[str, Any]]:
-    """What the run waits for. Raises StoaError."""
+    """The pending requests of the run. Raises StoaError."""
     return list(transport.json(request("GET", path("/v1/runs/{}", run_id)))["data"].get("input_requests", []))
 
 
 def answer(transport: Transport, run_id: str, asked: dict[str, Any]) -> None:
-    """Asks the person and sends what was said. Raises LeftOpen, StoaError."""
+    """Asks the person and sends the answer. Raises LeftOpen, StoaError."""
     out.print(f"\n{asked['prompt']}", style="bold yellow", markup=False)
     try:
         data = _approval(asked) if asked["type"] == "approval_request" else _feedback(asked)
@@ -36,7 +36,7 @@ def answer(transport: Transport, run_id: str, asked: dict[str, Any]) -> None:
 
 
 def send(transport: Transport, run_id: str, asked: dict[str, Any], data: dict[str, Any]) -> None:
-    """An answer that is known already. Raises StoaError."""
+    """Sends an answer. Raises StoaError."""
     kind = "approval" if asked["type"] == "approval_request" else "human_feedback"
     body = {"type": kind, "data": {"request_id": asked["id"], **data}}
     transport.json(request("POST", path("/v1/runs/{}/input", run_id), body))
@@ -60,7 +60,7 @@ def _approval(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _edited(name: str, value: Any) -> Any:
-    """A new value as JSON, or as text where the old one was text; Enter keeps the old."""
+    """A new value as JSON, or as text if the old value was text. Enter keeps the old value."""
     typed = input(f"  {name} [{one_line(json.dumps(value, ensure_ascii=False), 60)}]: ")
     if not typed.strip():
         return value

@@ -1,4 +1,4 @@
-"""Reads a run's stream in a thread of its own, so that the terminal stays alive while the network waits."""
+"""Reads a run's stream in a separate thread, so that the terminal is still updated while the network waits."""
 
 import queue
 import threading
@@ -14,7 +14,7 @@ from stoa.cli.stream.transport import EVENT_STREAM, Call, Transport, path
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """An event, and the answer's text with it. Of the last one, whether the whole was proven by its hash."""
+    """An event, and the answer's text after it. The last one says whether the hash has verified the whole stream."""
 
     event: AnyEvent
     text: str
@@ -24,22 +24,22 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """There is no server at the moment."""
+    """The server cannot be reached at the moment."""
 
     message: str
 
 
 Item = Read | Waiting | StoaError | None
-"""None: nothing follows."""
+"""None is the end."""
 
 
 def stream_of(run_id: str) -> tuple[Call, Follower]:
-    """All of a run, from its first event."""
+    """The call for a run's stream from its first event, and the state of its reader."""
     return Call("GET", path("/v1/runs/{}/stream", run_id), headers={"Accept": EVENT_STREAM}), Follower(run_id=run_id)
 
 
 class Reader:
-    """`patient`: a server that is not there before the first event is waited for, as later ones are."""
+    """`patient`: retries a server that cannot be reached before the first event too, not only after it."""
 
     def __init__(self, transport: Transport, call: Call, follower: Follower, *, patient: bool) -> None:
         self._transport = transport
@@ -51,11 +51,11 @@ class Reader:
         threading.Thread(target=self._read, name="stoa.reader", daemon=True).start()
 
     def next(self, seconds_max: float) -> Item:
-        """The next item. Raises queue.Empty where none comes in time."""
+        """The next item. Raises queue.Empty after `seconds_max`."""
         return self._items.get(timeout=seconds_max)
 
     def leave(self) -> None:
-        """The run goes on without this reader; its thread ends with its next event, or with the process."""
+        """Stops reading; the run continues. The thread ends at the next event, or with the process."""
         self._left.set()
 
     def _read(self) -> None:

@@ -1,1 +1,2 @@
-"""`stoa apply`: knowledge bases, sources, tools and apps as files say, with a plan before anything is done."""
+"""`stoa apply`: creates and changes knowledge bases, sources, tools and apps as declared in files, after showing a
+plan."""

@@ -1,4 +1,4 @@
-"""Reads what is on a server, and carries a plan out: one object after the other, each by calls that can be repeated."""
+"""Reads the objects of a server, and applies a plan: one object after the other, by calls that can be repeated."""
 
 import json
 import uuid
@@ -14,14 +14,14 @@ from stoa.cli.stream.transport import Transport, path
 
 
 class Target:
-    """One project of one server. Everything raises StoaError where it is refused."""
+    """One project of one server. Every method raises StoaError if a call is refused."""
 
     def __init__(self, transport: Transport, project_id: str) -> None:
         self._transport = transport
         self.project_id = project_id
 
     def live(self, wanted: Definitions) -> Live:
-        """What is there; sources only of the bases that the files name."""
+        """The existing objects. Sources are read only for bases that the files name."""
         bases = _by_name(self._mine(self._all("/v1/knowledgebases")))
         sources: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for name in wanted.bases:
@@ -35,7 +35,7 @@ class Target:
         )
 
     def carry_out(self, change: Change, tell: Callable[[str], None]) -> None:
-        """One change, whole; a second time it finds nothing to do."""
+        """Applies one change completely. Calling it again does nothing."""
         if change.action in (Action.CREATE, Action.CHANGE):
             {"base": self._base, "source": self._source, "tool": self._tool, "app": self._deploy}[change.kind](change)
             tell(f"{'created' if change.action is Action.CREATE else 'changed'}  {change.kind}  {change.name}")
@@ -72,7 +72,8 @@ class Target:
         self._send("PATCH", path("/v1/tools/{}", change.live["id"]), changed)
 
     def _deploy(self, change: Change) -> None:
-        """Workflow, release, app. Broken off anywhere, the next time goes on from what is there."""
+        """Saves the workflow, releases it, and deploys the app. After an interruption the next call continues from what
+        exists."""
         bases = [str(one) for one in _bases_of(change.wanted["flow"])]
         flow = with_base_ids(change.wanted["flow"], self.base_ids(bases))
         live = change.live
@@ -96,7 +97,7 @@ class Target:
         return str(self._create("/v1/workflows", body)["id"])
 
     def _released(self, workflow_id: str, flow: Mapping[str, Any], flow_ui: Any) -> dict[str, str]:
-        """What to deploy: the latest version, where it is this flow already; else a new one."""
+        """The version to deploy: the latest one if it has this flow, else a new one."""
         versions = self._all(path("/v1/workflows/{}/versions", workflow_id))
         latest = max(versions, key=lambda one: one["version"], default=None)
         if latest is not None:
@@ -112,7 +113,7 @@ class Target:
         return {"workflow_id": workflow_id, "workflow_version_id": str(released["id"])}
 
     def base_ids(self, names: Iterable[str]) -> Mapping[str, str]:
-        """Ids by name; what is an id already stays. Raises StoaError for a name that no base has, or several have."""
+        """Ids by name; an id stands for itself. Raises StoaError for a name that no base has or several have."""
         asked = [name for name in names if not _is_id(name)]
         found = _by_name(self._mine(self._all("/v1/knowledgebases"))) if asked else {}
         for name in asked:
@@ -121,7 +122,7 @@ class Target:
         return {name: str(found[name][0]["id"]) for name in asked}
 
     def _app(self, app: Mapping[str, Any]) -> Mapping[str, Any]:
-        """With what it runs."""
+        """The app, with the flow that it runs."""
         version = self._get(path("/v1/workflows/{}/versions/{}", app["workflow_id"], app["workflow_version_id"]))
         return {**app, "flow": version.get("flow"), "access": app["access_control"]["access_type"]}
 
@@ -146,8 +147,8 @@ class Target:
         return self._transport.json(request(method, where, body))
 
     def _create(self, where: str, body: Mapping[str, Any], *, check: bool = True) -> Any:
-        """Two that apply the same at once make one: the key is that of the content. Where the server remembers a thing
-        under it that is gone by now, another is made."""
+        """The Idempotency-Key is a hash of the content, so two commands that apply the same files at once create one
+        object. If the server's stored answer names an object that was deleted since, it creates another one."""
         content = json.dumps([where, body], sort_keys=True)
         for key in (uuid.uuid5(uuid.NAMESPACE_URL, content), uuid.uuid4()):
             call = request("POST", where, body, {"Idempotency-Key": str(key)})

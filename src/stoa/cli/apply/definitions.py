@@ -1,4 +1,4 @@
-"""Definitions out of YAML files. No calls: what a file says, checked as far as a file can be."""
+"""Reads definitions from YAML files and validates them. Makes no calls."""
 
 import os
 import re
@@ -14,12 +14,12 @@ WORKFLOW_CHARACTERS: Final = re.compile(r"[^a-z0-9]+")
 
 
 class DefinitionError(Exception):
-    """A file cannot be applied; the message names it and the way out."""
+    """A file cannot be applied. The message names the file and says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What is wanted, as the API takes it, by name. Sources are by (base, name)."""
+    """The wanted objects in the API's format, by name. Sources are by (base, name)."""
 
     bases: Mapping[str, Mapping[str, Any]]
     sources: Mapping[tuple[str, str], Mapping[str, Any]]
@@ -28,7 +28,7 @@ class Definitions:
 
 
 def read(files: Sequence[tuple[str, str]], environment: Mapping[str, str] = os.environ) -> Definitions:
-    """(name, text) of each file. Raises DefinitionError."""
+    """Takes (name, text) of each file. Raises DefinitionError."""
     bases: dict[str, Mapping[str, Any]] = {}
     sources: dict[tuple[str, str], Mapping[str, Any]] = {}
     tools: dict[str, Mapping[str, Any]] = {}
@@ -52,7 +52,7 @@ def read(files: Sequence[tuple[str, str]], environment: Mapping[str, str] = os.e
 
 
 def load(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """Files, and the YAML files of directories. Raises DefinitionError."""
+    """Reads the files, and the YAML files in directories. Raises DefinitionError."""
     found: list[Path] = []
     for path in paths:
         found += sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
@@ -71,7 +71,7 @@ def _text(path: Path) -> str:
 
 
 def workflow_name(app: Mapping[str, Any]) -> str:
-    """A workflow's name has lower-case letters, digits and hyphens only."""
+    """The name of the app's workflow, which has only lower-case letters, digits and hyphens."""
     return str(app.get("workflow") or WORKFLOW_CHARACTERS.sub("-", str(app["name"]).lower()).strip("-"))
 
 
@@ -93,7 +93,7 @@ def _documents(file: str, text: str) -> list[Mapping[str, Any]]:
 
 
 def _loader() -> Any:
-    """YAML's safe loader, but a key that comes twice is an error and a date stays the text that it is."""
+    """YAML's safe loader, except that a duplicate key is an error, and a date stays a string."""
     import yaml  # noqa: PLC0415
 
     class Loader(yaml.SafeLoader):
@@ -144,7 +144,7 @@ def _put(
 
 
 def _filled(file: str, value: object, environment: Mapping[str, str]) -> object:
-    """`${NAME}` is the environment's; `$${NAME}` stays `${NAME}`."""
+    """Replaces `${NAME}` by the environment variable. `$${NAME}` becomes `${NAME}`."""
     if isinstance(value, dict):
         return {str(key): _filled(file, one, environment) for key, one in cast("dict[object, object]", value).items()}
     if isinstance(value, list):

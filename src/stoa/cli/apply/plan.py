@@ -1,4 +1,4 @@
-"""What has to be done so that a server is as the definitions say. Pure: both are handed in."""
+"""Computes the changes that bring a server to the definitions. Pure: takes both as arguments."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from stoa.cli.apply.definitions import Definitions, flow_of
 
 WRITE_ONLY: Final = "secrets"
 REINDEXED: Final = ("embedder", "chunking", "language")
-"""Of a base with items, these change by a new index beside the old one."""
+"""Changing one of these fields of a base with items builds a new index beside the old one."""
 
 
 class Action(StrEnum):
@@ -21,7 +21,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A field, as it is and as it shall be."""
+    """A field with its current and its wanted value."""
 
     field: str
     is_: Any
@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`live` is the object as it is, `wanted` as the file has it. `why` says why it is refused."""
+    """`live` is the current object, `wanted` the one in the file. `why` says why the change is refused."""
 
     kind: str
     name: str
@@ -43,13 +43,13 @@ class Change:
 
     @property
     def fields(self) -> frozenset[str]:
-        """The fields at the top that differ."""
+        """The top-level fields that differ."""
         return frozenset(one.field.partition(".")[0] for one in self.differences)
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What is on the server, by name. An app carries the `flow` that it runs."""
+    """The server's objects, by name. An app has the `flow` that it runs."""
 
     bases: Mapping[str, Sequence[Mapping[str, Any]]]
     sources: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
@@ -59,7 +59,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """In the order in which it is carried out. `others` are on the server and in no file."""
+    """The changes in the order in which they are applied. `others` are on the server and in no file."""
 
     changes: Sequence[Change]
     others: Sequence[tuple[str, str]]
@@ -73,7 +73,7 @@ class Plan:
 
 
 def plan(wanted: Definitions, live: Live, *, send_secrets: bool = False) -> Plan:
-    """Bases, their sources, tools, apps: each needs at most what stands before it."""
+    """The order is bases, sources, tools, apps, because each kind may refer to the kinds before it."""
     changes: list[Change] = []
     for name, base in wanted.bases.items():
         changes.append(_compare("base", name, base, live.bases.get(name, ()), send_secrets=send_secrets))
@@ -89,17 +89,17 @@ def plan(wanted: Definitions, live: Live, *, send_secrets: bool = False) -> Plan
 
 
 def with_base_ids(flow: Mapping[str, Any], ids: Mapping[str, str]) -> Mapping[str, Any]:
-    """Names of bases become ids, in the shorthand of one agent and in the agents of a graph."""
+    """Replaces names of bases by ids, in the short form with one agent and in the agents of a graph."""
     return cast("Mapping[str, Any]", _named(flow, ids))
 
 
 def differences(wanted: object, live: object, field: str = "", depth: int = 0) -> Iterator[Difference]:
-    """What the file says otherwise. At the top and one level below, what the file leaves out is the server's to choose;
-    deeper, objects are compared as wholes, without what is null or empty."""
+    """Fields whose value in the file differs. On the first two levels the server chooses fields that the file leaves
+    out. Deeper objects are compared as a whole, without null and empty values."""
     if isinstance(wanted, dict) and isinstance(live, dict) and depth < 2:
         there = cast("dict[str, Any]", live)
         for name, value in cast("dict[str, Any]", wanted).items():
-            # A flow is kept as it was sent: it is the same, or it is another one.
+            # The server stores a flow as it was sent, so it is compared as a whole.
             deeper = 2 if name == "flow" else depth + 1
             yield from differences(value, there.get(name), f"{field}.{name}" if field else name, deeper)
     elif _bare(wanted) != _bare(live):
@@ -107,7 +107,7 @@ def differences(wanted: object, live: object, field: str = "", depth: int = 0) -
 
 
 def leaves(difference: Difference) -> Iterator[Difference]:
-    """The fields inside it that differ, to be shown."""
+    """The fields inside a difference that differ, for display."""
     before, after = difference.is_, difference.becomes
     if isinstance(before, dict) and isinstance(after, dict):
         there, wanted = cast("dict[str, Any]", before), cast("dict[str, Any]", after)
@@ -119,7 +119,7 @@ def leaves(difference: Difference) -> Iterator[Difference]:
 
 
 def _bare(value: object) -> object:
-    """Without nulls and what is empty, which the server leaves out or fills in."""
+    """Without null and empty values, which the server leaves out or fills in."""
     if isinstance(value, dict):
         pairs = {name: _bare(one) for name, one in cast("dict[str, object]", value).items()}
         return {name: one for name, one in pairs.items() if one is not None} or None
@@ -156,7 +156,7 @@ def _compare(
 
 
 def _secrets(wanted: Mapping[str, Any], live: Mapping[str, Any], *, send: bool) -> list[Difference]:
-    """Values cannot be read back: their names are compared, unless they are to be sent anyway."""
+    """Compares the names of secrets, because their values cannot be read back. `send` sends them in any case."""
     if WRITE_ONLY not in wanted:
         return []
     names = sorted(cast("Mapping[str, str]", wanted[WRITE_ONLY] or {}))
@@ -165,7 +165,7 @@ def _secrets(wanted: Mapping[str, Any], live: Mapping[str, Any], *, send: bool) 
 
 
 def _as_live(app: Mapping[str, Any], ids: Mapping[str, str]) -> Mapping[str, Any]:
-    """An app's definition in the shape in which the server has it."""
+    """An app's definition in the server's format."""
     shaped: dict[str, Any] = {"name": app["name"], "flow": with_base_ids(flow_of(app), ids)}
     if "description" in app:
         shaped["description"] = app["description"]
@@ -173,7 +173,7 @@ def _as_live(app: Mapping[str, Any], ids: Mapping[str, str]) -> Mapping[str, Any
         shaped["access"] = app["access"]
     for kept in ("workflow", "flow_ui"):
         if kept in app:
-            shaped[f"_{kept}"] = app[kept]  # For whoever carries it out; nothing to compare.
+            shaped[f"_{kept}"] = app[kept]  # For applying the change; it is not compared.
     return shaped
 
 

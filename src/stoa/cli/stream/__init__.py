@@ -1,4 +1,4 @@
-"""The stream of a run, as the Python client library reads it, over the standard library's HTTP.
+"""Reads a run's stream like the Python client library, but over the standard library's HTTP.
 
-All but `transport` is written by `tools/clients/carried.py` from `clients/python`.
+`tools/clients/carried.py` copies all modules except `transport` from `clients/python`.
 """

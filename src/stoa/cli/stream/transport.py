@@ -1,4 +1,4 @@
-"""Requests over the standard library: a command starts at once, and needs no distribution beside the server's."""
+"""HTTP requests with the standard library, so that commands start fast and need no further package."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ from stoa.cli.stream.retry import RetryPolicy, retry_after_of
 
 EVENT_STREAM: Final = "text/event-stream"
 LOST: Final = (OSError, http.client.HTTPException)
-"""What is raised when an answer did not come, or not whole."""
+"""Exceptions for a missing or incomplete response."""
 CHUNK_BYTES: Final = 64 * 1024
 _CLASSES: Final[Mapping[int, type[errors.APIError]]] = {
     400: errors.BadRequestError,
@@ -36,7 +36,7 @@ _CLASSES: Final[Mapping[int, type[errors.APIError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `safe`: it may be repeated when nobody knows whether it was carried out."""
+    """One request. `safe`: it may be repeated even if the server may already have processed it."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Call:
 
 
 class Response:
-    """An answer whose body is read by the caller."""
+    """A response whose body the caller reads."""
 
     def __init__(self, answer: http.client.HTTPResponse) -> None:
         self._answer = answer
@@ -54,8 +54,8 @@ class Response:
         self.headers = answer.headers
 
     def iter_bytes(self) -> Iterator[bytes]:
-        """What has come, as it comes. An end in the middle of a chunk is an end: the stream's reader sees what is
-        missing."""
+        """The bytes as they arrive. A connection that ends in the middle of a chunk simply ends the iteration: the
+        stream's reader detects what is missing."""
         try:
             while piece := self._answer.read1(CHUNK_BYTES):
                 yield piece
@@ -64,7 +64,7 @@ class Response:
                 yield cut.partial
 
     def __iter__(self) -> Iterator[bytes]:
-        """Line by line."""
+        """The lines of the body."""
         return iter(self._answer)
 
     def read(self) -> bytes:
@@ -75,7 +75,7 @@ class Response:
 
 
 class Transport:
-    """One server and one key. Redirects are refusals: the key goes to no other place."""
+    """One server and one key. Redirects are errors, so that the key is not sent to another server."""
 
     def __init__(self, base_url: str, key: str, policy: RetryPolicy) -> None:
         self.base_url = base_url
@@ -83,7 +83,7 @@ class Transport:
         self._key = key
 
     def json(self, call: Call) -> Any:
-        """The answer's JSON; None where there is none. Raises APIError, ConnectionFailed, StoaError."""
+        """The JSON of the response, or None without a body. Raises APIError, ConnectionFailed, StoaError."""
         body = self.body(call)
         try:
             return json.loads(body) if body else None
@@ -94,7 +94,7 @@ class Transport:
             raise errors.StoaError(message) from error
 
     def body(self, call: Call) -> bytes:
-        """The answer, whole; what is safe to repeat is repeated where it broke off."""
+        """The complete body. A safe request is repeated if the connection breaks."""
         for failures in count(1):
             response = self.answer(call)
             try:
@@ -109,7 +109,7 @@ class Transport:
         raise AssertionError
 
     def answer(self, call: Call, *, stream: bool = False) -> Response:
-        """The answer, with its body still to be read."""
+        """The response; its body is not read yet."""
         for failures in count(1):
             try:
                 return self.attempt(call, stream=stream)
@@ -118,14 +118,14 @@ class Transport:
                 again = self.policy.repeats(refused.status, safe=call.safe, retry_after=refused.retry_after)
             except errors.ConnectionFailed as lost:
                 failure = lost
-                again = call.safe and lost.sent  # Where nobody listens, a person learns that at once.
+                again = call.safe and lost.sent  # If nothing listens there, report it at once.
             if not again or failures >= self.policy.attempts:
                 raise failure
             self.wait(failures, failure)
         raise AssertionError
 
     def wait(self, failures: int, failure: Exception | None) -> None:
-        """What the server asked for, or a backoff."""
+        """Waits as long as the server's Retry-After says, or by backoff."""
         retry_after = failure.retry_after if isinstance(failure, errors.APIError) else None
         time.sleep(self.policy.delay(failures, retry_after, random.random()))  # noqa: S311 — spreads attempts
 
@@ -153,7 +153,7 @@ def path(template: str, *ids: object) -> str:
 
 @cache
 def _opener(url: str) -> OpenerDirector:
-    """A proxy of the environment is never asked for this machine."""
+    """Uses the proxy of the environment, except for this machine."""
     host = urlsplit(url).hostname or ""
     here = host in ("localhost", "127.0.0.1", "::1") or host.endswith(".localhost")
     return build_opener(_NoRedirects, ProxyHandler({})) if here else build_opener(_NoRedirects)
@@ -188,7 +188,7 @@ def _refusal(url: str, answer: HTTPError) -> errors.APIError:
 def connection_failed(call: Call, url: str, error: Exception) -> errors.ConnectionFailed:
     reason = error.reason if isinstance(error, URLError) else error
     text = str(reason) or type(reason).__name__
-    # What is raised while the request is being sent is wrapped as well: then some of it may have arrived.
+    # urllib also wraps errors that occur while the request is being sent; then a part of it may have arrived.
     if isinstance(error, URLError) and not isinstance(reason, BrokenPipeError | ConnectionResetError):
         return errors.ConnectionFailed(f"No server answers at {url} ({text}). Start one with: stoa serve", sent=False)
     way_out = "" if call.safe else " It is not known whether it was carried out: look before you send it again."

@@ -1,4 +1,4 @@
-"""The socket pair between the parent and one worker: JSON objects, one a line. `is` names what an object is.
+"""The socket pair between the parent and one worker: one JSON object per line. `is` is the type of an object.
 
 parent to worker   serve (settings, dsn, …) · count · page (the answer) · drain · end
 worker to parent   ready · refused (why) · counts · page (asks for that of all workers)
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from stoa.settings import Settings
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""More than any page of metrics: a metric has at most a thousand series."""
+"""Larger than any page of metrics: a metric has at most a thousand series."""
 
 
 class Channel:
@@ -29,22 +29,22 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=end, limit=LINE_BYTES_MAX))
 
     def send(self, what: str, **fields: Any) -> None:
-        """Never waits and never raises: an end that is gone is noticed by its reader."""
+        """Never waits and never raises: the reader of this end notices if the other process has ended."""
         if not self._writer.is_closing():
             self._writer.write(orjson.dumps({"is": what, **fields}) + b"\n")
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What the other end sends, until it is gone."""
+        """The messages of the other process, until it ends."""
         try:
             while line := await self._reader.readline():
                 if not line.endswith(b"\n"):
-                    return  # It died while it wrote.
+                    return  # The process died while writing.
                 yield orjson.loads(line)
         except ConnectionError:
             return
 
     async def flush(self) -> None:
-        """Waits until all was handed to the kernel."""
+        """Waits until all data was written to the socket."""
         try:
             await self._writer.drain()
         except ConnectionError:
@@ -55,8 +55,8 @@ class Channel:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON, secrets in the clear. They go over a socket that only both processes hold: a worker that
-    is started again has the settings of its siblings, whatever became of the environment and of `stoa.toml`."""
+    """The settings as JSON, including secrets in plain text. Only the two processes have the socket. This way a
+    restarted worker has the same settings as the others, even if the environment or `stoa.toml` has changed."""
     return {name: _plain(value) for name, value in settings.model_dump(exclude_unset=True).items()}
 
 

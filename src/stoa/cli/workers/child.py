@@ -2,12 +2,13 @@
 
     python -m stoa.cli.workers.child PLACE PARENT CHANNEL LISTENING ADDRESSES
 
-PLACE is its number from 1, PARENT the parent's process id; CHANNEL, LISTENING and ADDRESSES (memory that counts the
-connections of each address) are file descriptors. SIGINT is ignored: a Ctrl-C in the terminal is for the parent.
-SIGTERM drains this worker alone, and the parent starts another.
+PLACE is its number from 1, PARENT the parent's process id; CHANNEL, LISTENING and ADDRESSES (shared memory with the
+connections per address) are file descriptors. SIGINT is ignored, because a Ctrl-C in the terminal is for the parent.
+SIGTERM drains only this worker, and the parent starts another.
 
-This module imports little: from its first moment the process ends with its parent. The server's modules take seconds to
-load on a busy machine, and a process that loads them after its parent has died would keep the port meanwhile.
+This module imports little, so that the process soon watches its parent and ends with it. The server's modules take
+seconds to load on a busy machine; a process that loaded them after its parent's death would keep the port open
+meanwhile.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How many workers `auto` is."""
+"""The number of workers of `--workers auto`."""
 
 import os
 import sys
@@ -8,17 +8,17 @@ from typing import Final
 from stoa.settings import Settings
 
 WORKERS_AUTO_MAX: Final = 16
-"""Of `auto`. Beyond it the one PostgreSQL is what limits; whoever knows better gives the number."""
+"""The maximum for `auto`, because with more workers PostgreSQL is the bottleneck. An explicit number may be higher."""
 _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 def workers_of(settings: Settings) -> int:
-    """How many workers: the number that is set, or one for each processor that this process may use."""
+    """The configured number of workers, or one for each processor that this process may use."""
     return min(cores(), WORKERS_AUTO_MAX) if settings.workers == "auto" else settings.workers
 
 
 def cores(quota: Path = _QUOTA) -> int:
-    """Processors that this process may use: of a container those that its quota pays for, not those of the machine."""
+    """Processors that this process may use: in a container by its CPU quota, not all of the machine."""
     if sys.platform == "linux":
         usable = len(os.sched_getaffinity(0))
         try:

@@ -1,4 +1,4 @@
-"""The counts of all workers, kept by the parent, so that no counter of the page goes down when a worker dies."""
+"""The metrics of all workers, stored by the parent, so that no counter decreases when a worker dies."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from stoa.kernel.metrics import Counter, Gauge
 from stoa.kernel.snapshots import Family, Snapshot, added, merged, snapshot
 
 ANSWER_SECONDS_MAX: Final = 1.0
-"""A page waits no longer for a worker: it then holds what that worker counted before."""
+"""How long a page of metrics waits for a worker; after that it shows the worker's previous counts."""
 STATES: Final = ("ready", "starting", "silent")
 ENDS: Final = ("drained", "exit", "signal", "stuck")
 
@@ -26,14 +26,13 @@ class Counts:
         )
 
     def received(self, place: int, families: Snapshot) -> None:
-        """Counts of a worker, which never are older than those before."""
+        """Stores a worker's counts. They are never older than the previous ones."""
         self._latest[place] = families
         for event in self._waiting.pop(place, ()):
             event.set()
 
     def ended(self, place: int, how: str | None) -> None:
-        """The worker's process is gone. What it had counted when it was last asked goes on to be shown; `how` is None
-        while the server stops."""
+        """The worker's process has ended. Its last counts are still shown. `how` is None while the server stops."""
         self._ended = added(self._ended, self._latest.pop(place, ()))
         for event in self._waiting.pop(place, ()):
             event.set()
@@ -41,7 +40,7 @@ class Counts:
             self._ends.add(how)
 
     def page(self, asked: int, answered: Sequence[int], states: Mapping[str, int]) -> list[Family]:
-        """The page of all: `asked` is the worker that somebody asked for it, `answered` those whose counts are new."""
+        """The metrics of all workers. `asked` is the worker that got the request, `answered` those with new counts."""
         fresh = {place: self._latest[place] for place in answered}
         stale = [families for place, families in self._latest.items() if place not in fresh]
         workers = Gauge(
@@ -54,7 +53,7 @@ class Counts:
         return [*whole, *snapshot([workers, self._ends])]
 
     async def answers(self, places: Sequence[int]) -> list[int]:
-        """Waits for new counts of these workers; gives those that have answered in time."""
+        """Waits for new counts of these workers. Returns the workers that have answered in time."""
         events = {place: asyncio.Event() for place in places}
         for place, event in events.items():
             self._waiting.setdefault(place, []).append(event)

@@ -1,4 +1,4 @@
-"""The workers of one server: started, asked whether they live, started again, drained."""
+"""Starts, monitors, restarts and drains the workers of one server."""
 
 import asyncio
 import contextlib
@@ -22,22 +22,22 @@ from stoa.kernel.shared_counts import SharedCounts, memory_for
 from stoa.kernel.snapshots import Family
 
 FAILURES_MAX: Final = 5
-"""Starts of one worker in a row that may fail before the server ends. It goes on while a sibling serves: one worker
-that finds no memory is no reason to take the others down."""
+"""Consecutive failed starts of one worker before the server ends. The server continues while another worker serves,
+because one worker without enough memory is no reason to stop the others."""
 PAUSE_SECONDS_MAX: Final = 30.0
 STEADY_SECONDS: Final = 10.0
-"""A worker that has served for so long is started again without a pause."""
+"""A worker that has served for this long is restarted without a pause."""
 UNANSWERED_MAX: Final = 6
-"""A worker that leaves so many questions for its counts unanswered is stuck, and is ended. They are counted, and not
-seconds: after a machine was suspended, a worker is asked again first."""
+"""A worker that does not answer this many requests for counts is considered stuck, and is ended. It counts requests and
+not seconds, so that after a suspend of the machine a worker is asked again first."""
 DRAINED: Final = "with exit code 0"
 CHILD: Final = (sys.executable, "-P", "-m", "stoa.cli.workers.child")
-"""Without the working directory on the path, which `-m` would put there."""
+"""`-P` keeps the working directory, which `-m` would add, off Python's import path."""
 _log = structlog.get_logger("stoa.workers")
 
 
 class Worker:
-    """One place among the workers, with the process that has it now."""
+    """One worker by number, with its current process."""
 
     def __init__(self, place: int) -> None:
         self.place = place
@@ -48,11 +48,11 @@ class Worker:
         self.unanswered = 0
         self.stuck = False
         self.refused: tuple[str, bool] | None = None
-        """Why it cannot start, and whether that is because the database is away."""
+        """Why it cannot start, and whether that is because the database is unreachable."""
         self.failures = 0
-        """Starts that failed in a row."""
+        """Consecutive failed starts."""
         self.quick_ends = 0
-        """Times in a row that it ended soon after it had begun to serve, or before."""
+        """Consecutive ends before or soon after it began to serve."""
 
     def send(self, what: str, **fields: Any) -> None:
         if self.channel is not None:
@@ -66,19 +66,19 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often, and how long. In seconds."""
+    """Intervals and timeouts, in seconds."""
 
     pause_min: float = 0.25
-    """Before the second start of a worker that ends quickly; twice as long each further time, up to half a minute."""
+    """The pause before the second start of a worker that ends quickly. It doubles each time, up to half a minute."""
     count_every: float = 10.0
-    """How often a worker is asked for its counts: so much may be missing of those of one that is killed."""
+    """The interval between requests for counts. If a worker is killed, its counts since the last request are lost."""
     start_max: float = 180.0
     abort: float = 2.0
-    """For a stuck worker to write its stacks."""
+    """The time for a stuck worker to write its stack traces."""
     drain_more: float = 20.0
-    """Beyond the drain's own patience, until what is left of the workers is told to end."""
+    """The time beyond the drain's timeout, after which the remaining workers are told to end."""
     end_max: float = 10.0
-    """From then until it is killed."""
+    """The time from then until a worker is killed."""
 
 
 class Crew:
@@ -104,19 +104,20 @@ class Crew:
         self._tasks: list[asyncio.Task[None]] = []
         self._pages: set[asyncio.Task[None]] = set()
         self._first: dict[int, dict[str, Any]] = {}
-        """What each worker said when it was ready for the first time."""
+        """The first `ready` message of each worker."""
         self._changed = asyncio.Event()
         self.failed: StartError | None = None
-        """Why the server must end."""
+        """Why the server must end; None while it need not."""
 
     # --- start ------------------------------------------------------------------------------------------------------
     async def spawn(self) -> None:
-        """Starts the processes. They load their modules meanwhile, and wait for what `serve` sends."""
+        """Starts the processes. They load their modules and wait for the message of `serve`."""
         for worker in self._workers:
             await self._spawn(worker)
 
     async def serve(self, settings: dict[str, Any], dsn: str) -> Sequence[dict[str, Any]]:
-        """Has them serve, and keeps them; gives what each said when all were ready. Raises StartError."""
+        """Makes the workers serve, and restarts those that end. Returns their `ready` messages when all are ready.
+        Raises StartError."""
         self._order = {"settings": settings, "dsn": dsn, "workers": len(self._workers), "key": self._key.hex()}
         self._tasks = [
             *(asyncio.create_task(self._keep(worker), name=f"worker {worker.place}") for worker in self._workers),
@@ -127,7 +128,7 @@ class Crew:
         return [self._first[worker.place] for worker in self._workers]
 
     async def changed(self) -> None:
-        """Waits until a worker is ready or has ended. Raises StartError when the server must end."""
+        """Waits until a worker is ready or has ended. Raises StartError if the server must end."""
         await self._changed.wait()
         self._changed.clear()
         if self.failed is not None:
@@ -143,7 +144,7 @@ class Crew:
                 *arguments,
                 stdin=subprocess.PIPE,
                 pass_fds=handed,
-                start_new_session=True,  # A Ctrl-C in the terminal is for the parent alone.
+                start_new_session=True,  # A Ctrl-C in the terminal must reach only the parent.
             )
         finally:
             theirs.close()
@@ -158,7 +159,7 @@ class Crew:
                 if worker.process is None:
                     await self._spawn(worker)
                 await self._live(worker)
-            except OSError as error:  # No process can be started: too many, or no memory.
+            except OSError as error:  # No process can be started: too many processes, or no memory.
                 worker.refused = (error.strerror or str(error), bool(self._ready()))
             how = self._ended(worker)
             if self._stopping() or self.failed is not None:
@@ -172,14 +173,14 @@ class Crew:
                 return
 
     async def _live(self, worker: Worker) -> None:
-        """From its order to the end of its process."""
+        """From sending its order to the end of its process."""
         assert worker.channel is not None
         assert worker.process is not None
         worker.send("serve", **self._order, welcomes=worker.place not in self._first and worker.place == 1)
         try:
             async for message in worker.channel.messages():
                 self._received(worker, message)
-            # Its end of the channel is closed: it has ended, or is about to.
+            # The worker has closed its end of the channel: it has ended, or is about to.
             async with asyncio.timeout(self._pace.end_max):
                 await worker.process.wait()
         except TimeoutError:
@@ -210,7 +211,7 @@ class Crew:
                 raise AssertionError(f"unknown message {other!r}")
 
     def _ended(self, worker: Worker) -> str:
-        """Forgets the process; gives how it ended, for people."""
+        """Forgets the process. Returns how it ended, as text for the log."""
         code = worker.process.returncode if worker.process is not None else None
         how = _kind(code, stuck=worker.stuck)
         self._counts.ended(worker.place, None if self._stopping() else how)
@@ -219,7 +220,7 @@ class Crew:
         return "by SIG" + signal.Signals(-code).name[3:] if code is not None and code < 0 else f"with exit code {code}"
 
     def _judge(self, worker: Worker, how: str) -> float:
-        """After how many seconds it is started again. Sets `failed` when the server must end."""
+        """Seconds until it is restarted. Sets `failed` if the server must end."""
         served = None if worker.ready_at is None else time.monotonic() - worker.ready_at
         steady = served is not None and (served > STEADY_SECONDS or how == DRAINED)
         worker.quick_ends = 0 if steady else worker.quick_ends + 1
@@ -248,7 +249,7 @@ class Crew:
         return [worker for worker in self._workers if worker.ready_at is not None and worker.process is not None]
 
     async def _ask(self) -> None:
-        """Asks each worker for its counts, and ends those that have not answered for long."""
+        """Requests counts from each worker, and ends workers that do not answer (UNANSWERED_MAX)."""
         while True:
             await asyncio.sleep(self._pace.count_every)
             if os.getpid() == 1:
@@ -273,7 +274,7 @@ class Crew:
             worker.kill()
 
     def pids(self) -> dict[int, int]:
-        """The processes of the workers that have one, by their numbers."""
+        """Process ids of the running workers, by number."""
         return {worker.place: worker.process.pid for worker in self._workers if worker.process is not None}
 
     # --- the page of metrics ----------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ class Crew:
         asking.send("page", number=number, families=await self.page(asking.place))
 
     async def page(self, asked: int) -> list[Family]:
-        """The counts of all; `asked` is the worker that somebody asked for them."""
+        """The metrics of all workers. `asked` is the worker that got the request."""
         ready = self._ready()
         for worker in ready:
             worker.send("count", whole=True)
@@ -295,7 +296,7 @@ class Crew:
 
     # --- end --------------------------------------------------------------------------------------------------------
     async def drain(self, seconds_max: float, forced: asyncio.Event) -> None:
-        """Drains all; those that are not done in time, or some seconds after `forced`, are killed."""
+        """Drains all workers. Kills those that are not done in time, or some seconds after `forced`."""
         self._listening.close()  # The workers listen until each has drained.
         for task in self._tasks[len(self._workers) :]:
             task.cancel()
@@ -320,12 +321,12 @@ class Crew:
         """Waits until every process has ended."""
         keepers = self._tasks[: len(self._workers)]
         for worker, keeper in zip(self._workers, keepers, strict=True):
-            if worker.process is None:  # It waits for its next start.
+            if worker.process is None:  # It is between two starts.
                 keeper.cancel()
         await asyncio.wait(keepers)
 
     async def kill(self) -> None:
-        """Whatever is left. Called once more, it does nothing."""
+        """Kills the remaining processes. Calling it again does nothing."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -350,8 +351,8 @@ def _kind(code: int | None, *, stuck: bool) -> str:
 
 
 def reap(known: set[int]) -> None:
-    """In a container this process may be the first one, which inherits the processes that a killed worker leaves. They
-    end by themselves; without this they would stay as zombies."""
+    """Reaps orphaned processes. In a container this process may be process 1, which inherits the children of a killed
+    worker. They end by themselves, but would stay as zombies."""
     with contextlib.suppress(OSError):
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         for child in map(int, children):

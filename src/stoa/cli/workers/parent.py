@@ -1,4 +1,4 @@
-"""The parent of the workers: the socket, the database and the signals are its own; it answers no request."""
+"""The parent of the workers: owns the listening socket and the database, and handles signals. It serves no requests."""
 
 import asyncio
 import os
@@ -21,10 +21,10 @@ from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
 
 CONNECTIONS_BESIDE: Final = 6
-"""Connections of a worker beside its pool: its lease, LISTEN, NOTIFY, the journal's writer, upkeep of indexes, a
-start."""
+"""Connections of a worker besides its pool: its lease, LISTEN, NOTIFY, the journal's writer, maintenance of indexes,
+and one for the start."""
 CONNECTIONS_OF_OTHERS: Final = 20
-"""For the doctor, a scrub, a person with psql, and what PostgreSQL keeps for superusers."""
+"""Reserved for the doctor, a scrub, psql, and PostgreSQL's superuser_reserved_connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Provider:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What a server of several workers says of itself: one of them made the first key, and the first one made the
+    """The `Ready` of a server with several workers. One of them has created the first key, and the first worker the
     links."""
 
     first_key: str | None
@@ -60,7 +60,7 @@ def ready_of(said: Sequence[dict[str, Any]]) -> _Ready:
 
 
 async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> None:
-    """Serves until a signal, then drains. Raises StartError, and what the database raises at its start."""
+    """Serves until a signal, then drains. Raises StartError, and the errors of starting the database."""
     configure_logs(settings.log_level, settings.log_format)
     stopping = Stopping()
     stopping.cancel_start_on_sigterm()
@@ -74,7 +74,7 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
             os.umask(OWNER_ONLY)
             sessions = settings.database_session_url
             await migrate(dsn, session_dsn=sessions.get_secret_value() if sessions is not None else None)
-            if sessions is None:  # A pooler says itself when it has too few.
+            if sessions is None:  # A pooler reports by itself if it has too few.
                 await check_connections(dsn, settings, count)
             ready = ready_of(await crew.serve(plain(settings), dsn))
             stopping.ask_on_signals()
@@ -93,7 +93,7 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
 
 
 async def _until_asked(crew: Crew, asked: asyncio.Event) -> None:
-    """Returns when the server must end: a signal has come, or the workers cannot be kept."""
+    """Returns when the server must end: after a signal, or when the workers cannot be restarted."""
     watching = asyncio.create_task(_watch(crew), name="workers.watch")
     waiting = asyncio.create_task(asked.wait(), name="signal")
     await asyncio.wait([watching, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -107,17 +107,17 @@ async def _watch(crew: Crew) -> None:
         while True:
             await crew.changed()
     except StartError:
-        return  # `failed` says why.
+        return  # `failed` has the reason.
 
 
 def needed(settings: Settings, count: int) -> int:
-    """Connections to the database that the server may open, and what others must find beside them."""
+    """Connections that the database must allow: those that the server may open, and the reserve for others."""
     return count * (settings.connections_max + CONNECTIONS_BESIDE) + CONNECTIONS_OF_OTHERS
 
 
 async def check_connections(dsn: str, settings: Settings, count: int) -> None:
-    """Raises StartError where the database takes fewer connections than the workers may open: they would fail under
-    load, and not before."""
+    """Raises StartError if the database allows fewer connections than the workers may open, because otherwise they
+    would fail only under load."""
     try:
         connection = await connect(dsn, command_seconds_max=30)
     except UnreachableError as error:
@@ -136,7 +136,7 @@ async def check_connections(dsn: str, settings: Settings, count: int) -> None:
 
 
 def run(settings: Settings, count: int, tell: Callable[[str], None]) -> None:
-    """Runs the server to its end."""
+    """Runs the server until it ends."""
     if sys.platform == "win32":
         raise StartError("Several workers run on Linux and macOS. Use Stoa in WSL, or leave out --workers.")
     with stopped_amid_start(tell):

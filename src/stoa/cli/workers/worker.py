@@ -31,12 +31,12 @@ from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings, SettingsError
 
 REFUSED: Final = 3
-"""The exit code of a worker that has said why it cannot start."""
+"""The exit code of a worker that has reported why it cannot start."""
 PAGE_SECONDS_MAX: Final = 3.0
 
 
 class Siblings:
-    """The other workers, seen through the parent."""
+    """Access to the other workers through the parent."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -48,7 +48,7 @@ class Siblings:
         self._take = take
 
     async def all(self) -> Snapshot:
-        """Where the parent does not answer, the counts of this worker alone."""
+        """The counts of all workers, or of this one if the parent does not answer."""
         self._asked += 1
         number, page = self._asked, asyncio.get_running_loop().create_future()
         self._pages[number] = page
@@ -81,7 +81,7 @@ class Worker:
         self._alone = False
 
     async def work(self, messages: AsyncIterator[dict[str, Any]], order: dict[str, Any]) -> int:
-        """Serves to its end; gives the exit code. `order` is the parent's first message."""
+        """Serves until it ends; returns the exit code. `order` is the parent's first message."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._leave)
         reading = asyncio.create_task(self._obey(messages), name="parent")
@@ -114,18 +114,19 @@ class Worker:
         return 0
 
     def _doors(self, workers: int) -> Sequence[socket.socket]:
-        """All workers together take a burst as fast as one does; each alone takes little in a turn, so that the others
-        get their part of it."""
+        """Duplicates of the listening socket. All workers together accept as many connections per loop iteration as a
+        single server, and each only a share, so that a burst is spread over them."""
         return doors(self._listening, max(1, ACCEPTED_PER_TURN // 2 // workers))
 
     def _shared(self, settings: Settings, order: dict[str, Any]) -> Row | None:
-        """A limit that was set is the server's. The default follows from the descriptors of each process."""
+        """The shared counts, if a limit is configured: it applies to the whole server. The default limit depends on the
+        file descriptors of each process."""
         if settings.connections_per_address_max is None:
             return None
         return SharedCounts(self._addresses, order["workers"], bytes.fromhex(order["key"])).row(self._place - 1)
 
     def _draining(self, stop_listening: Callable[[], None]) -> None:
-        if self._alone:  # The others take new connections. While all drain, they are answered, as by a lone server.
+        if self._alone:  # The others accept new connections. While all drain, each still answers, as one server does.
             stop_listening()
 
     def _leave(self) -> None:
@@ -148,7 +149,7 @@ class Worker:
                     self._stopping.forced.set()
                 case other:
                     raise AssertionError(f"unknown order {other!r}")
-        os._exit(1)  # The parent is gone, and with it whoever would start the database again.
+        os._exit(1)  # The parent has ended, and only it could restart the database.
 
 
 def _said(server: Server) -> dict[str, Any]:
@@ -172,9 +173,9 @@ async def work(place: int, channel_end: socket.socket, listening: socket.socket,
 
 
 def run(place: int, channel: int, listening: int, addresses: int) -> None:
-    """Ends the process. The numbers are those of `child`."""
-    faulthandler.enable()  # The parent aborts a worker that is stuck, whose stacks say where.
-    gc.disable()  # Until the worker stands, as in `stoa serve`.
+    """Runs the worker and ends the process. The arguments are those of `child`."""
+    faulthandler.enable()  # The parent aborts a stuck worker, which then writes its stack traces.
+    gc.disable()  # Until the worker has started, as in `stoa serve`.
     os.umask(OWNER_ONLY)
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(uvloop.run(work(place, socket.socket(fileno=channel), socket.socket(fileno=listening), addresses)))
