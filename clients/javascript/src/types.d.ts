@@ -9,7 +9,7 @@ export interface EventOf<Type extends string, Data> {
   data: Data;
 }
 
-/** Of all calls of the model. `estimated` where the provider sent no count, `cost_usd` where a price is known. */
+/** The sum over all calls of the model. `estimated` is true if a provider sent no counts; `cost_usd` is set if the price is known. */
 export interface Usage {
   prompt_tokens: number;
   completion_tokens: number;
@@ -72,7 +72,7 @@ export interface ConversationModel {
   provider: string;
 }
 
-/** Where a fork comes from, until that is deleted. */
+/** The origin of a fork, until the origin is deleted. */
 export interface Origin {
   conversation_id: string;
   message_id?: string;
@@ -133,7 +133,7 @@ export interface File {
   created_at: string;
 }
 
-/** The receipt is read with `deletion_id`: `conversations.receipt(deletion_id)`. */
+/** Read the receipt with `conversations.receipt(deletion_id)`. */
 export interface Deleted {
   message: string;
   deletion_id: string;
@@ -151,7 +151,7 @@ export interface Retained {
   conversations: string[];
 }
 
-/** A receipt. `verified_at` is set once a re-scan found nothing left. */
+/** A receipt. `verified_at` is set when a re-scan has found nothing left. */
 export interface Deletion {
   id: string;
   kind: string;
@@ -216,7 +216,7 @@ export interface ToolCall {
   settled_at?: string;
 }
 
-/** One POST. Without `ended_at` it is under way, or its server died and whether it arrived is not known. */
+/** One POST. Without `ended_at` it is running, or its server died and it is not known whether it arrived. */
 export interface CallbackAttempt {
   number: number;
   begun_at: string;
@@ -225,7 +225,7 @@ export interface CallbackAttempt {
   error?: Record<string, unknown>;
 }
 
-/** `webhook_id` is the header of that name: the same at every attempt and replay. */
+/** `webhook_id` is the header of that name, the same for every attempt and replay. */
 export interface Callback {
   id: string;
   run_id: string;
@@ -240,7 +240,7 @@ export interface Callback {
   attempts: CallbackAttempt[];
 }
 
-/** `position` counts from 0 in the item, `page` from 1. `id` is that of a search's hit. */
+/** `position` in the item starts at 0, `page` at 1. Search hits have the same `id`. */
 export interface Chunk {
   id: string;
   position: number;
@@ -332,7 +332,7 @@ export interface Item {
   processed_at?: string;
 }
 
-/** `score` is between 0 and 1, comparable within one answer. `snippet` is HTML with the matched words in <mark>. */
+/** `score` is between 0 and 1, comparable within one response. `snippet` is HTML with matched words in <mark>. */
 export interface Hit {
   id: string;
   content: string;
@@ -342,7 +342,7 @@ export interface Hit {
   explain?: Record<string, unknown>;
 }
 
-/** Best first. `explain` where it was asked for. */
+/** Best first. `explain` is set if it was requested. */
 export interface SearchResult {
   data: Hit[];
   explain?: Record<string, unknown>;
@@ -402,7 +402,7 @@ export interface FullTrace {
   runs: Span[];
 }
 
-/** Percentiles of how long traces took. */
+/** Percentiles of the durations of traces. */
 export interface TraceSeconds {
   p50: number;
   p90: number;
@@ -411,7 +411,7 @@ export interface TraceSeconds {
   max: number;
 }
 
-/** Traces with the same values of what is grouped by. */
+/** The sums of one group of traces. */
 export interface TraceAggregate {
   group: Record<string, string>;
   traces: number;
@@ -438,7 +438,7 @@ export interface ComparedStep {
   cost_usd?: number;
 }
 
-/** A step that both traces have, or one of them; `changed` names what differs. */
+/** A step of both traces, or of one of them; `changed` lists the differences. */
 export interface TraceStepPair {
   depth: number;
   name: string;
@@ -455,7 +455,7 @@ export interface TraceDifference {
   steps: TraceStepPair[];
 }
 
-/** Where a project's runs are exported to, and how that stands. */
+/** The destination of a project's export of runs, and its state. */
 export interface TraceExport {
   url?: string;
   content: boolean;
@@ -474,7 +474,7 @@ export interface TraceSettings {
   export?: TraceExport;
 }
 
-/** A sum; the fields that it was grouped by are set. */
+/** A sum. The fields of `group_by` are set. */
 export interface UsageLine {
   day?: string;
   model?: string;
@@ -519,7 +519,7 @@ export interface AccessKey {
   last_used_at?: string;
 }
 
-/** `key` is the secret. This answer alone holds it; a repetition under the same Idempotency-Key does not. */
+/** `key` is the secret. Only the first response has it; a repetition with the same Idempotency-Key does not. */
 export interface CreatedAccessKey extends AccessKey {
   key?: string;
 }
@@ -565,7 +565,7 @@ export interface Subagent {
   tools?: string[];
 }
 
-/** What is remembered of a user across conversations. */
+/** A memory of users across conversations. */
 export interface AgentMemory {
   memory_id: string;
   strategy?: "all" | "relevant" | "both";
@@ -573,19 +573,19 @@ export interface AgentMemory {
   scope?: "session" | "user";
 }
 
-/** The notes that the agent keeps on the user. */
+/** The notes that the agent writes about a user. */
 export interface AgentMemoryStore {
   id: string;
   write_enabled?: boolean;
 }
 
-/** Without `version_id` the newest version counts. */
+/** Without `version_id` the newest version is used. */
 export interface AgentSkill {
   id: string;
   version_id?: string;
 }
 
-/** What the model is told, what it may call, and how far it may go. */
+/** The instructions of the model, its tools, and its limits. */
 export interface Agent {
   instructions?: string;
   tools?: string[];
@@ -640,7 +640,7 @@ export interface RetrieverInput {
   reranker?: RerankerInput;
 }
 
-/** The whole URL of an OTLP endpoint. */
+/** The complete URL of an OTLP endpoint, and its headers. */
 export interface TraceExportInput {
   url: string;
   headers?: Record<string, string>;
@@ -653,13 +653,13 @@ export interface SpendingLimitInput {
   period: "day" | "month" | "total";
 }
 
-/** What came before the terminal event: how many events, and the SHA-256 over their data, each with a newline. */
+/** The number of events before the terminal event, and the SHA-256 over their data, each followed by a newline. */
 export interface Log {
   events: number;
   sha256: string;
 }
 
-/** Who spoke: a subagent or a node of a workflow. */
+/** The origin of an event: a subagent or a node of a workflow. */
 export interface Source {
   id: string;
   name: string;
@@ -671,7 +671,7 @@ export interface ToolRef {
   type: string;
 }
 
-/** `source` is set where a subagent or a node of a workflow speaks; `tool_call_id` names the call that started a subagent. */
+/** `source` is set if the event comes from a subagent or a node of a workflow; `tool_call_id` is the call that started a subagent. */
 export interface EventData {
   source?: Source;
   tool_call_id?: string;
@@ -691,7 +691,7 @@ export interface RunStatusData extends EventData {
   status: string;
 }
 
-/** Response text of events with `sequence >= discard_from` that came before this one is void. */
+/** Discard the response text of earlier events with `sequence >= discard_from`. */
 export interface RunRecoveredData extends EventData {
   id: string;
   object: string;
@@ -799,7 +799,7 @@ export interface SubagentFailedData extends EventData {
   error: ErrorDetail;
 }
 
-/** A node of a workflow begins; `attempt` and `error` where it tries again, `item` and `parent_id` within a Map. */
+/** A node of a workflow starts. `attempt` and `error` are set for a retry, `item` and `parent_id` inside a Map. */
 export interface NodeStartedData extends EventData {
   id: string;
   object: string;

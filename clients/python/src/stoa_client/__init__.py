@@ -1,4 +1,4 @@
-"""The Python client of Stoa. `Stoa` is synchronous, `AsyncStoa` is for asyncio; both do the same.
+"""The Python client of Stoa. `Stoa` is synchronous, `AsyncStoa` is for asyncio. Both have the same methods.
 
 with Stoa("http://localhost:8080", "stoa_acc_…") as stoa:
     model = next(iter(stoa.models.list()))

@@ -1,13 +1,13 @@
-"""What can go wrong, and what to do about it. The tree:
+"""The exceptions, and what to do about them. The hierarchy:
 
 StoaError
-├── ConnectionFailed             no answer came; `sent` says whether the request may have been carried out
+├── ConnectionFailed             no response; `sent` says whether the server may have processed the request
 ├── APIError                     the server refused: status, code, message, details, request_id, retry_after
 │   ├── BadRequestError          400, 422   `details` names every bad field
 │   ├── UnauthorizedError        401
 │   ├── ForbiddenError           403
-│   ├── NotFoundError            404        does not exist, or lies outside the key's scope
-│   ├── ConflictError            409        `active_run_id` where a conversation is busy
+│   ├── NotFoundError            404        does not exist, or is outside the key's scope
+│   ├── ConflictError            409        `active_run_id` if a conversation is busy
 │   ├── TooLargeError            413
 │   ├── UnsupportedMediaTypeError 415
 │   ├── RateLimitedError         429
@@ -15,10 +15,10 @@ StoaError
 │   └── ServerError              any other 5xx
 ├── StreamError                  `run_id`, and `sequence`: the last event that was seen
 │   ├── GapError                 an event is missing: `expected`, `received`
-│   ├── ProtocolError            what came is no stream of Stoa's events
-│   ├── IntegrityError           all came, but not as it was written: the hash or the count differs
+│   ├── ProtocolError            the response is not a stream of Stoa's events
+│   ├── IntegrityError           the events differ from those that were written: the hash or the count is wrong
 │   └── StreamLost               the stream could not be resumed in time
-└── RunError                     the run itself ended without an answer
+└── RunError                     the run ended without an answer
     ├── RunFailed                `code`, `retryable`
     └── RunCanceled              `reason`
 """
@@ -27,7 +27,7 @@ from collections.abc import Mapping
 
 
 class StoaError(Exception):
-    """Everything that this library raises on purpose."""
+    """The base of all exceptions of this library."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -35,8 +35,8 @@ class StoaError(Exception):
 
 
 class ConnectionFailed(StoaError):
-    """No answer came. `sent`: the request may have reached the server, so look before you repeat what is not
-    idempotent."""
+    """No response arrived. `sent`: the server may have received the request, so check before you repeat a request that
+    is not idempotent."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class ConnectionFailed(StoaError):
 
 
 class APIError(StoaError):
-    """The server's refusal. `code` is stable, `message` is for people, `details` maps a field to its reason."""
+    """The server refused the request. `code` is stable, `message` is for people, `details` maps a field to a reason."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class APIError(StoaError):
         self.details = dict(details or {})
         self.request_id = request_id
         self.retry_after = retry_after
-        """Seconds after which the server wants to be asked again, where it said so."""
+        """Seconds to wait before a retry, if the server sent Retry-After."""
 
 
 class BadRequestError(APIError):
@@ -85,7 +85,7 @@ class NotFoundError(APIError):
 class ConflictError(APIError):
     @property
     def active_run_id(self) -> str | None:
-        """The run that a conversation is busy with. Wait for it, cancel it, or send with on_busy="queue"."""
+        """The conversation's active run. Wait for it, cancel it, or send with on_busy="queue"."""
         return self.details.get("active_run_id")
 
 
@@ -110,7 +110,8 @@ class ServerError(APIError):
 
 
 class StreamError(StoaError):
-    """A run's stream cannot be trusted or continued. The run goes on: read it again with `runs.stream(run_id)`."""
+    """A run's stream is damaged or cannot be continued. The run itself continues: read it again with
+    `runs.stream(run_id)`."""
 
     def __init__(self, message: str, *, run_id: str | None = None, sequence: int = 0) -> None:
         super().__init__(message)
@@ -149,7 +150,7 @@ class RunError(StoaError):
 
 
 class RunFailed(RunError):
-    """`retryable`: the same message may succeed when it is sent once more."""
+    """`retryable`: the same message may succeed if it is sent again."""
 
     def __init__(self, message: str, *, run_id: str, code: str, retryable: bool) -> None:
         super().__init__(f"{message} ({code})", run_id=run_id)

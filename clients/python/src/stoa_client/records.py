@@ -1,4 +1,4 @@
-"""JSON objects with attributes. What a class does not name is kept: `record["field"]`, `record.raw`."""
+"""JSON objects with attributes. Fields that a class does not declare are in `record["field"]` and `record.raw`."""
 
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +9,8 @@ Convert = Callable[[Any], Any]
 
 
 class Record:
-    """An object of the API. A field that the server left out is None; a field that this version does not know is kept
-    in `raw`, which is exactly what the server sent.
+    """An object of the API. A field that the server left out is None. `raw` is exactly what the server sent, including
+    fields that this version does not know.
     """
 
     raw: Mapping[str, Any]
@@ -45,7 +45,8 @@ class Record:
 
 @cache
 def fields_of(of: type[Record]) -> tuple[tuple[str, Convert | None], ...]:
-    """The fields that a class names, each with what makes its value from JSON; None where JSON is the value."""
+    """The declared fields of a class, each with the function that converts its JSON, or None if there is nothing to
+    convert."""
     return tuple((name, converter(hint)) for name, hint in get_type_hints(of).items() if name != "raw")
 
 
@@ -63,7 +64,7 @@ def converter(hint: Any) -> Convert | None:
     return None
 
 
-# What is not of the shape that was expected is passed through: a newer server is no error.
+# Values of an unexpected shape are passed through, because a newer server must not cause errors.
 def _record(of: type[Record], value: Any) -> Any:
     return of(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
 

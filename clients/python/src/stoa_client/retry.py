@@ -1,4 +1,4 @@
-"""When to ask again, and after how long. Pure: the clock and the dice are handed in."""
+"""Decides whether to retry, and after how long. Pure: the time and the random number are arguments."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -6,17 +6,16 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 REFUSED_FOR_NOW: Final = frozenset({429, 503})
-"""The server did nothing, and says so: any request may be repeated."""
+"""The server has not processed the request, so any request may be repeated."""
 BROKEN: Final = frozenset({408, 500, 502, 504})
-"""Whether something was done is not known: only what is safe to repeat is repeated."""
+"""The server may have processed the request, so only safe requests are repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long. `attempts` are those of one call, the first included. A stream that breaks is resumed
-    until nothing at all was heard for `reconnect_seconds`. `idle_seconds` is how long a stream may be silent (the
-    server sends a heartbeat every 15 s). A server that wants to be left alone for longer than `retry_after_seconds_max`
-    is an error.
+    """Limits of retries. `attempts` counts the attempts of one call, including the first. A broken stream is resumed
+    until nothing was received for `reconnect_seconds`. `idle_seconds` is how long a connection may be silent (the
+    server sends a heartbeat every 15 s). A Retry-After above `retry_after_seconds_max` is an error.
     """
 
     attempts: int = 5
@@ -27,14 +26,14 @@ class RetryPolicy:
     idle_seconds: float = 45.0
 
     def delay(self, failures: int, retry_after: float | None, dice: float) -> float:
-        """Seconds before the next attempt: doubling, half of it by chance (`dice`, 0 to 1), never before
+        """Seconds before the next attempt: exponential backoff, half of it random (`dice`, 0 to 1), but at least
         Retry-After."""
         backoff = min(self.first_seconds * 2 ** min(failures - 1, 30), self.seconds_max)
         jittered = backoff / 2 + backoff / 2 * dice
         return jittered if retry_after is None else retry_after + min(jittered, self.first_seconds)
 
     def repeats(self, status: int, *, safe: bool, retry_after: float | None) -> bool:
-        """Whether an answer with this status is asked for again. A 409 is, where it says when."""
+        """Whether to retry after a response with this status. A 409 is retried if it has Retry-After."""
         if retry_after is not None and retry_after > self.retry_after_seconds_max:
             return False
         if status in REFUSED_FOR_NOW:
@@ -45,7 +44,7 @@ class RetryPolicy:
 
 
 def retry_after_of(value: str | None, now: datetime | None = None) -> float | None:
-    """The header's seconds, given as a number or as a date; None where it says nothing that can be read."""
+    """The seconds of the header, which has a number or a date. None if it cannot be parsed."""
     text = (value or "").strip()
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""The objects of the API: what comes back (records), and the nested ones that go in (typed dictionaries).
+"""The objects of the API: those of responses (records), and nested objects of requests (typed dictionaries).
 
 Times are RFC 3339 strings in UTC, as the server writes them. A test compares every field with the server's OpenAPI
 document.
@@ -12,9 +12,10 @@ from stoa_client.records import Record
 T = TypeVar("T")
 
 
-# --- what comes back ------------------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------------------------
 class Usage(Record):
-    """Of all calls of the model. `estimated` where the provider sent no count, `cost_usd` where a price is known."""
+    """The sum over all calls of the model. `estimated` is true if a provider sent no counts; `cost_usd` is set if the
+    price is known."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -79,7 +80,7 @@ class ConversationModel(Record):
 
 
 class Origin(Record):
-    """Where a fork comes from, until that is deleted."""
+    """The origin of a fork, until the origin is deleted."""
 
     conversation_id: str
     message_id: str | None
@@ -146,7 +147,7 @@ class File(Record):
 
 
 class Deleted(Record):
-    """The receipt is read with `deletion_id`: `conversations.receipt(deletion_id)`."""
+    """Read the receipt with `conversations.receipt(deletion_id)`."""
 
     message: str
     deletion_id: str
@@ -165,7 +166,7 @@ class Retained(Record):
 
 
 class Deletion(Record):
-    """A receipt. `verified_at` is set once a re-scan found nothing left."""
+    """A receipt. `verified_at` is set when a re-scan has found nothing left."""
 
     id: str
     kind: str
@@ -231,7 +232,7 @@ class ToolCall(Record):
 
 
 class CallbackAttempt(Record):
-    """One POST. Without `ended_at` it is under way, or its server died and whether it arrived is not known."""
+    """One POST. Without `ended_at` it is running, or its server died and it is not known whether it arrived."""
 
     number: int
     begun_at: str
@@ -241,7 +242,7 @@ class CallbackAttempt(Record):
 
 
 class Callback(Record):
-    """`webhook_id` is the header of that name: the same at every attempt and replay."""
+    """`webhook_id` is the header of that name, the same for every attempt and replay."""
 
     id: str
     run_id: str
@@ -257,7 +258,7 @@ class Callback(Record):
 
 
 class Chunk(Record):
-    """`position` counts from 0 in the item, `page` from 1. `id` is that of a search's hit."""
+    """`position` in the item starts at 0, `page` at 1. Search hits have the same `id`."""
 
     id: str
     position: int
@@ -350,7 +351,7 @@ class Item(Record):
 
 
 class Hit(Record):
-    """`score` is between 0 and 1, comparable within one answer. `snippet` is HTML with the matched words in <mark>."""
+    """`score` is between 0 and 1, comparable within one response. `snippet` is HTML with matched words in <mark>."""
 
     id: str
     content: str
@@ -361,7 +362,7 @@ class Hit(Record):
 
 
 class SearchResult(Record):
-    """Best first. `explain` where it was asked for."""
+    """Best first. `explain` is set if it was requested."""
 
     data: list[Hit]
     explain: Mapping[str, Any] | None
@@ -423,7 +424,7 @@ class FullTrace(Record):
 
 
 class TraceSeconds(Record):
-    """Percentiles of how long traces took."""
+    """Percentiles of the durations of traces."""
 
     p50: float
     p90: float
@@ -433,7 +434,7 @@ class TraceSeconds(Record):
 
 
 class TraceAggregate(Record):
-    """Traces with the same values of what is grouped by."""
+    """The sums of one group of traces."""
 
     group: dict[str, str]
     traces: int
@@ -461,7 +462,7 @@ class ComparedStep(Record):
 
 
 class TraceStepPair(Record):
-    """A step that both traces have, or one of them; `changed` names what differs."""
+    """A step of both traces, or of one of them; `changed` lists the differences."""
 
     depth: int
     name: str
@@ -479,7 +480,7 @@ class TraceDifference(Record):
 
 
 class TraceExport(Record):
-    """Where a project's runs are exported to, and how that stands."""
+    """The destination of a project's export of runs, and its state."""
 
     url: str | None
     content: bool
@@ -499,7 +500,7 @@ class TraceSettings(Record):
 
 
 class UsageLine(Record):
-    """A sum; the fields that it was grouped by are set."""
+    """A sum. The fields of `group_by` are set."""
 
     day: str | None
     model: str | None
@@ -545,7 +546,7 @@ class AccessKey(Record):
 
 
 class CreatedAccessKey(AccessKey):
-    """`key` is the secret. This answer alone holds it; a repetition under the same Idempotency-Key does not."""
+    """`key` is the secret. Only the first response has it; a repetition with the same Idempotency-Key does not."""
 
     key: str | None
 
@@ -593,7 +594,7 @@ class PageOf(Generic[T]):
         return self.pagination.next_cursor is not None or self.pagination.page < self.pagination.page_count
 
 
-# --- what goes in ---------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
 class Limits(TypedDict, total=False):
     iterations_max: int
     tokens_max: int
@@ -611,7 +612,7 @@ class Subagent(TypedDict):
 
 
 class AgentMemory(TypedDict):
-    """What is remembered of a user across conversations."""
+    """A memory of users across conversations."""
 
     memory_id: str
     strategy: NotRequired[Literal["all", "relevant", "both"]]
@@ -620,21 +621,21 @@ class AgentMemory(TypedDict):
 
 
 class AgentMemoryStore(TypedDict):
-    """The notes that the agent keeps on the user."""
+    """The notes that the agent writes about a user."""
 
     id: str
     write_enabled: NotRequired[bool]
 
 
 class AgentSkill(TypedDict):
-    """Without `version_id` the newest version counts."""
+    """Without `version_id` the newest version is used."""
 
     id: str
     version_id: NotRequired[str]
 
 
 class Agent(TypedDict, total=False):
-    """What the model is told, what it may call, and how far it may go."""
+    """The instructions of the model, its tools, and its limits."""
 
     instructions: str
     tools: list[str]
@@ -690,7 +691,7 @@ class RetrieverInput(TypedDict, total=False):
 
 
 class TraceExportInput(TypedDict):
-    """The whole URL of an OTLP endpoint."""
+    """The complete URL of an OTLP endpoint, and its headers."""
 
     url: str
     headers: NotRequired[dict[str, str]]
@@ -705,4 +706,4 @@ class SpendingLimitInput(TypedDict):
 
 ContentPart: TypeAlias = str | File | TextPart | FilePart
 Content: TypeAlias = str | Sequence[ContentPart]
-"""A text, or parts: texts, uploaded files, or the API's own parts."""
+"""A text, or a list of texts, uploaded files, or parts in the API's format."""

@@ -1,4 +1,4 @@
-"""Requests and refusals as values. No I/O."""
+"""Requests and errors as values. No I/O."""
 
 import json
 import mimetypes
@@ -31,10 +31,10 @@ NOT_GIVEN: Final = NotGiven()
 Time: TypeAlias = str | datetime
 """RFC 3339, or a datetime with a time zone."""
 Upload: TypeAlias = Path | tuple[str, bytes | IO[bytes]]
-"""A file by its path, or a name with the bytes or an open file that can be rewound."""
+"""The path of a file, or a name with bytes or a seekable open file."""
 NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 LOST: Final = (httpx.TransportError, httpx.DecodingError)
-"""What httpx raises when an answer did not come, or not whole."""
+"""Exceptions of httpx for a missing or incomplete response."""
 EVENT_STREAM: Final = "text/event-stream"
 
 _CLASSES: Final[Mapping[int, type[errors.APIError]]] = {

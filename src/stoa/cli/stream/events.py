@@ -1,7 +1,7 @@
 # Written by tools/clients/carried.py from clients/python/src/stoa_client/events.py; change that.
-"""The events of a run, one class for each type; docs/events.md says what each means.
+"""The events of a run, one class for each type. docs/events.md describes them.
 
-`match event: case ResponseDelta(): print(event.data.delta)`. A type that this version does not know is an UnknownEvent.
+`match event: case ResponseDelta(): print(event.data.delta)`. Types that this version does not know are UnknownEvents.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from stoa.cli.stream.types import ErrorDetail, RunErrorDetail, Usage
 
 
 class Log(Record):
-    """What came before the terminal event: how many events, and the SHA-256 over their data, each with a newline."""
+    """The number of events before the terminal event, and the SHA-256 over their data, each followed by a newline."""
 
     events: int
     sha256: str
 
 
 class Source(Record):
-    """Who spoke: a subagent or a node of a workflow."""
+    """The origin of an event: a subagent or a node of a workflow."""
 
     id: str
     name: str
@@ -32,8 +32,8 @@ class ToolRef(Record):
 
 
 class EventData(Record):
-    """`source` is set where a subagent or a node of a workflow speaks; `tool_call_id` names the call that started a
-    subagent."""
+    """`source` is set if the event comes from a subagent or a node of a workflow; `tool_call_id` is the call that
+    started a subagent."""
 
     source: Source | None
     tool_call_id: str | None
@@ -54,7 +54,7 @@ class RunStatusData(EventData):
 
 
 class RunRecoveredData(EventData):
-    """Response text of events with `sequence >= discard_from` that came before this one is void."""
+    """Discard the response text of earlier events with `sequence >= discard_from`."""
 
     id: str
     object: str
@@ -163,7 +163,7 @@ class SubagentFailedData(EventData):
 
 
 class NodeStartedData(EventData):
-    """A node of a workflow begins; `attempt` and `error` where it tries again, `item` and `parent_id` within a Map."""
+    """A node of a workflow starts. `attempt` and `error` are set for a retry, `item` and `parent_id` inside a Map."""
 
     id: str
     object: str
@@ -225,7 +225,7 @@ class ApprovalRequestCreatedData(EventData):
 
 
 class Event(Record):
-    """What every event has. `id` is the same on every read; `timestamp` is RFC 3339 in UTC."""
+    """The fields of every event. `id` is the same on every read; `timestamp` is RFC 3339 in UTC."""
 
     id: str
     type: str
@@ -326,7 +326,7 @@ class NodeSkipped(Event):
 
 
 class UnknownEvent(Event):
-    """A type that this version does not know; its data is in `data["field"]`."""
+    """An event whose type this version does not know. Its data is in `data["field"]`."""
 
     data: Record
 
@@ -384,7 +384,7 @@ TABLE: Final[Mapping[str, type[AnyEvent]]] = {
     "workflow.node.failed": NodeFailed,
     "workflow.node.skipped": NodeSkipped,
 }
-"""The type of each event, by its name on the wire; a test compares it with the server's own table."""
+"""Name of an event's type → its class. A test compares it with the server's table."""
 
 
 def event(raw: Mapping[str, Any]) -> AnyEvent:

@@ -1,5 +1,5 @@
 # Written by tools/clients/carried.py from clients/python/src/stoa_client/follow.py; change that.
-"""What a reader has seen of one run. No I/O: frames in, events out, and the proof at the end."""
+"""The state of reading one run's stream. No I/O: takes frames, returns events, and verifies the hash at the end."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ from stoa.cli.stream.sse import Frame
 
 @dataclass(frozen=True, slots=True)
 class TextChange:
-    """A change of the answer's text. Print `delta`; where `discarded` is not empty, that much at the end of what was
-    shown is void: a node died, and another writes it anew. `text` is the whole as it stands.
+    """A change of the answer's text. If `discarded` is not empty, remove it from the end of the displayed text: a node
+    has died, and another one writes this part again. Then print `delta`. `text` is the complete text after the change.
     """
 
     delta: str
@@ -24,8 +24,8 @@ class TextChange:
 
 
 class AnswerText:
-    """The answer as it grows: the response text of the agent itself, without its subagents', without what was
-    recovered."""
+    """The growing answer: the response text of the agent itself, without that of subagents, and without text that a
+    recovery has discarded."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[int, str]] = []
@@ -36,7 +36,7 @@ class AnswerText:
         return self._whole
 
     def take(self, event: AnyEvent) -> TextChange | None:
-        """The change that this event makes, if any."""
+        """The change by this event, if any."""
         if isinstance(event, ResponseDelta) and event.data.source is None and event.data.delta:
             self._pieces.append((event.sequence, event.data.delta))
             self._whole += event.data.delta
@@ -54,10 +54,10 @@ class AnswerText:
 
 
 class Follower:
-    """Counts a run's events: takes the next, passes over what it has seen, and refuses a gap.
+    """Checks the sequence of a run's events: accepts the next one, skips those it has seen, and refuses a gap.
 
-    `verified` is None until the terminal event, and where nothing can be said: the reader began in the middle, or the
-    server sent no `log`. Otherwise it says whether every event was seen exactly as it was written.
+    `verified` is None until the terminal event, and if verification is impossible, because the reader began in the
+    middle or the server sent no `log`. Otherwise it says whether all events arrived exactly as they were written.
     """
 
     def __init__(self, *, after: int = 0, run_id: str | None = None) -> None:
@@ -67,12 +67,12 @@ class Follower:
         self.terminal: TerminalEvent | None = None
         self.text = AnswerText()
         self.last_change: TextChange | None = None
-        """What the last event did to the answer's text."""
+        """The change of the answer's text by the last event."""
         self.began_at = after
         self._hash = hashlib.sha256()
 
     def take(self, frame: Frame) -> AnyEvent | None:
-        """The event of this frame, or None where it was seen before. Raises GapError, ProtocolError."""
+        """The event of this frame, or None if it was seen before. Raises GapError, ProtocolError."""
         event = events.event(self._parse(frame))
         expected = self.sequence + 1
         if event.sequence < expected:

@@ -1,5 +1,5 @@
 # Written by tools/clients/carried.py from clients/python/src/stoa_client/_sync/reader.py; change that.
-"""An event stream, read over as many connections as it takes."""
+"""Reads an event stream, and reconnects as often as necessary."""
 
 import time
 from abc import ABC, abstractmethod
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 class Reader(ABC, Generic[T]):
-    """What iterators over event streams share. A broken connection is opened again after the last event that was seen,
-    until nothing was heard for `reconnect_seconds`.
+    """The base of iterators over event streams. After a broken connection it resumes after the last event that it has
+    seen. It gives up when it has received nothing for `reconnect_seconds`.
     """
 
     def __init__(self, transport: Transport, response: Response) -> None:
@@ -27,28 +27,28 @@ class Reader(ABC, Generic[T]):
         self._reading = False
         self._items = self._follow()
 
-    # --- what a stream says of itself -------------------------------------------------------------------------------
+    # --- for subclasses ---------------------------------------------------------------------------------------------
     @abstractmethod
     def _again(self) -> Call:
-        """Opens the stream after the last event that was seen."""
+        """The call that resumes the stream after the last event that was seen."""
 
     @abstractmethod
     def _take(self, frame: Frame) -> T | None:
-        """What a frame holds, or None where the reader has no use for it."""
+        """The value of a frame, or None if the reader ignores it."""
 
     @abstractmethod
     def _over(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether the stream is complete."""
 
     @abstractmethod
     def _lost(self, failure: Exception | None) -> StreamLost:
-        """Nothing was heard for too long."""
+        """The exception after `reconnect_seconds` without data."""
 
     def _protocol(self, message: str) -> ProtocolError:
         return ProtocolError(message)
 
     def _check(self, response: Response) -> None:
-        """Raises ProtocolError for an answer that is no event stream."""
+        """Raises ProtocolError if the response is not an event stream."""
         kind = response.headers.get("Content-Type", "")
         if not kind.lower().startswith(wire.EVENT_STREAM):
             raise self._protocol(
@@ -66,8 +66,8 @@ class Reader(ABC, Generic[T]):
             return self._items.__next__()
         except BaseException as error:
             if not isinstance(error, Exception):
-                # A cancellation, of `asyncio.wait_for` say, ends a generator for good. Whoever reads on afterwards
-                # gets the rest.
+                # A cancellation, for example by `asyncio.wait_for`, ends a generator permanently. This makes it
+                # possible to continue reading.
                 self._items = self._follow()
             raise
         finally:
@@ -82,8 +82,8 @@ class Reader(ABC, Generic[T]):
         self.close()
 
     def close(self) -> None:
-        """Stops reading, and frees the connection; also while something else waits for the next event, which then is
-        the end."""
+        """Stops reading and releases the connection. If another task is waiting for the next event, its iteration
+        ends."""
         self._closed = True
         if not self._reading:
             self._items.close()
@@ -107,7 +107,7 @@ class Reader(ABC, Generic[T]):
                         if item is not None:
                             failures = 0
                             yield item
-                            # The reader may take its time; that is no silence of the server's.
+                            # The time that the caller takes for an event does not count as silence of the server.
                             heard = time.monotonic()
                         if self._over():
                             return
@@ -134,7 +134,7 @@ class Reader(ABC, Generic[T]):
         return response
 
     def _passing(self, error: ConnectionFailed | APIError) -> Exception:
-        """The error, where asking again may help; otherwise raises it."""
+        """Returns the error if a retry may help, otherwise raises it."""
         if isinstance(error, APIError):
             policy = self._transport.policy
             if not policy.repeats(error.status, safe=True, retry_after=error.retry_after):

@@ -1,8 +1,8 @@
 # Written by tools/clients/carried.py from clients/python/src/stoa_client/sse.py; change that.
-"""Server-Sent Events out of bytes, as the HTML standard has it. No I/O.
+"""Parses Server-Sent Events from bytes, as the HTML standard defines. No I/O.
 
-The lines are split in bytes, at LF, CR and CRLF alone: `str.splitlines` also splits at U+0085 and U+2028, which JSON
-may hold unescaped, and a character may be cut in two by the network.
+It splits bytes into lines, at LF, CR and CRLF only: `str.splitlines` also splits at U+0085 and U+2028, which JSON may
+contain unescaped, and a chunk may end inside a character.
 """
 
 import re
@@ -13,14 +13,14 @@ from stoa.cli.stream.errors import ProtocolError
 
 BOM: Final = b"\xef\xbb\xbf"
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
-"""More than any event of a server can be: what is longer is no event stream."""
+"""Larger than any event of a server. A longer frame means that this is not an event stream."""
 _END: Final = re.compile(rb"[\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event as it came: `data` holds the exact bytes of its `data:` lines, joined by LF. `id` is the last that was
-    given, in this event or before it."""
+    """One event as it arrived. `data` has the exact bytes of its `data:` lines, joined by LF. `id` is the last id of
+    this event or an earlier one."""
 
     event: str
     data: bytes
@@ -28,7 +28,7 @@ class Frame:
 
 
 class Decoder:
-    """Give it bytes as they come, get whole frames. A frame without its closing empty line never appears."""
+    """Takes chunks of bytes, returns complete frames. A frame without its closing empty line is never returned."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -41,7 +41,7 @@ class Decoder:
         self._id = ""
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Raises ProtocolError when a frame grows beyond all measure."""
+        """Raises ProtocolError if a frame exceeds FRAME_BYTES_MAX."""
         self._buffer += chunk
         if len(self._buffer) + self._data_bytes > FRAME_BYTES_MAX:
             raise ProtocolError(f"An event is over {FRAME_BYTES_MAX} bytes; this is not a stream of Stoa's events.")
@@ -57,7 +57,7 @@ class Decoder:
             if found is None:
                 break
             end = found.start()
-            # A CR ends a line at once, without waiting whether an LF follows: that is skipped when it comes.
+            # A CR ends a line at once, without waiting for a possible LF, which is skipped when it arrives.
             self._skip_lf = self._buffer[end] == 0x0D
             if (frame := self._take(bytes(self._buffer[at:end]))) is not None:
                 frames.append(frame)
@@ -67,7 +67,7 @@ class Decoder:
         return frames
 
     def _begin(self) -> bool:
-        """Drops one byte order mark at the very start, however it is cut; false while that cannot be told yet."""
+        """Skips a byte order mark at the start, also if it is split over chunks. False while this is undecided."""
         if len(self._buffer) < len(BOM) and BOM.startswith(self._buffer):
             return False
         if self._buffer.startswith(BOM):
@@ -87,7 +87,7 @@ class Decoder:
             self._event = value
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode("utf-8", "replace")
-        # A comment has no name. A run's events need no `id`: `sequence` says the same, and is covered by the hash.
+        # A comment has an empty name. A run's events need no `id`: `sequence` is the same, and the hash covers it.
         return None
 
     def _dispatch(self) -> Frame | None:

@@ -5,7 +5,8 @@ from stoa.cli.stream.records import Record
 
 
 class Usage(Record):
-    """Of all calls of the model. `estimated` where the provider sent no count, `cost_usd` where a price is known."""
+    """The sum over all calls of the model. `estimated` is true if a provider sent no counts; `cost_usd` is set if the
+    price is known."""
 
     prompt_tokens: int
     completion_tokens: int

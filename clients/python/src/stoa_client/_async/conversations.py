@@ -47,7 +47,7 @@ class AsyncConversations:
         sort: str | None = None,
         cursor: str | None = None,
     ) -> AsyncPage[types.Conversation]:
-        """Newest first. `q` finds words in titles and messages."""
+        """Newest first. `q` searches titles and messages."""
         filters = query(
             app_id=app_id,
             model_id=model_id,
@@ -73,7 +73,7 @@ class AsyncConversations:
         agent: types.Agent | None = None,
         idempotency_key: str | None = None,
     ) -> types.Conversation:
-        """With a model (`models.list()`) or an app: exactly one of them."""
+        """Creates a conversation with a model (`models.list()`) or an app; pass exactly one of them."""
         body = set_fields(
             model_id=model_id,
             app_id=app_id,
@@ -99,23 +99,24 @@ class AsyncConversations:
         model_id: str | NotGiven = NOT_GIVEN,
         agent: types.Agent | NotGiven | None = NOT_GIVEN,
     ) -> types.Conversation:
-        """Only what is given changes; None removes a title, metadata or the agent."""
+        """Changes only the arguments that are passed. None removes the title, metadata or agent."""
         body = given(title=title, metadata=metadata, model_id=model_id, agent=agent)
         call = Call("PATCH", path("/v1/conversations/{}", conversation_id), body=body)
         return types.Conversation((await self._transport.json(call))["data"])
 
     async def delete(self, conversation_id: str) -> types.Deleted:
-        """For good, with its messages, runs, events, files and traces. `receipt(deletion_id)` proves it."""
+        """Deletes it permanently, with its messages, runs, events, files and traces. `receipt(deletion_id)` is the
+        proof."""
         call = Call("DELETE", path("/v1/conversations/{}", conversation_id), safe=False)
         return types.Deleted(await self._transport.json(call))
 
     async def receipt(self, deletion_id: str) -> types.Deletion:
-        """What a deletion removed, store by store; `verified_at` once a re-scan found nothing left."""
+        """What a deletion removed, by store. `verified_at` is set when a re-scan has found nothing left."""
         call = Call("GET", path("/v1/deletions/{}", deletion_id))
         return types.Deletion((await self._transport.json(call))["data"])
 
     async def wait_for_receipt(self, deletion_id: str, *, seconds_max: float = 60.0) -> types.Deletion:
-        """The receipt, once it is verified."""
+        """Waits until the receipt is verified, and returns it."""
         deadline = time.monotonic() + seconds_max
         while True:
             receipt = await self.receipt(deletion_id)
@@ -134,7 +135,7 @@ class AsyncConversations:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> types.Conversation:
-        """A new conversation that shares the messages up to this one, or all."""
+        """Creates a conversation that shares the messages up to `from_message_id`, or all."""
         body = set_fields(from_message_id=from_message_id, title=title, metadata=metadata)
         where = path("/v1/conversations/{}/fork", conversation_id)
         call = Call("POST", where, body=body, headers=once(idempotency_key))
@@ -160,7 +161,7 @@ class AsyncConversations:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncStream:
-        """Sends a message; gives the stream of the run that answers it. A busy conversation raises ConflictError."""
+        """Sends a message; returns the stream of the run that answers it. A busy conversation raises ConflictError."""
         body = set_fields(
             content=content_of(content),
             model_id=model_id,
@@ -186,7 +187,8 @@ class AsyncConversations:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> types.Run:
-        """Sends a message and does not wait: the run goes on in the background. `runs.stream(run.id)` follows it."""
+        """Sends a message without waiting for the answer; the run continues in the background. `runs.stream(run.id)`
+        follows it."""
         body = set_fields(
             content=content_of(content),
             model_id=model_id,
@@ -209,25 +211,25 @@ class AsyncConversations:
         tools: builtins.list[str] | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncStream:
-        """Answers the last message once more."""
+        """Answers the last message again."""
         body = set_fields(model_id=model_id, subagents_enabled=subagents_enabled, tools=tools, stream=True)
         headers = {"Accept": EVENT_STREAM, **once(idempotency_key)}
         call = Call("POST", path("/v1/conversations/{}/regenerate", conversation_id), body=body, headers=headers)
         return await open_stream(self._transport, call, Follower())
 
     async def forks(self, conversation_id: str) -> builtins.list[types.Conversation]:
-        """The tree of forks that it is in: where it began, and everything that was forked from that, the oldest first;
-        at most 500. `forked_from` says from which."""
+        """The tree of forks that contains this conversation: the original and all its forks, oldest first, at most 500.
+        `forked_from` is the origin of each."""
         call = Call("GET", path("/v1/conversations/{}/forks", conversation_id))
         return [types.Conversation(raw) for raw in (await self._transport.json(call))["data"]]
 
     async def queue(self, conversation_id: str) -> builtins.list[types.Queued]:
-        """Messages sent with on_busy="queue" that wait for their turn, the next one first."""
+        """Messages sent with on_busy="queue" that wait, the next one first."""
         call = Call("GET", path("/v1/conversations/{}/queue", conversation_id))
         return [types.Queued(raw) for raw in (await self._transport.json(call))["data"]]
 
     async def unqueue(self, conversation_id: str, run_id: str) -> types.Acknowledgement:
-        """Takes a message out of the queue. ConflictError once its turn has come."""
+        """Removes a message from the queue. Raises ConflictError if its run has started."""
         call = Call("DELETE", path("/v1/conversations/{}/queue/{}", conversation_id, run_id), safe=False)
         return types.Acknowledgement(await self._transport.json(call))
 
@@ -235,7 +237,7 @@ class AsyncConversations:
     async def upload_file(
         self, conversation_id: str, file: Upload, *, idempotency_key: str | None = None
     ) -> types.File:
-        """Adds a file that messages of this conversation may name: a Path, or (name, bytes)."""
+        """Uploads a file (a Path, or (name, bytes)) that messages of this conversation can refer to."""
         where = path("/v1/conversations/{}/files", conversation_id)
         call = Call("POST", where, files=[("file", file)], headers=once(idempotency_key))
         return types.File((await self._transport.json(call))["data"])

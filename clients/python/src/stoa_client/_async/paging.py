@@ -1,4 +1,4 @@
-"""Lists that come in pages."""
+"""Lists with pages."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ R = TypeVar("R", bound=Record)
 
 
 class AsyncPage(PageOf[R], Generic[R]):
-    """One page. `async for` goes through all that follow too, asking for each page as it is needed."""
+    """One page. `async for` iterates over this page and all further ones, and requests each when it is needed."""
 
     def __init__(self, transport: AsyncTransport, call: Call, of: type[R], answer: Any) -> None:
         super().__init__([of(raw) for raw in answer["data"]], Pagination(answer["pagination"]))
@@ -21,7 +21,7 @@ class AsyncPage(PageOf[R], Generic[R]):
         self._of = of
 
     async def next_page(self) -> "AsyncPage[R] | None":
-        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list
+        """The next page, or None. Uses the cursor if the list has one, so that no object is repeated when the list
         grows."""
         if not self.has_next:
             return None

@@ -68,7 +68,7 @@ class AsyncTraces:
         page_size: int | None = None,
         cursor: str | None = None,
     ) -> AsyncPage[types.Trace]:
-        """Newest first. `q` are words that all stand in one step."""
+        """Newest first. `q` are words that must all occur in one step."""
         filters = query(
             project_id=project_id,
             **{"started_at:gte": started_after, "started_at:lte": started_before},
@@ -94,27 +94,27 @@ class AsyncTraces:
     async def aggregates(
         self, *, group_by: str | builtins.list[str] | None = None, **filters: Unpack[TraceFilters]
     ) -> types.TraceAggregates:
-        """What the newest 10,000 traces of the filters sum up to: failures, percentiles, tokens and cost."""
+        """Failures, percentiles, tokens and cost of the newest 10,000 traces that match the filters."""
         given = {_BOUNDS.get(name, name): value for name, value in filters.items()}
         call = Call("GET", "/v1/trace-aggregates", query=query(group_by=group_by, **given))
         return types.TraceAggregates((await self._transport.json(call))["data"])
 
     async def get(self, trace_id: str, *, sequence: int | None = None) -> types.FullTrace:
-        """All steps; with `sequence`, of an event of a run, the steps that it belongs to."""
+        """The trace with all steps. With the `sequence` of a run's event, only the steps that contain the event."""
         call = Call("GET", path("/v1/traces/{}", trace_id), query=query(sequence=sequence))
         return types.FullTrace((await self._transport.json(call))["data"])
 
     async def tail(self, trace_id: str) -> AsyncTail:
-        """Its steps while it goes on, each again when it changes, to the end of the trace."""
+        """Follows a running trace: yields each step, again when it changes, until the trace ends."""
         return await open_tail(self._transport, trace_id)
 
     async def diff(self, trace_id: str, other: str) -> types.TraceDifference:
-        """Two traces step by step, paired by their place in the tree."""
+        """Compares two traces step by step; steps are paired by their position in the tree."""
         call = Call("GET", path("/v1/traces/{}/diff", trace_id), query=query(other=other))
         return types.TraceDifference((await self._transport.json(call))["data"])
 
     async def settings(self, *, project_id: str | None = None) -> types.TraceSettings:
-        """How long a project keeps traces, where its runs are exported to, and how that stands."""
+        """A project's retention of traces, and the destination and state of its export."""
         call = Call("GET", "/v1/trace-settings", query=query(project_id=project_id))
         return types.TraceSettings((await self._transport.json(call))["data"])
 
@@ -126,7 +126,7 @@ class AsyncTraces:
         keep_forever: bool | None = None,
         export: types.TraceExportInput | None = None,
     ) -> types.TraceSettings:
-        """Changes them as a whole: what is left out is as the server says. Headers that are left out stay."""
+        """Replaces the settings. What is left out gets the server's default, except that headers are kept."""
         body = set_fields(retention_days=retention_days, keep_forever=keep_forever, export=export)
         call = Call("PUT", "/v1/trace-settings", body=body, query=query(project_id=project_id))
         return types.TraceSettings((await self._transport.json(call))["data"])
@@ -158,7 +158,7 @@ class AsyncUsage:
         page_size: int | None = None,
         sort: str | None = None,
     ) -> AsyncPage[types.UsageLine]:
-        """Sums by what `group_by` names ("day,model"); without it, one sum. The last 30 days unless said."""
+        """Sums by the fields of `group_by` ("day,model"), or one total. The default time range is the last 30 days."""
         filters = query(
             group_by=group_by,
             from_=from_,
@@ -202,7 +202,7 @@ class AsyncKeys:
         resumable_streams: bool | None = None,
         idempotency_key: str | None = None,
     ) -> types.CreatedAccessKey:
-        """The answer alone holds the secret, in `key`."""
+        """Creates a key. Only this response contains the secret, in `key`."""
         body = set_fields(
             name=name,
             org_id=org_id,
@@ -220,7 +220,7 @@ class AsyncKeys:
     async def delete(
         self, key_id: str, *, cascade: bool | None = None, dry_run: bool | None = None
     ) -> types.Revocation:
-        """Revokes it at once. `cascade` takes along the keys that it made; `dry_run` only names them."""
+        """Revokes the key at once. `cascade` also revokes the keys that it created; `dry_run` only lists them."""
         where = path("/v1/access-keys/{}", key_id)
         call = Call("DELETE", where, safe=False, query=query(cascade=cascade, dry_run=dry_run))
         return types.Revocation(await self._transport.json(call))

@@ -1,4 +1,4 @@
-"""Runs: their state, their events, and what people answer them."""
+"""Runs: their state, their events, and answers to their questions."""
 
 import builtins
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class AsyncRuns:
         sort: str | None = None,
         cursor: str | None = None,
     ) -> AsyncPage[types.Run]:
-        """Newest first. `status` may be several, and "awaiting_input"."""
+        """Newest first. `status` may be a list, and may be "awaiting_input"."""
         filters = query(
             status=status,
             conversation_id=conversation_id,
@@ -43,7 +43,7 @@ class AsyncRuns:
         return types.Run((await self._transport.json(Call("GET", path("/v1/runs/{}", run_id))))["data"])
 
     async def stream(self, run_id: str, *, after_sequence: int | None = None) -> AsyncStream:
-        """Follows a run from its first event, or from the one after `after_sequence`; then nothing can be verified."""
+        """Follows a run from its first event, or after `after_sequence`; in that case the hash cannot be verified."""
         after = after_sequence or 0
         where, follower = path("/v1/runs/{}/stream", run_id), Follower(after=after, run_id=run_id)
         call = Call("GET", where, query=query(after_sequence=after or None), headers={"Accept": EVENT_STREAM})
@@ -52,39 +52,39 @@ class AsyncRuns:
     async def events(
         self, run_id: str, *, page: int | None = None, page_size: int | None = None
     ) -> AsyncPage[events.StoredEvent]:
-        """The events that are stored so far, in order."""
+        """The events stored so far, in order."""
         where = path("/v1/runs/{}/events", run_id)
         call = Call("GET", where, query=query(page=page, page_size=page_size))
         return await fetch_page(self._transport, call, events.StoredEvent)
 
     async def cancel(self, run_id: str) -> types.Acknowledgement:
-        """Once this answers, nothing more is written to the run. No effect on a finished one."""
+        """Cancels a run. After this returns, no more events are written to it. Does nothing if the run has ended."""
         return types.Acknowledgement(await self._transport.json(Call("POST", path("/v1/runs/{}/cancel", run_id))))
 
     async def answer(self, run_id: str, request_id: str, feedback: str) -> types.Acknowledgement:
-        """Answers a question of the run, once."""
+        """Answers a question of the run. A question can be answered once."""
         return await self._input(run_id, "human_feedback", request_id=request_id, feedback=feedback)
 
     async def approve(
         self, run_id: str, request_id: str, *, params: Mapping[str, Any] | None = None, feedback: str | None = None
     ) -> types.Acknowledgement:
-        """Lets a tool call be made; `params` holds what changes, of its editable ones alone."""
+        """Approves a tool call. `params` changes its editable parameters."""
         return await self._input(
             run_id, "approval", request_id=request_id, approved=True, params=params, feedback=feedback
         )
 
     async def decline(self, run_id: str, request_id: str, *, feedback: str | None = None) -> types.Acknowledgement:
-        """Refuses a tool call; the model reads `feedback`."""
+        """Declines a tool call. The model gets `feedback`."""
         return await self._input(run_id, "approval", request_id=request_id, approved=False, feedback=feedback)
 
     async def _input(self, run_id: str, kind: str, **data: object) -> types.Acknowledgement:
-        # An answer is taken once: a repetition of one that had arrived would be refused.
+        # Not retried: the server accepts an answer once, and would refuse the repetition of one that had arrived.
         body = {"type": kind, "data": set_fields(**data)}
         call = Call("POST", path("/v1/runs/{}/input", run_id), safe=False, body=body)
         return types.Acknowledgement(await self._transport.json(call))
 
     async def tool_calls(self, run_id: str) -> builtins.list[types.ToolCall]:
-        """The run's tool ledger: each call as it was entered before it was made, and what became of it."""
+        """The run's tool calls: each was recorded before it was made, with its outcome."""
         call = Call("GET", path("/v1/runs/{}/tool-calls", run_id))
         return [types.ToolCall(raw) for raw in (await self._transport.json(call))["data"]]
 
@@ -94,6 +94,6 @@ class AsyncRuns:
         return [types.Callback(raw) for raw in (await self._transport.json(call))["data"]]
 
     async def replay_callback(self, run_id: str, callback_id: str) -> types.Acknowledgement:
-        """Sends it once more, with the same `webhook-id`: a receiver that has seen it leaves it be."""
+        """Sends it again with the same `webhook-id`, so that a receiver can recognise a repetition."""
         call = Call("POST", path("/v1/runs/{}/callbacks/{}/replay", run_id, callback_id), safe=False)
         return types.Acknowledgement(await self._transport.json(call))

@@ -1,4 +1,4 @@
-"""The events of a run, over as many connections as it takes."""
+"""The stream of a run's events, which reconnects as often as necessary."""
 
 from collections.abc import AsyncIterator
 
@@ -15,18 +15,18 @@ from stoa_client.wire import Call
 
 
 class AsyncStream(AsyncReader[AnyEvent]):
-    """An iterator over a run's events: each exactly once, in order, to the terminal event, whatever breaks between.
+    """An iterator over a run's events: each exactly once, in order, to the terminal event, even if connections break.
 
-    A broken connection is resumed after the last event that was seen. GapError is raised where an event is missing.
-    `verified` says at the end whether all came exactly as written. The run goes on when you stop reading: `aclose()`,
-    or `async with`, frees the connection; `cancel()` ends the run.
+    A broken stream is resumed after the last event that was seen. GapError is raised if an event is missing. `verified`
+    says at the end whether all events arrived exactly as they were written. The run continues if you stop reading:
+    `aclose()`, or `async with`, releases the connection; `cancel()` ends the run.
     """
 
     def __init__(self, transport: AsyncTransport, follower: Follower, call: Call, response: httpx.Response) -> None:
         super().__init__(transport, response)
         self._follower = follower
         self._call = call
-        """Opens the stream anew while the run's id is not known: it is safe to repeat."""
+        """Reopens the stream while the run's id is not known. It is safe to repeat."""
         self._nothing_left = response.status_code == 204
         if not self._nothing_left:
             self._check(response)
@@ -37,13 +37,13 @@ class AsyncStream(AsyncReader[AnyEvent]):
 
     @property
     def sequence(self) -> int:
-        """The last event that was yielded."""
+        """The sequence of the last event that was yielded."""
         return self._follower.sequence
 
     @property
     def verified(self) -> bool | None:
-        """None until the end, and where nothing can be said: the stream began in the middle, or the server sent no
-        hash."""
+        """None until the end, and if it cannot be verified, because the stream began in the middle or the server sent
+        no hash."""
         return self._follower.verified
 
     @property
@@ -52,29 +52,29 @@ class AsyncStream(AsyncReader[AnyEvent]):
 
     @property
     def text(self) -> str:
-        """The answer as far as it has come; without what a recovered run has discarded."""
+        """The answer so far, without text that a recovered run has discarded."""
         return self._follower.text.whole
 
     @property
     def last_change(self) -> TextChange | None:
-        """What the last event did to the text, if anything."""
+        """The change of the text by the last event, if any."""
         return self._follower.last_change
 
     async def cancel(self) -> None:
-        """Ends the run; its terminal event is still to come."""
+        """Cancels the run. Its terminal event follows in this stream."""
         if self.run_id is None:
             raise ProtocolError("The run's id is not known yet: read its first event before you cancel it.")
         await self._transport.json(Call("POST", wire.path("/v1/runs/{}/cancel", self.run_id)))
 
     async def text_changes(self) -> AsyncIterator[TextChange]:
-        """The answer's text as it changes, to the end. After a recovery `discarded` is the text that is void."""
+        """Yields the changes of the answer's text until the end. After a recovery `discarded` is the text to remove."""
         async for _ in self:
             if (change := self.last_change) is not None:
                 yield change
 
     async def output(self) -> str:
-        """Reads to the end and gives the whole answer. Raises RunFailed, RunCanceled, and IntegrityError where it is
-        not what the server wrote.
+        """Reads to the end and returns the complete answer. Raises RunFailed, RunCanceled, and IntegrityError if the
+        events are not those that the server wrote.
         """
         async for _ in self:
             pass
@@ -111,7 +111,7 @@ class AsyncStream(AsyncReader[AnyEvent]):
         return Call("GET", wire.path("/v1/runs/{}/stream", self.run_id), headers=headers)
 
     def _check(self, response: httpx.Response) -> None:
-        """Learns which run it is, too."""
+        """Also reads the run's id from the headers."""
         if response.status_code == 204:
             raise self._protocol(
                 f"The server says that run {self.run_id} has ended, but its terminal event was never seen: "
@@ -136,7 +136,7 @@ class AsyncStream(AsyncReader[AnyEvent]):
 
 
 async def open_stream(transport: AsyncTransport, call: Call, follower: Follower) -> AsyncStream:
-    """Raises what refuses the stream before its first event."""
+    """Raises the errors that occur before the first event."""
     response = await transport.answer(call, stream=True)
     try:
         return AsyncStream(transport, follower, call, response)

@@ -1,4 +1,4 @@
-"""The steps of a trace while it goes on, over as many connections as it takes."""
+"""The stream of a running trace's steps, which reconnects as often as necessary."""
 
 import json
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ _SPAN, _END = "span", "end"
 
 
 class AsyncTail(AsyncReader[types.Span]):
-    """An iterator over a trace's steps as they come, to the end of the trace. A step comes again when it changes:
-    replace it by its `id`. A broken connection is resumed after the last step that was seen.
+    """An iterator over a trace's steps, until the trace ends. A step is yielded again when it changes: replace it by
+    its `id`. A broken stream is resumed after the last step that was seen.
     """
 
     def __init__(self, transport: AsyncTransport, trace_id: str, response: httpx.Response) -> None:
         super().__init__(transport, response)
         self._trace_id = trace_id
         self._last = ""
-        """The id of the last event, which the server goes on after."""
+        """The id of the last event, after which the server resumes."""
         self._ended = False
         self._check(response)
 
@@ -63,7 +63,7 @@ def tail_call(trace_id: str, last: str = "") -> Call:
 
 
 async def open_tail(transport: AsyncTransport, trace_id: str) -> AsyncTail:
-    """Raises what refuses the stream before its first event."""
+    """Raises the errors that occur before the first event."""
     response = await transport.answer(tail_call(trace_id), stream=True)
     try:
         return AsyncTail(transport, trace_id, response)

@@ -1,4 +1,4 @@
-"""Sends requests until there is an answer: the one place that talks to the network."""
+"""Sends requests, and retries them. All network access is here."""
 
 import asyncio
 import random
@@ -16,7 +16,7 @@ from stoa_client.wire import Call
 
 
 class AsyncTransport:
-    """`http` is the caller's or our own; either way it is used as it is, without following redirects."""
+    """`http` is the caller's client or our own. It is used without following redirects."""
 
     def __init__(self, http: httpx.AsyncClient, base_url: str, headers: Mapping[str, str], policy: RetryPolicy) -> None:
         self._http = http
@@ -25,7 +25,7 @@ class AsyncTransport:
         self.policy = policy
 
     async def json(self, call: Call) -> Any:
-        """The answer's JSON; None where there is none. Raises APIError, ConnectionFailed."""
+        """The JSON of the response, or None without a body. Raises APIError, ConnectionFailed."""
         response = await self.answer(call)
         try:
             return response.json() if response.content else None
@@ -36,7 +36,7 @@ class AsyncTransport:
             raise StoaError(message) from error
 
     async def answer(self, call: Call, *, stream: bool = False) -> httpx.Response:
-        """The answer, with its body read; of a stream, with its body still to be read."""
+        """The response. Its body was read, except with `stream`."""
         for failures in count(1):
             try:
                 return await self.attempt(call, stream=stream)
@@ -52,7 +52,7 @@ class AsyncTransport:
         raise AssertionError
 
     async def wait(self, failures: int, failure: Exception | None) -> None:
-        """What the server asked for, or a backoff."""
+        """Waits as long as Retry-After says, or by backoff."""
         retry_after = failure.retry_after if isinstance(failure, APIError) else None
         await asyncio.sleep(self.policy.delay(failures, retry_after, random.random()))  # noqa: S311
 
@@ -78,7 +78,8 @@ class AsyncTransport:
 
     @asynccontextmanager
     async def download(self, call: Call) -> AsyncGenerator[AsyncIterator[bytes], None]:
-        """A body in pieces, for what may not fit memory. It is not resumed: a break raises ConnectionFailed."""
+        """A body in pieces, for content that may not fit in memory. It is not resumed: a broken connection raises
+        ConnectionFailed."""
         response = await self.answer(call, stream=True)
         try:
             yield self._pieces(call, response)

@@ -21,8 +21,8 @@ from stoa_client.version import __version__
 class Stoa:
     """A Stoa server. `url` and `key` default to STOA_URL and STOA_KEY.
 
-    Calls are repeated on refusals for the moment (429, 503), and on lost connections where that is safe: POSTs that
-    create something carry an Idempotency-Key. `http` may bring proxies, certificates or a test's transport.
+    Calls are retried after 429 and 503, and after a lost connection if that is safe: POSTs that create something have
+    an Idempotency-Key. Pass `http` to configure proxies, certificates or a transport for tests.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Stoa:
             "Authorization": f"Bearer {wire.credential(key)}",
             "User-Agent": f"stoa-client-python/{__version__}",
             "Accept": "application/json",
-            # Compression would hold back the events of a stream.
+            # Compression would delay the events of a stream.
             "Accept-Encoding": "identity",
         }
         base_url = wire.base_url(url)
@@ -65,7 +65,7 @@ class Stoa:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Stream:
-        """Sends a message; gives the stream of the run that answers it. A busy conversation raises ConflictError."""
+        """Sends a message; returns the stream of the run that answers it. A busy conversation raises ConflictError."""
         return self.conversations.send(
             conversation_id,
             content,
@@ -78,12 +78,12 @@ class Stoa:
         )
 
     def ask(self, conversation_id: str, content: types.Content) -> str:
-        """Sends a message, waits for the whole answer and gives its text. Raises RunFailed, RunCanceled."""
+        """Sends a message, waits for the complete answer and returns its text. Raises RunFailed, RunCanceled."""
         with self.send(conversation_id, content) as stream:
             return stream.output()
 
     def close(self) -> None:
-        """Closes the connections, unless the client was given them."""
+        """Closes the connections, unless `http` was passed to the client."""
         if self._owns_http:
             self._http.close()
 

@@ -1,5 +1,5 @@
 # Written by tools/clients/unasync.py from _async/knowledge_bases.py; change that.
-"""Knowledge bases: files in, passages out."""
+"""Knowledge bases: uploading files and searching them."""
 
 import builtins
 import json
@@ -56,7 +56,7 @@ class KnowledgeBases:
         ocr: Literal["auto", "off"] | None = None,
         idempotency_key: str | None = None,
     ) -> types.KnowledgeBase:
-        """Everything but the name has a default that works."""
+        """Creates a knowledge base. Everything except the name has a default."""
         body = set_fields(
             name=name,
             project_id=project_id,
@@ -86,7 +86,8 @@ class KnowledgeBases:
         language: str | NotGiven = NOT_GIVEN,
         ocr: Literal["auto", "off"] | NotGiven = NOT_GIVEN,
     ) -> types.KnowledgeBase:
-        """What is not given stays. The embedder, the chunking and the language change only while the base is empty."""
+        """Changes only the arguments that are passed. The embedder, the chunking and the language can change only while
+        the base is empty."""
         body = given(
             name=name,
             description=description,
@@ -100,7 +101,7 @@ class KnowledgeBases:
         return types.KnowledgeBase((self._transport.json(call))["data"])
 
     def delete(self, knowledgebase_id: str) -> types.Deleted:
-        """For good, with its items, chunks, vectors and files."""
+        """Deletes it permanently, with its items, chunks, vectors and files."""
         call = Call("DELETE", path("/v1/knowledgebases/{}", knowledgebase_id), safe=False)
         return types.Deleted(self._transport.json(call))
 
@@ -119,7 +120,7 @@ class KnowledgeBases:
         rerank: bool | None = None,
         explain: bool | None = None,
     ) -> types.SearchResult:
-        """The passages that answer, best first."""
+        """The best passages, best first."""
         body = set_fields(
             query=search,
             limit=limit,
@@ -145,8 +146,8 @@ class KnowledgeBases:
         ids: Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> builtins.list[types.Item]:
-        """Adds files; they are read in the background, see `wait`. `metadata` holds an object for each file; with
-        `ids`, each file replaces that item.
+        """Uploads files; the server processes them in the background, see `wait`. `metadata` has one object per file.
+        With `ids`, each file replaces the item of that id.
         """
         form: dict[str, str] = {}
         if metadata is not None:
@@ -178,7 +179,7 @@ class KnowledgeBases:
         return fetch_page(self._transport, Call("GET", where, query=filters), types.Item)
 
     def wait(self, items: Iterable[types.Item], *, seconds_max: float = 600.0) -> builtins.list[types.Item]:
-        """These items, once each is processed or has failed: then its `error` says why."""
+        """Waits until each item is processed or has failed (then its `error` says why), and returns the items."""
         deadline = time.monotonic() + seconds_max
         done: list[types.Item] = []
         for item in items:
@@ -203,7 +204,7 @@ class KnowledgeBases:
         return types.Item((self._transport.json(call))["data"])
 
     def delete_item(self, item_id: str) -> types.Deleted:
-        """With its chunks, vectors and file: the next search cannot find it."""
+        """Deletes it with its chunks, vectors and file. The next search does not find it."""
         call = Call("DELETE", path("/v1/knowledgebase-items/{}", item_id), safe=False)
         return types.Deleted(self._transport.json(call))
 
@@ -212,7 +213,7 @@ class KnowledgeBases:
         return types.Item((self._transport.json(call))["data"])
 
     def chunks(self, item_id: str, *, page: int | None = None, page_size: int | None = None) -> Page[types.Chunk]:
-        """What searches find of an item: its text in chunks, in their order. Nothing until it was processed."""
+        """The chunks of an item, in order. Empty until it was processed."""
         where = path("/v1/knowledgebase-items/{}/chunks", item_id)
         call = Call("GET", where, query=query(page=page, page_size=page_size))
         return fetch_page(self._transport, call, types.Chunk)

@@ -1,5 +1,5 @@
 # Written by tools/clients/unasync.py from _async/paging.py; change that.
-"""Lists that come in pages."""
+"""Lists with pages."""
 
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,7 @@ R = TypeVar("R", bound=Record)
 
 
 class Page(PageOf[R], Generic[R]):
-    """One page. `for` goes through all that follow too, asking for each page as it is needed."""
+    """One page. `for` iterates over this page and all further ones, and requests each when it is needed."""
 
     def __init__(self, transport: Transport, call: Call, of: type[R], answer: Any) -> None:
         super().__init__([of(raw) for raw in answer["data"]], Pagination(answer["pagination"]))
@@ -22,7 +22,7 @@ class Page(PageOf[R], Generic[R]):
         self._of = of
 
     def next_page(self) -> "Page[R] | None":
-        """The page after this one, or None. By cursor where the list has them: nothing comes twice when the list
+        """The next page, or None. Uses the cursor if the list has one, so that no object is repeated when the list
         grows."""
         if not self.has_next:
             return None

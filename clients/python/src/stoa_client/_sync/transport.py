@@ -1,5 +1,5 @@
 # Written by tools/clients/unasync.py from _async/transport.py; change that.
-"""Sends requests until there is an answer: the one place that talks to the network."""
+"""Sends requests, and retries them. All network access is here."""
 
 import random
 import time
@@ -17,7 +17,7 @@ from stoa_client.wire import Call
 
 
 class Transport:
-    """`http` is the caller's or our own; either way it is used as it is, without following redirects."""
+    """`http` is the caller's client or our own. It is used without following redirects."""
 
     def __init__(self, http: httpx.Client, base_url: str, headers: Mapping[str, str], policy: RetryPolicy) -> None:
         self._http = http
@@ -26,7 +26,7 @@ class Transport:
         self.policy = policy
 
     def json(self, call: Call) -> Any:
-        """The answer's JSON; None where there is none. Raises APIError, ConnectionFailed."""
+        """The JSON of the response, or None without a body. Raises APIError, ConnectionFailed."""
         response = self.answer(call)
         try:
             return response.json() if response.content else None
@@ -37,7 +37,7 @@ class Transport:
             raise StoaError(message) from error
 
     def answer(self, call: Call, *, stream: bool = False) -> httpx.Response:
-        """The answer, with its body read; of a stream, with its body still to be read."""
+        """The response. Its body was read, except with `stream`."""
         for failures in count(1):
             try:
                 return self.attempt(call, stream=stream)
@@ -53,7 +53,7 @@ class Transport:
         raise AssertionError
 
     def wait(self, failures: int, failure: Exception | None) -> None:
-        """What the server asked for, or a backoff."""
+        """Waits as long as Retry-After says, or by backoff."""
         retry_after = failure.retry_after if isinstance(failure, APIError) else None
         time.sleep(self.policy.delay(failures, retry_after, random.random()))  # noqa: S311
 
@@ -79,7 +79,8 @@ class Transport:
 
     @contextmanager
     def download(self, call: Call) -> Generator[Iterator[bytes], None, None]:
-        """A body in pieces, for what may not fit memory. It is not resumed: a break raises ConnectionFailed."""
+        """A body in pieces, for content that may not fit in memory. It is not resumed: a broken connection raises
+        ConnectionFailed."""
         response = self.answer(call, stream=True)
         try:
             yield self._pieces(call, response)
