@@ -8,15 +8,15 @@ const inBrowser = typeof globalThis.document !== "undefined";
 
 /**
  * A Stoa server. `url` and `key` default to STOA_URL and STOA_KEY, in a browser `url` to the page's own origin. A page
- * that is signed in by a cookie gives `key: null`.
+ * that is signed in by a cookie passes `key: null`.
  *
- * Calls are repeated on refusals for the moment (429, 503), and on lost connections where that is safe: POSTs that
- * create something carry an Idempotency-Key.
+ * Calls are retried after 429 and 503, and after a lost connection if that is safe: POSTs that create something have an
+ * Idempotency-Key.
  */
 export class Stoa {
   constructor({ url, key, retries = {}, fetch = globalThis.fetch, headers = {}, credentials = "same-origin" } = {}) {
     const credential = key === null ? {} : { Authorization: `Bearer ${checkedKey(key)}` };
-    // Compression would hold back the events of a stream; browsers do not let a page say so.
+    // Compression would delay the events of a stream. Browsers do not let a page set these headers.
     const own = inBrowser ? {} : { "User-Agent": `stoa-client-javascript/${VERSION}`, "Accept-Encoding": "identity" };
     this.url = baseUrl(url);
     const transport = new Transport({
@@ -35,12 +35,12 @@ export class Stoa {
     this.keys = new Keys(transport);
   }
 
-  /** Sends a message; gives the stream of the run that answers it. A busy conversation throws ConflictError. */
+  /** Sends a message; returns the stream of the run that answers it. A busy conversation throws ConflictError. */
   send(conversationId, content, fields, options) {
     return this.conversations.send(conversationId, content, fields, options);
   }
 
-  /** Sends a message, waits for the whole answer and gives its text. Throws RunFailed, RunCanceled. */
+  /** Sends a message, waits for the complete answer and returns its text. Throws RunFailed, RunCanceled. */
   async ask(conversationId, content, fields, options) {
     const stream = await this.send(conversationId, content, fields, options);
     return stream.output();
@@ -54,7 +54,7 @@ function baseUrl(given) {
   try {
     parsed = new URL(text);
   } catch {
-    // Said below.
+    // Reported below.
   }
   if (!parsed || !["http:", "https:"].includes(parsed.protocol) || parsed.search || parsed.hash) {
     throw new TypeError(`${JSON.stringify(text)} is no base URL; write it as http://localhost:8080 or https://stoa.example.com`);

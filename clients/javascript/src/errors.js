@@ -1,13 +1,13 @@
-// What can go wrong, and what to do about it. The tree:
+// The errors, and what to do about them. The hierarchy:
 //
 //   StoaError
-//   ├── ConnectionFailed             no answer came; `sent` says whether the request may have been carried out
+//   ├── ConnectionFailed             no response; `sent` says whether the server may have processed the request
 //   ├── APIError                     the server refused: status, code, message, details, requestId, retryAfter
 //   │   ├── BadRequestError          400, 422   `details` names every bad field
 //   │   ├── UnauthorizedError        401
 //   │   ├── ForbiddenError           403
-//   │   ├── NotFoundError            404        does not exist, or lies outside the key's scope
-//   │   ├── ConflictError            409        `activeRunId` where a conversation is busy
+//   │   ├── NotFoundError            404        does not exist, or is outside the key's scope
+//   │   ├── ConflictError            409        `activeRunId` if a conversation is busy
 //   │   ├── TooLargeError            413
 //   │   ├── UnsupportedMediaTypeError 415
 //   │   ├── RateLimitedError         429
@@ -15,10 +15,10 @@
 //   │   └── ServerError              any other 5xx
 //   ├── StreamError                  `runId`, and `sequence`: the last event that was seen
 //   │   ├── GapError                 an event is missing: `expected`, `received`
-//   │   ├── ProtocolError            what came is no stream of Stoa's events
-//   │   ├── IntegrityError           all came, but not as it was written: the hash or the count differs
+//   │   ├── ProtocolError            the response is not a stream of Stoa's events
+//   │   ├── IntegrityError           the events differ from those that were written: the hash or the count is wrong
 //   │   └── StreamLost               the stream could not be resumed in time
-//   └── RunError                     the run itself ended without an answer
+//   └── RunError                     the run ended without an answer
 //       ├── RunFailed                `code`, `retryable`
 //       └── RunCanceled              `reason`
 
@@ -29,7 +29,10 @@ export class StoaError extends Error {
   }
 }
 
-/** No answer came. `sent`: the request may have reached the server, so look before you repeat what is not idempotent. */
+/**
+ * No response arrived. `sent`: the server may have received the request, so check before you repeat a request that is
+ * not idempotent.
+ */
 export class ConnectionFailed extends StoaError {
   constructor(message, { sent, cause }) {
     super(message, { cause });
@@ -37,7 +40,7 @@ export class ConnectionFailed extends StoaError {
   }
 }
 
-/** The server's refusal. `code` is stable, `reason` is for people, `details` maps a field to its reason. */
+/** The server refused the request. `code` is stable, `reason` is for people, `details` maps a field to a reason. */
 export class APIError extends StoaError {
   constructor(message, { status, code, details = {}, requestId = null, retryAfter = null }) {
     super(`${message} (HTTP ${status}, ${code}${requestId ? `, request ${requestId}` : ""})`);
@@ -55,7 +58,7 @@ export class UnauthorizedError extends APIError {}
 export class ForbiddenError extends APIError {}
 export class NotFoundError extends APIError {}
 export class ConflictError extends APIError {
-  /** The run that a conversation is busy with. Wait for it, cancel it, or send with on_busy: "queue". */
+  /** The conversation's active run. Wait for it, cancel it, or send with on_busy: "queue". */
   get activeRunId() {
     return this.details.active_run_id ?? null;
   }
@@ -66,7 +69,7 @@ export class RateLimitedError extends APIError {}
 export class UnavailableError extends APIError {}
 export class ServerError extends APIError {}
 
-/** A run's stream cannot be trusted or continued. The run goes on: read it again with `runs.stream(runId)`. */
+/** A run's stream is damaged or cannot be continued. The run itself continues: read it again by `runs.stream(id)`. */
 export class StreamError extends StoaError {
   constructor(message, { runId = null, sequence = 0, cause } = {}) {
     super(message, { cause });
@@ -98,7 +101,7 @@ export class RunError extends StoaError {
   }
 }
 
-/** `retryable`: the same message may succeed when it is sent once more. */
+/** `retryable`: the same message may succeed if it is sent again. */
 export class RunFailed extends RunError {
   constructor(error, runId) {
     super(`${error.message} (${error.code})`, runId);

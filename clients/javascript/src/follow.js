@@ -1,4 +1,4 @@
-// What a reader has seen of one run. Nothing here touches the network: frames in, events out, and the proof at the end.
+// The state of reading one run's stream. No I/O: takes frames, returns events, and verifies the hash at the end.
 
 import { GapError, ProtocolError } from "./errors.js";
 import { Sha256 } from "./sha256.js";
@@ -6,12 +6,12 @@ import { Sha256 } from "./sha256.js";
 const TERMINAL = new Set(["run.completed", "run.failed", "run.canceled"]);
 const NEWLINE = Uint8Array.of(10);
 
-/** The answer as it grows: the response text of the agent itself, without its subagents', without what was recovered. */
+/** The growing answer: the agent's own response text, without subagents', without text that a recovery discarded. */
 export class AnswerText {
   #pieces = [];
   whole = "";
 
-  /** The change that this event makes, if any: {delta, text, discarded}. */
+  /** The change by this event, if any: {delta, text, discarded}. */
   take(event) {
     if (event.type === "agent.response.delta" && !event.data.source && event.data.delta) {
       const { delta } = event.data;
@@ -28,10 +28,10 @@ export class AnswerText {
   }
 }
 
-/** Counts a run's events: takes the next, passes over what it has seen, and refuses a gap. */
+/** Checks the sequence of a run's events: accepts the next one, skips those it has seen, and refuses a gap. */
 export class Follower {
   #hash = new Sha256();
-  // A byte order mark inside of an event is data.
+  // A byte order mark inside an event is data.
   #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
   constructor({ after = 0, runId = null } = {}) {
@@ -44,7 +44,7 @@ export class Follower {
     this.lastChange = null;
   }
 
-  /** The event of this frame, or null where it was seen before. Throws GapError, ProtocolError. */
+  /** The event of this frame, or null if it was seen before. Throws GapError, ProtocolError. */
   take(frame) {
     const event = this.#parse(frame);
     const expected = this.sequence + 1;

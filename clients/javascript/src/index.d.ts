@@ -1,28 +1,28 @@
-// The types of stoa-client. Those of the wire are in types.d.ts.
+// The types of stoa-client. The API's objects are in types.d.ts.
 
 import type * as types from "./types.js";
 
 export type * from "./types.js";
 
 export interface Options {
-  /** Ends the call, the stream and every wait between attempts. */
+  /** Aborts the call, the stream and every wait between attempts. */
   signal?: AbortSignal;
 }
 
 export interface CreateOptions extends Options {
-  /** The same key with the same request within 24 hours gives the first result. Made by the client unless given. */
+  /** Within 24 hours, the same key with the same request returns the first result. By default the client generates it. */
   idempotencyKey?: string;
 }
 
 export interface Retries {
-  /** Of one call, the first included. */
+  /** Attempts per call, including the first. */
   attempts?: number;
   firstSeconds?: number;
   secondsMax?: number;
   retryAfterSecondsMax?: number;
-  /** A stream is resumed until nothing at all was heard for so long. */
+  /** A stream is resumed until nothing was received for this time. */
   reconnectSeconds?: number;
-  /** How long a stream may be silent; the server sends a heartbeat every 15 s. */
+  /** How long a connection may be silent; the server sends a heartbeat every 15 s. */
   idleSeconds?: number;
   callSeconds?: number;
 }
@@ -30,7 +30,7 @@ export interface Retries {
 export interface StoaOptions {
   /** Defaults to STOA_URL, in a browser to the page's own origin. */
   url?: string;
-  /** Defaults to STOA_KEY. null: none is sent, for pages that are signed in by a cookie. */
+  /** Defaults to STOA_KEY. null sends no key, for pages that are signed in by a cookie. */
   key?: string | null;
   retries?: Retries;
   fetch?: typeof globalThis.fetch;
@@ -47,7 +47,7 @@ export interface SortedFilters extends PageFilters {
   sort?: string;
 }
 
-/** `cursor` is a page's `next_cursor`; it stands in place of `page`. */
+/** `cursor` is a page's `next_cursor`, and is used instead of `page`. */
 export interface CursorFilters extends SortedFilters {
   cursor?: string;
 }
@@ -154,7 +154,7 @@ export interface TraceFilters extends PageFilters {
   cost_usd_max?: number;
   seconds_min?: number;
   seconds_max?: number;
-  /** Words that all stand in one step. */
+  /** Words that must all occur in one step. */
   q?: string;
   cursor?: string;
 }
@@ -188,18 +188,18 @@ export type Upload = File | { file: Blob; name: string };
 
 export interface TextChange {
   delta: string;
-  /** The whole text as it stands. */
+  /** The complete text after the change. */
   text: string;
-  /** After a recovery: what is void at the end of the text that was there before. */
+  /** After a recovery: the end of the previous text, to be removed. */
   discarded: string;
 }
 
-/** Each event of a run exactly once, in order, to the terminal event, whatever breaks between. */
+/** Each event of a run exactly once, in order, to the terminal event, even if connections break. */
 export class Stream implements AsyncIterable<types.StoaEvent> {
   private constructor();
   readonly runId: string | null;
   readonly sequence: number;
-  /** At the end: whether every event came exactly as written. null: nothing can be said. */
+  /** At the end: whether every event arrived exactly as it was written. null: it cannot be verified. */
   readonly verified: boolean | null;
   readonly terminal: types.RunCompleted | types.RunFailedEvent | types.RunCanceledEvent | null;
   readonly text: string;
@@ -211,7 +211,7 @@ export class Stream implements AsyncIterable<types.StoaEvent> {
   cancel(): Promise<void>;
 }
 
-/** The steps of a trace as they come, each again when it changes, to the end of the trace. */
+/** The steps of a trace, each again when it changes, until the trace ends. */
 export class Tail implements AsyncIterable<types.Span> {
   private constructor();
   [Symbol.asyncIterator](): AsyncGenerator<types.Span, void, undefined>;

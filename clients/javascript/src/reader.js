@@ -1,4 +1,4 @@
-// An event stream, read over as many connections as it takes.
+// Reads an event stream, and reconnects as often as necessary.
 
 import { APIError, ConnectionFailed, ProtocolError } from "./errors.js";
 import { repeats } from "./retry.js";
@@ -8,19 +8,19 @@ import { EVENT_STREAM } from "./transport.js";
 const now = () => Date.now() / 1000;
 
 /**
- * What iterators over event streams share. A broken connection is opened again after the last event that was seen, until
- * nothing was heard for `reconnectSeconds`. Who extends it says:
+ * The base of iterators over event streams. After a broken connection it resumes after the last event that it has seen.
+ * It gives up when it has received nothing for `reconnectSeconds`. Subclasses implement:
  *
- *   _again()        the call that opens the stream after the last event that was seen
- *   _take(frame)    what a frame holds, or null where the reader has no use for it
- *   _over()         whether nothing more is to come
- *   _lost(failure)  the error where nothing was heard for too long
+ *   _again()        the call that resumes the stream after the last event that was seen
+ *   _take(frame)    the value of a frame, or null if the reader ignores it
+ *   _over()         whether the stream is complete
+ *   _lost(failure)  the error after `reconnectSeconds` without data
  */
 export class Reader {
   #transport;
   #open;
   #outer;
-  #closing = new AbortController(); // ends a wait, and a connection that is being made
+  #closing = new AbortController(); // ends a wait or a connection attempt
   #passOn;
   #items;
 
@@ -41,10 +41,10 @@ export class Reader {
     return this.#items;
   }
 
-  /** Stops reading, and frees the connection; also while something waits for the next event, which then is the end. */
+  /** Stops reading and releases the connection. If something is waiting for the next event, its iteration ends. */
   async close() {
     this.#closing.abort();
-    this.#hangUp(); // Before `return`, which waits for a read that may be under way.
+    this.#hangUp(); // Before `return`, which waits for a pending read.
     this.#forget();
     await this.#items.return();
   }
@@ -53,7 +53,7 @@ export class Reader {
     return new ProtocolError(message);
   }
 
-  /** Throws ProtocolError for an answer that is no event stream, and hangs up. */
+  /** If the response is not an event stream, disconnects and throws ProtocolError. */
   _check({ response, watch }) {
     const kind = response.headers.get("Content-Type") ?? "";
     if (kind.toLowerCase().startsWith(EVENT_STREAM)) return;
@@ -94,7 +94,7 @@ export class Reader {
             if (item !== null) {
               failures = 0;
               yield item;
-              heard = now(); // The reader may take its time; that is no silence of the server's.
+              heard = now(); // The caller's time for an event does not count as silence.
             }
             if (this._over()) return;
           }
@@ -128,7 +128,7 @@ export class Reader {
     }
   }
 
-  /** The error, where trying again may help; otherwise throws it. */
+  /** Returns the error if a retry may help, otherwise throws it. */
   #passing(error) {
     if (error instanceof ConnectionFailed) return error;
     if (error instanceof APIError) {
@@ -143,7 +143,7 @@ export class Reader {
     this.#open = null;
   }
 
-  /** A signal may outlive many streams. */
+  /** Removes the listener, because the signal may outlive many streams. */
   #forget() {
     this.#outer?.removeEventListener("abort", this.#passOn);
   }

@@ -1,5 +1,4 @@
-// The resources. Fields and filters are the API's own, written as the server writes them; what this version does not
-// know is passed on.
+// The resources. Fields and filters have the names of the API. Fields that this version does not know are passed on.
 
 import { StoaError } from "./errors.js";
 import { Follower } from "./follow.js";
@@ -8,7 +7,7 @@ import { Stream } from "./stream.js";
 import { Tail } from "./tail.js";
 import { EVENT_STREAM, once, path } from "./transport.js";
 
-/** One page of a list. `for await` goes through all that follow too, asking for each page as it is needed. */
+/** One page of a list. `for await` iterates over it and all further pages, and requests each when it is needed. */
 export class Page {
   #transport;
   #call;
@@ -28,7 +27,7 @@ export class Page {
     return Boolean(this.pagination.next_cursor) || this.pagination.page < this.pagination.page_count;
   }
 
-  /** The page after this one, or null. By cursor where the list has them: nothing comes twice when the list grows. */
+  /** The next page, or null. Uses the cursor if the list has one, so that nothing is repeated when the list grows. */
   async nextPage() {
     if (!this.hasNext) return null;
     const { page, cursor, ...others } = this.#call.query ?? {};
@@ -68,7 +67,7 @@ function addFile(form, name, upload) {
   else uploaded(form, name, upload.file, upload.name);
 }
 
-/** Parts as the API has them: a string is a text, an uploaded file is named. */
+/** Parts in the API's format: a string becomes a text, an uploaded file a reference. */
 function parts(content) {
   if (!Array.isArray(content)) return content;
   return content.map((part) => {
@@ -78,12 +77,12 @@ function parts(content) {
 }
 
 export class Conversations extends Resource {
-  /** Newest first. `q` finds words in titles and messages. */
+  /** Newest first. `q` searches titles and messages. */
   list(filters, options) {
     return this.page("/v1/conversations", filters, options);
   }
 
-  /** With a model (`models.list()`) or an app: exactly one of `model_id` and `app_id`. */
+  /** Creates a conversation with a model (`models.list()`) or an app: exactly one of `model_id` and `app_id`. */
   create(fields, { idempotencyKey, signal } = {}) {
     const headers = once(idempotencyKey);
     return this.data({ method: "POST", path: "/v1/conversations", body: fields, headers, signal });
@@ -93,23 +92,23 @@ export class Conversations extends Resource {
     return this.data({ method: "GET", path: path`/v1/conversations/${conversationId}`, signal });
   }
 
-  /** Only what is sent changes; null removes a title, metadata or the agent. */
+  /** Changes only the given fields. null removes the title, metadata or agent. */
   update(conversationId, fields, { signal } = {}) {
     return this.data({ method: "PATCH", path: path`/v1/conversations/${conversationId}`, body: fields, signal });
   }
 
-  /** For good, with its messages, runs, events, files and traces. `receipt(deletion_id)` proves it. */
+  /** Deletes it permanently, with its messages, runs, events, files and traces. `receipt(deletion_id)` is the proof. */
   delete(conversationId, { signal } = {}) {
     const where = path`/v1/conversations/${conversationId}`;
     return this.transport.json({ method: "DELETE", path: where, safe: false, signal });
   }
 
-  /** What a deletion removed, store by store; `verified_at` once a re-scan found nothing left. */
+  /** What a deletion removed, by store. `verified_at` is set when a re-scan has found nothing left. */
   receipt(deletionId, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/deletions/${deletionId}`, signal });
   }
 
-  /** The receipt, once it is verified. */
+  /** Waits until the receipt is verified, and returns it. */
   async waitForReceipt(deletionId, { secondsMax = 60, signal } = {}) {
     const deadline = Date.now() + secondsMax * 1000;
     for (;;) {
@@ -122,7 +121,7 @@ export class Conversations extends Resource {
     }
   }
 
-  /** A new conversation that shares the messages up to `from_message_id`, or all. */
+  /** Creates a conversation that shares the messages up to `from_message_id`, or all. */
   fork(conversationId, fields = {}, { idempotencyKey, signal } = {}) {
     const where = path`/v1/conversations/${conversationId}/fork`;
     return this.data({ method: "POST", path: where, body: fields, headers: once(idempotencyKey), signal });
@@ -133,13 +132,13 @@ export class Conversations extends Resource {
     return this.page(path`/v1/conversations/${conversationId}/messages`, filters, options);
   }
 
-  /** Sends a message; gives the stream of the run that answers it. A busy conversation throws ConflictError. */
+  /** Sends a message; returns the stream of the run that answers it. A busy conversation throws ConflictError. */
   send(conversationId, content, fields = {}, { idempotencyKey, signal } = {}) {
     const where = path`/v3/conversations/${conversationId}/messages`;
     return this.#answered(where, { ...fields, content: parts(content) }, idempotencyKey, signal);
   }
 
-  /** Answers the last message once more. */
+  /** Answers the last message again. */
   regenerate(conversationId, fields = {}, { idempotencyKey, signal } = {}) {
     return this.#answered(path`/v1/conversations/${conversationId}/regenerate`, fields, idempotencyKey, signal);
   }
@@ -150,31 +149,31 @@ export class Conversations extends Resource {
     return Stream.open(this.transport, call, new Follower());
   }
 
-  /** Sends a message and does not wait: the run goes on in the background. `runs.stream(run.id)` follows it. */
+  /** Sends a message without waiting: the run continues in the background. `runs.stream(run.id)` follows it. */
   start(conversationId, content, fields = {}, { idempotencyKey, signal } = {}) {
     const where = path`/v3/conversations/${conversationId}/messages`;
     const body = { ...fields, content: parts(content), background: true };
     return this.data({ method: "POST", path: where, body, headers: once(idempotencyKey), signal });
   }
 
-  /** The tree of forks that it is in: where it began, and everything that was forked from that, the oldest first; at most
-   * 500. `forked_from` says from which. */
+  /** The tree of forks that contains this conversation: the original and all its forks, oldest first, at most 500.
+   * `forked_from` is the origin of each. */
   forks(conversationId, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/conversations/${conversationId}/forks`, signal });
   }
 
-  /** Messages sent with on_busy: "queue" that wait for their turn, the next one first. */
+  /** Messages sent with on_busy: "queue" that wait, the next one first. */
   queue(conversationId, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/conversations/${conversationId}/queue`, signal });
   }
 
-  /** Takes a message out of the queue. ConflictError once its turn has come. */
+  /** Removes a message from the queue. Throws ConflictError if its run has started. */
   unqueue(conversationId, runId, { signal } = {}) {
     const where = path`/v1/conversations/${conversationId}/queue/${runId}`;
     return this.transport.json({ method: "DELETE", path: where, safe: false, signal });
   }
 
-  /** Adds a file that messages of this conversation may name: a File, or {file: Blob, name}. */
+  /** Uploads a file (a File, or {file: Blob, name}) that messages of this conversation can refer to. */
   uploadFile(conversationId, upload, { idempotencyKey, signal } = {}) {
     const form = new FormData();
     addFile(form, "file", upload);
@@ -197,7 +196,7 @@ export class Conversations extends Resource {
 }
 
 export class Runs extends Resource {
-  /** Newest first. `status` may be several, and "awaiting_input". */
+  /** Newest first. `status` may be a list, and may be "awaiting_input". */
   list(filters, options) {
     return this.page("/v1/runs", filters, options);
   }
@@ -206,7 +205,7 @@ export class Runs extends Resource {
     return this.data({ method: "GET", path: path`/v1/runs/${runId}`, signal });
   }
 
-  /** Follows a run from its first event, or from the one after `after_sequence`; then nothing can be verified. */
+  /** Follows a run from its first event, or after `after_sequence`; in that case the hash cannot be verified. */
   stream(runId, { after_sequence = 0 } = {}, { signal } = {}) {
     const where = path`/v1/runs/${runId}/stream`;
     const query = after_sequence ? { after_sequence } : {};
@@ -214,37 +213,37 @@ export class Runs extends Resource {
     return Stream.open(this.transport, call, new Follower({ after: after_sequence, runId }));
   }
 
-  /** The events that are stored so far, in order. */
+  /** The events stored so far, in order. */
   events(runId, filters, options) {
     return this.page(path`/v1/runs/${runId}/events`, filters, options);
   }
 
-  /** Once this answers, nothing more is written to the run. No effect on a finished one. */
+  /** Cancels a run. After this resolves, no more events are written to it. Does nothing if the run has ended. */
   cancel(runId, { signal } = {}) {
     return this.transport.json({ method: "POST", path: path`/v1/runs/${runId}/cancel`, signal });
   }
 
-  /** Answers a question of the run, once. */
+  /** Answers a question of the run. A question can be answered once. */
   answer(runId, requestId, feedback, options) {
     return this.#input(runId, { type: "human_feedback", data: { request_id: requestId, feedback } }, options);
   }
 
-  /** Lets a tool call be made; `params` holds what changes, of its editable ones alone. */
+  /** Approves a tool call. `params` changes its editable parameters. */
   approve(runId, requestId, fields = {}, options) {
     return this.#input(runId, { type: "approval", data: { ...fields, request_id: requestId, approved: true } }, options);
   }
 
-  /** Refuses a tool call; the model reads `feedback`. */
+  /** Declines a tool call. The model gets `feedback`. */
   decline(runId, requestId, fields = {}, options) {
     return this.#input(runId, { type: "approval", data: { ...fields, request_id: requestId, approved: false } }, options);
   }
 
   #input(runId, body, { signal } = {}) {
-    // An answer is taken once: a repetition of one that had arrived would be refused.
+    // Not retried: the server accepts an answer once, and would refuse the repetition of one that had arrived.
     return this.transport.json({ method: "POST", path: path`/v1/runs/${runId}/input`, body, safe: false, signal });
   }
 
-  /** The run's tool ledger: each call as it was entered before it was made, and what became of it. */
+  /** The run's tool calls: each was recorded before it was made, with its outcome. */
   toolCalls(runId, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/runs/${runId}/tool-calls`, signal });
   }
@@ -254,7 +253,7 @@ export class Runs extends Resource {
     return this.data({ method: "GET", path: path`/v1/runs/${runId}/callbacks`, signal });
   }
 
-  /** Sends it once more, with the same `webhook-id`: a receiver that has seen it leaves it be. */
+  /** Sends it again with the same `webhook-id`, so that a receiver can recognise a repetition. */
   replayCallback(runId, callbackId, { signal } = {}) {
     const where = path`/v1/runs/${runId}/callbacks/${callbackId}/replay`;
     return this.transport.json({ method: "POST", path: where, safe: false, signal });
@@ -266,7 +265,7 @@ export class KnowledgeBases extends Resource {
     return this.page("/v1/knowledgebases", filters, options);
   }
 
-  /** Everything but the name has a default that works. */
+  /** Creates a knowledge base. Everything except the name has a default. */
   create(name, fields = {}, { idempotencyKey, signal } = {}) {
     const body = { ...fields, name };
     return this.data({ method: "POST", path: "/v1/knowledgebases", body, headers: once(idempotencyKey), signal });
@@ -276,25 +275,25 @@ export class KnowledgeBases extends Resource {
     return this.data({ method: "GET", path: path`/v1/knowledgebases/${knowledgebaseId}`, signal });
   }
 
-  /** What is not sent stays. The embedder, the chunking and the language change only while the base is empty. */
+  /** Changes only the given fields. The embedder, the chunking and the language can change only while it is empty. */
   update(knowledgebaseId, fields, { signal } = {}) {
     return this.data({ method: "PUT", path: path`/v1/knowledgebases/${knowledgebaseId}`, body: fields, signal });
   }
 
-  /** For good, with its items, chunks, vectors and files. */
+  /** Deletes it permanently, with its items, chunks, vectors and files. */
   delete(knowledgebaseId, { signal } = {}) {
     const where = path`/v1/knowledgebases/${knowledgebaseId}`;
     return this.transport.json({ method: "DELETE", path: where, safe: false, signal });
   }
 
-  /** The passages that answer, best first: {data, explain?}. */
+  /** The best passages, best first: {data, explain?}. */
   search(knowledgebaseId, query, fields = {}, { signal } = {}) {
     const where = path`/v1/knowledgebases/${knowledgebaseId}/vector-search`;
     return this.transport.json({ method: "POST", path: where, body: { ...fields, query }, signal });
   }
 
-  /** Adds files (File, or {file: Blob, name}); they are read in the background, see `wait`. `metadata` holds an object
-   * for each file; with `ids`, each file replaces that item. */
+  /** Uploads files (File, or {file: Blob, name}); the server processes them in the background, see `wait`. `metadata`
+   * has one object per file. With `ids`, each file replaces the item of that id. */
   upload(knowledgebaseId, files, { metadata, ids } = {}, { idempotencyKey, signal } = {}) {
     const form = new FormData();
     for (const file of files) addFile(form, "files", file);
@@ -309,7 +308,7 @@ export class KnowledgeBases extends Resource {
     return this.page(path`/v1/knowledgebases/${knowledgebaseId}/items`, filters, options);
   }
 
-  /** These items, once each is processed or has failed: then its `error` says why. */
+  /** Waits until each item is processed or has failed (then its `error` says why), and returns the items. */
   async wait(items, { secondsMax = 600, signal } = {}) {
     const deadline = Date.now() + secondsMax * 1000;
     const done = [];
@@ -337,7 +336,7 @@ export class KnowledgeBases extends Resource {
     return this.data({ method: "PATCH", path: path`/v1/knowledgebase-items/${itemId}`, body: fields, signal });
   }
 
-  /** With its chunks, vectors and file: the next search cannot find it. */
+  /** Deletes it with its chunks, vectors and file. The next search does not find it. */
   deleteItem(itemId, { signal } = {}) {
     const where = path`/v1/knowledgebase-items/${itemId}`;
     return this.transport.json({ method: "DELETE", path: where, safe: false, signal });
@@ -347,7 +346,7 @@ export class KnowledgeBases extends Resource {
     return this.data({ method: "POST", path: path`/v1/knowledgebase-items/${itemId}/reprocess`, signal });
   }
 
-  /** What searches find of an item: its text in chunks, in their order. Nothing until it was processed. */
+  /** The chunks of an item, in order. Empty until it was processed. */
   chunks(itemId, filters, options) {
     return this.page(path`/v1/knowledgebase-items/${itemId}/chunks`, filters, options);
   }
@@ -365,39 +364,39 @@ export class Models extends Resource {
 }
 
 export class Traces extends Resource {
-  /** Newest first. `started_after` and `started_before` bound the start. */
+  /** Newest first. `started_after` and `started_before` limit the time of the start. */
   list({ started_after, started_before, ...filters } = {}, options) {
     const bounds = { "started_at:gte": started_after, "started_at:lte": started_before };
     return this.page("/v1/traces", { ...filters, ...bounds }, options);
   }
 
-  /** What the newest 10,000 traces of the filters sum up to: failures, percentiles, tokens and cost. */
+  /** Failures, percentiles, tokens and cost of the newest 10,000 traces that match the filters. */
   aggregates({ started_after, started_before, ...filters } = {}, { signal } = {}) {
     const query = { ...filters, "started_at:gte": started_after, "started_at:lte": started_before };
     return this.data({ method: "GET", path: "/v1/trace-aggregates", query, signal });
   }
 
-  /** All steps; with `sequence`, of an event of a run, the steps that it belongs to. */
+  /** The trace with all steps. With the `sequence` of a run's event, only the steps that contain the event. */
   get(traceId, { sequence } = {}, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/traces/${traceId}`, query: { sequence }, signal });
   }
 
-  /** Its steps while it goes on, each again when it changes, to the end of the trace. */
+  /** Follows a running trace: yields each step, again when it changes, until the trace ends. */
   tail(traceId, { signal } = {}) {
     return Tail.open(this.transport, traceId, signal);
   }
 
-  /** Two traces step by step, paired by their place in the tree. */
+  /** Compares two traces step by step; steps are paired by their position in the tree. */
   diff(traceId, other, { signal } = {}) {
     return this.data({ method: "GET", path: path`/v1/traces/${traceId}/diff`, query: { other }, signal });
   }
 
-  /** How long a project keeps traces, where its runs are exported to, and how that stands. */
+  /** A project's retention of traces, and the destination and state of its export. */
   settings({ project_id } = {}, { signal } = {}) {
     return this.data({ method: "GET", path: "/v1/trace-settings", query: { project_id }, signal });
   }
 
-  /** Changes them as a whole: what is left out is as the server says. Headers that are left out stay. */
+  /** Replaces the settings. What is left out gets the server's default, except that headers are kept. */
   changeSettings({ project_id, ...fields } = {}, { signal } = {}) {
     return this.data({ method: "PUT", path: "/v1/trace-settings", query: { project_id }, body: fields, signal });
   }
@@ -408,7 +407,7 @@ export class Traces extends Resource {
 }
 
 export class Usage extends Resource {
-  /** Sums by what `group_by` names ("day,model"); without it, one sum. The last 30 days unless `from` and `to` say. */
+  /** Sums by the fields of `group_by` ("day,model"), or one total. `from` and `to` default to the last 30 days. */
   list(filters, options) {
     return this.page("/v1/usage", filters, options);
   }
@@ -419,13 +418,13 @@ export class Keys extends Resource {
     return this.page("/v1/access-keys", filters, options);
   }
 
-  /** The answer alone holds the secret, in `key`. */
+  /** Creates a key. Only this response contains the secret, in `key`. */
   create(name, fields = {}, { idempotencyKey, signal } = {}) {
     const body = { ...fields, name };
     return this.data({ method: "POST", path: "/v1/access-keys", body, headers: once(idempotencyKey), signal });
   }
 
-  /** Revokes it at once. `cascade` takes along the keys that it made; `dry_run` only names them. */
+  /** Revokes the key at once. `cascade` also revokes the keys that it created; `dry_run` only lists them. */
   delete(keyId, { cascade, dry_run } = {}, { signal } = {}) {
     const query = { cascade, dry_run };
     return this.transport.json({ method: "DELETE", path: path`/v1/access-keys/${keyId}`, query, safe: false, signal });

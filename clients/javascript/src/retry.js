@@ -1,9 +1,9 @@
-// When to ask again, and after how long.
+// Decides whether to retry, and after how long.
 
 /**
- * `attempts` are those of one call, the first included. A stream that breaks is resumed until nothing at all was heard
- * for `reconnectSeconds`. `idleSeconds` is how long a stream may be silent (the server sends a heartbeat every 15 s).
- * A server that wants to be left alone for longer than `retryAfterSecondsMax` is an error.
+ * `attempts` counts the attempts of one call, including the first. A broken stream is resumed until nothing was
+ * received for `reconnectSeconds`. `idleSeconds` is how long a connection may be silent (the server sends a heartbeat
+ * every 15 s). A Retry-After above `retryAfterSecondsMax` is an error.
  */
 export const DEFAULTS = Object.freeze({
   attempts: 5,
@@ -15,17 +15,17 @@ export const DEFAULTS = Object.freeze({
   callSeconds: 60,
 });
 
-const REFUSED_FOR_NOW = new Set([429, 503]); // The server did nothing, and says so: any request may be repeated.
-const BROKEN = new Set([408, 500, 502, 504]); // Whether something was done is not known.
+const REFUSED_FOR_NOW = new Set([429, 503]); // The server has not processed the request: any may be repeated.
+const BROKEN = new Set([408, 500, 502, 504]); // The server may have processed the request.
 
-/** Seconds before the next attempt: doubling, half of it by chance, never before Retry-After. */
+/** Seconds before the next attempt: exponential backoff, half of it random, but at least Retry-After. */
 export function delay(policy, failures, retryAfter, dice) {
   const backoff = Math.min(policy.firstSeconds * 2 ** Math.min(failures - 1, 30), policy.secondsMax);
   const jittered = backoff / 2 + (backoff / 2) * dice;
   return retryAfter === null ? jittered : retryAfter + Math.min(jittered, policy.firstSeconds);
 }
 
-/** Whether an answer with this status is asked for again. A 409 is, where it says when. */
+/** Whether to retry after a response with this status. A 409 is retried if it has Retry-After. */
 export function repeats(policy, status, { safe, retryAfter }) {
   if (retryAfter !== null && retryAfter > policy.retryAfterSecondsMax) return false;
   if (REFUSED_FOR_NOW.has(status)) return safe || retryAfter !== null;
@@ -33,7 +33,7 @@ export function repeats(policy, status, { safe, retryAfter }) {
   return safe && BROKEN.has(status);
 }
 
-/** Retry-After in seconds, given as a number or as a date; null where it says nothing that can be read. */
+/** The seconds of a Retry-After, which has a number or a date. null if it cannot be parsed. */
 export function retryAfterOf(value, now = Date.now()) {
   const text = (value ?? "").trim();
   if (!text) return null;
@@ -42,7 +42,7 @@ export function retryAfterOf(value, now = Date.now()) {
   return Number.isNaN(date) ? null : Math.max((date - now) / 1000, 0);
 }
 
-/** Waits; an aborted signal ends it with the signal's reason. */
+/** Waits. An aborted signal rejects it with the signal's reason. */
 export function sleep(seconds, signal) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);

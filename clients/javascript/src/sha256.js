@@ -1,4 +1,4 @@
-// SHA-256 in pieces. SubtleCrypto takes a whole message only, and a stream's must not be kept for it.
+// Incremental SHA-256. SubtleCrypto needs the whole message at once, and a stream must not be kept in memory for it.
 
 const K = new Uint32Array([
   0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -37,7 +37,7 @@ export class Sha256 {
     return this;
   }
 
-  /** The digest in lower-case hexadecimal digits. Nothing can be added afterwards. */
+  /** The digest in lower-case hexadecimal digits. `update` must not be called afterwards. */
   hex() {
     const bits = this.#bytes * 8;
     const padding = new Uint8Array((this.#used < 56 ? 64 : 128) - this.#used);

@@ -1,15 +1,15 @@
-// Server-Sent Events out of bytes, as the HTML standard has it. Lines are split in bytes, so that a character that the
-// network cuts in two is whole again before anybody reads it.
+// Parses Server-Sent Events from bytes, as the HTML standard defines. It splits bytes into lines before it decodes
+// them, because a chunk may end inside a character.
 
 import { ProtocolError } from "./errors.js";
 
 const LF = 10;
 const CR = 13;
 const BOM = [0xef, 0xbb, 0xbf];
-const FRAME_BYTES_MAX = 256 * 1024 * 1024; // More than any event of a server can be.
+const FRAME_BYTES_MAX = 256 * 1024 * 1024; // Larger than any event of a server.
 const names = new TextDecoder();
 
-/** Bytes that lie in several pieces, as one. */
+/** Concatenates pieces of bytes. */
 function joined(pieces) {
   if (pieces.length === 1) return pieces[0];
   const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
@@ -21,15 +21,15 @@ function joined(pieces) {
   return whole;
 }
 
-/** Give it bytes as they come, get whole frames. A frame without its closing empty line never appears. */
+/** Takes chunks of bytes, returns complete frames. A frame without its closing empty line is never returned. */
 export class Decoder {
   #rest = []; // the pieces of a line that has not ended
-  #bytes = 0; // of the frame under way
-  #start = []; // the first bytes of the stream, while they may be a byte order mark
+  #bytes = 0; // of the current frame
+  #start = []; // the first bytes of the stream, as long as they may be a byte order mark
   #skipLf = false;
   #event = "";
   #data = [];
-  #id = ""; // the last that was given
+  #id = ""; // the last id of any event
 
   /** @param {Uint8Array} chunk @returns {{event: string, data: Uint8Array, id: string}[]} */
   feed(chunk) {
@@ -57,7 +57,7 @@ export class Decoder {
         }
       }
       if (byte !== LF && byte !== CR) continue;
-      // A CR ends a line at once, without waiting whether an LF follows: that is skipped when it comes.
+      // A CR ends a line at once, without waiting for a possible LF, which is skipped when it arrives.
       this.#skipLf = byte === CR;
       const frame = this.#take(joined([...this.#rest, chunk.subarray(begin, at)]));
       this.#rest = [];
@@ -80,10 +80,10 @@ export class Decoder {
     if (line.length === 0) return this.#dispatch();
     let colon = line.indexOf(58);
     if (colon < 0) colon = line.length;
-    if (colon !== 2 && colon !== 4 && colon !== 5) return null; // A comment, or nothing that we know.
+    if (colon !== 2 && colon !== 4 && colon !== 5) return null; // A comment or an unknown field.
     const name = names.decode(line.subarray(0, colon));
     const value = line.subarray(line[colon + 1] === 32 ? colon + 2 : colon + 1);
-    // A run's events need no `id`: an event's `sequence` says the same, and is covered by the hash.
+    // A run's events need no `id`: `sequence` is the same, and the hash covers it.
     if (name === "data") this.#data.push(value.slice());
     else if (name === "event") this.#event = names.decode(value);
     else if (name === "id" && !value.includes(0)) this.#id = names.decode(value);

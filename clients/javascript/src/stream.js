@@ -1,15 +1,15 @@
-// The events of a run, over as many connections as it takes.
+// The stream of a run's events, which reconnects as often as necessary.
 
 import { IntegrityError, ProtocolError, RunCanceled, RunFailed, StreamLost } from "./errors.js";
 import { Reader } from "./reader.js";
 import { EVENT_STREAM, path } from "./transport.js";
 
 /**
- * An iterator over a run's events: each exactly once, in order, to the terminal event, whatever breaks between.
+ * An iterator over a run's events: each exactly once, in order, to the terminal event, even if connections break.
  *
- * A broken connection is resumed after the last event that was seen. GapError is thrown where an event is missing.
- * `verified` says at the end whether all came exactly as written. The run goes on when you stop reading (`close()`, or
- * leaving the loop); `cancel()` ends it.
+ * A broken stream is resumed after the last event that was seen. GapError is thrown if an event is missing. `verified`
+ * says at the end whether all events arrived exactly as they were written. The run continues if you stop reading
+ * (`close()`, or leaving the loop); `cancel()` ends it.
  */
 export class Stream extends Reader {
   #follower;
@@ -19,7 +19,7 @@ export class Stream extends Reader {
   constructor(transport, follower, call, open) {
     super(transport, open, call.signal);
     this.#follower = follower;
-    this.#call = call; // Opens the stream anew while the run's id is not known: it is safe to repeat.
+    this.#call = call; // Reopens the stream while the run's id is not known. It is safe to repeat.
     this.#nothingLeft = open.response.status === 204;
     if (this.#nothingLeft) open.watch.abort();
     else this._check(open);
@@ -33,12 +33,12 @@ export class Stream extends Reader {
     return this.#follower.runId;
   }
 
-  /** The last event that was yielded. */
+  /** The sequence of the last event that was yielded. */
   get sequence() {
     return this.#follower.sequence;
   }
 
-  /** null until the end, and where nothing can be said: the stream began in the middle, or the server sent no hash. */
+  /** null until the end, and if it cannot be verified: the stream began in the middle, or the server sent no hash. */
   get verified() {
     return this.#follower.verified;
   }
@@ -47,17 +47,17 @@ export class Stream extends Reader {
     return this.#follower.terminal;
   }
 
-  /** The answer as far as it has come; without what a recovered run has discarded. */
+  /** The answer so far, without text that a recovered run has discarded. */
   get text() {
     return this.#follower.text.whole;
   }
 
-  /** What the last event did to the text, {delta, text, discarded}, or null. */
+  /** The change of the text by the last event, {delta, text, discarded}, or null. */
   get lastChange() {
     return this.#follower.lastChange;
   }
 
-  /** Ends the run; its terminal event is still to come. */
+  /** Cancels the run. Its terminal event follows in this stream. */
   async cancel() {
     if (this.runId === null) {
       throw new ProtocolError("The run's id is not known yet: read its first event before you cancel it.");
@@ -65,7 +65,7 @@ export class Stream extends Reader {
     await this.transport.json({ method: "POST", path: path`/v1/runs/${this.runId}/cancel` });
   }
 
-  /** The answer's text as it changes: {delta, text, discarded}. After a recovery `discarded` is the text that is void. */
+  /** Yields the changes of the text, {delta, text, discarded}. `discarded` is text to remove after a recovery. */
   async *textChanges() {
     for await (const _ of this) {
       const change = this.lastChange;
@@ -73,8 +73,8 @@ export class Stream extends Reader {
     }
   }
 
-  /** Reads to the end and gives the whole answer. Throws RunFailed, RunCanceled, and IntegrityError where it is not what
-   * the server wrote. */
+  /** Reads to the end and returns the complete answer. Throws RunFailed, RunCanceled, and IntegrityError if the events
+   * are not those that the server wrote. */
   async output() {
     for await (const _ of this);
     const { terminal, sequence } = this;
@@ -107,7 +107,7 @@ export class Stream extends Reader {
     return { method: "GET", path: path`/v1/runs/${runId}/stream`, headers };
   }
 
-  /** Learns which run it is, too. */
+  /** Also reads the run's id from the headers. */
   _check(open) {
     const { runId } = this;
     if (open.response.status === 204) {

@@ -1,4 +1,4 @@
-// The steps of a trace while it goes on, over as many connections as it takes.
+// The stream of a running trace's steps, which reconnects as often as necessary.
 
 import { StreamLost } from "./errors.js";
 import { Reader } from "./reader.js";
@@ -12,13 +12,12 @@ function tailCall(traceId, last, signal) {
 }
 
 /**
- * An iterator over a trace's steps as they come, to the end of the trace. A step comes again when it changes: replace it
- * by its `id`. A broken connection is resumed after the last step that was seen. `close()`, or leaving the loop, stops
- * reading.
+ * An iterator over a trace's steps, until the trace ends. A step is yielded again when it changes: replace it by its
+ * `id`. A broken stream is resumed after the last step that was seen. `close()`, or leaving the loop, stops reading.
  */
 export class Tail extends Reader {
   #traceId;
-  #last = ""; // the id of the last event, which the server goes on after
+  #last = ""; // the id of the last event, after which the server resumes
   #ended = false;
 
   constructor(transport, traceId, signal, open) {
@@ -45,7 +44,7 @@ export class Tail extends Reader {
     try {
       step = JSON.parse(said);
     } catch {
-      // It is said below.
+      // Reported below.
     }
     if (step === null || typeof step !== "object" || Array.isArray(step)) {
       throw this._protocol(

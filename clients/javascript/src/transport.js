@@ -1,4 +1,4 @@
-// Sends requests until there is an answer: the one place that talks to the network.
+// Sends requests, and retries them. All network access is here.
 
 import * as errors from "./errors.js";
 import { delay, repeats, retryAfterOf, sleep } from "./retry.js";
@@ -17,10 +17,10 @@ const CLASSES = {
   429: errors.RateLimitedError,
   503: errors.UnavailableError,
 };
-/** What Node says where a connection was never made. Browsers do not tell. */
+/** Node's error codes for a connection that was never made. Browsers do not report this. */
 const NEVER_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"]);
 
-/** A path with its ids in it. An id that would change the path is refused. */
+/** A path with ids. An id that would change the path is refused. */
 export function path(parts, ...ids) {
   return String.raw(
     { raw: parts },
@@ -31,12 +31,12 @@ export function path(parts, ...ids) {
   );
 }
 
-/** The header under which a POST may be repeated: it is carried out once. */
+/** The header that makes it safe to repeat a POST. */
 export function once(idempotencyKey) {
   return { "Idempotency-Key": idempotencyKey ?? uuid() };
 }
 
-/** A random UUID, also where `crypto.randomUUID` is missing: Node 18 has no global `crypto`, plain HTTP pages no randomUUID. */
+/** A random UUID, also without `crypto.randomUUID`: Node 18 has no global `crypto`, plain HTTP pages no randomUUID. */
 function uuid() {
   if (globalThis.crypto?.randomUUID) return globalThis.crypto.randomUUID();
   const bytes = new Uint8Array(16);
@@ -57,7 +57,7 @@ export class Transport {
     this.fetch = fetch;
   }
 
-  /** The answer's JSON; null where there is none. Throws APIError, ConnectionFailed. */
+  /** The JSON of the response, or null without a body. Throws APIError, ConnectionFailed. */
   async json(call) {
     const { text } = await this.answer(call);
     if (!text) return null;
@@ -69,7 +69,7 @@ export class Transport {
     }
   }
 
-  /** The answer: {response, text}; with `stream`, {response, watch} with its body still to be read. */
+  /** The response: {response, text}; with `stream`, {response, watch}, and the body is not read yet. */
   async answer(call, { stream = false } = {}) {
     for (let failures = 1; ; failures++) {
       try {
@@ -87,13 +87,13 @@ export class Transport {
     }
   }
 
-  /** What the server asked for, or a backoff. */
+  /** Waits as long as Retry-After says, or by backoff. */
   wait(failures, error, signal) {
     const retryAfter = error instanceof errors.APIError ? error.retryAfter : null;
     return sleep(delay(this.policy, failures, retryAfter, Math.random()), signal);
   }
 
-  /** One attempt. Silence for too long counts as a lost connection. */
+  /** One attempt. `idleSeconds` without data count as a lost connection. */
   async attempt(call, { stream = false } = {}) {
     const watch = new Watch(stream ? this.policy.idleSeconds : this.policy.callSeconds, call.signal);
     let response;
@@ -135,7 +135,7 @@ export class Transport {
     return new errors.ConnectionFailed(message, { sent: true, cause });
   }
 
-  /** A body in pieces, for what may not fit memory. It is not resumed. */
+  /** A body in pieces, for content that may not fit in memory. It is not resumed. */
   async *download(call) {
     const { response, watch } = await this.answer(call, { stream: true });
     try {
@@ -169,7 +169,7 @@ export class Transport {
   }
 }
 
-/** Aborts a request when it is silent for too long, or when its caller gives up. */
+/** Aborts a request when it is silent for too long, or when its caller's signal aborts. */
 class Watch {
   #controller = new AbortController();
   #timer = null;
@@ -193,7 +193,7 @@ class Watch {
     this.#timer = setTimeout(silent, this.seconds * 1000);
   }
 
-  /** Not watched any more: the reader has the word. */
+  /** Stops the timeout while the caller handles data. */
   pause() {
     clearTimeout(this.#timer);
   }
@@ -232,7 +232,7 @@ function refusal(response, text, url) {
   try {
     ({ error } = JSON.parse(text));
   } catch {
-    // Something before the server answered.
+    // A proxy answered instead of the server.
   }
   const ours = typeof error?.code === "string";
   const Kind = CLASSES[status] ?? (status >= 500 ? errors.ServerError : errors.APIError);
