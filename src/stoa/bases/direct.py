@@ -9,17 +9,18 @@ so refusals and documentation exist once.
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa.bases import wire, wire_in
-from stoa.bases.searching import Search
+from stoa.bases.searching import Asked, Search
 from stoa.http import Gate, errors
-from stoa.http.bodies import parse
 from stoa.http.hosts import SUBJECT
-from stoa.http.shortcut import again, plain_token
+from stoa.http.shortcut import again, answer, body_of, is_post, plain_token
+from stoa.index import Found
 from stoa.kernel.errors import AppError, Forbidden, NotFound
+from stoa.kernel.principal import Principal
 
 PATH: Final = "/v1/documents/search"
 _ANSWER: Final = TypeAdapter(wire.SearchWire)
@@ -35,8 +36,7 @@ class DirectSearch:
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = scope["type"] == "http" and scope["method"] == "POST" and _below(scope) == PATH
-        token = plain_token(scope) if wanted else None
+        token = plain_token(scope) if is_post(scope, PATH) else None
         base_id = _base_id(scope) if token is not None else None
         if token is None or base_id is None:
             await self._app(scope, receive, send)
@@ -48,18 +48,24 @@ class DirectSearch:
                 await self._app(scope, receive, send)
                 return
             message = await receive()
-            body = _body(message)
+            body = body_of(message, wire_in.SearchIn.model_validate)
             if body is None:
                 await self._app(scope, again(message, receive), send)
                 return
-            found = await self._search.search(principal, base_id, wire_in.asked(body))
-        except NotFound:
-            await errors.rendered(scope, refused(base_id))(scope, receive, send)
-            return
+            found = await searched(self._search, principal, base_id, wire_in.asked(body))
         except AppError as refusal:
             await errors.rendered(scope, refusal)(scope, receive, send)
             return
-        await _answer(send, _ANSWER.dump_json(wire.found(found, explain=body.explain), exclude_none=True))
+        await answer(send, _ANSWER.dump_json(wire.found(found, explain=body.explain), exclude_none=True))
+
+
+async def searched(search: Search, principal: Principal, base_id: UUID, asked: Asked) -> Found:
+    """Raises Forbidden for a base that the key may not see. The search finds that out: to ask before would take another
+    transaction."""
+    try:
+        return await search.search(principal, base_id, asked)
+    except NotFound as error:
+        raise refused(base_id) from error
 
 
 def refused(base_id: UUID) -> Forbidden:
@@ -67,29 +73,8 @@ def refused(base_id: UUID) -> Forbidden:
     return Forbidden(f"This key may not use the knowledge base {base_id}, or there is none.")
 
 
-def _below(scope: Scope) -> str:
-    """The path without the prefix that the host is mounted under."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
 def _base_id(scope: Scope) -> UUID | None:
     try:
         return UUID(scope[SUBJECT])
     except ValueError:
         return None
-
-
-def _body(message: Message) -> wire_in.SearchIn | None:
-    if message["type"] != "http.request" or message.get("more_body"):
-        return None
-    try:
-        return wire_in.SearchIn.model_validate(parse(message.get("body", b"")))
-    except (ValidationError, AppError):
-        return None
-
-
-async def _answer(send: Send, content: bytes) -> None:
-    headers = [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": content})

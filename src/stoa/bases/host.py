@@ -11,17 +11,16 @@ from starlette.types import Receive, Scope, Send
 
 from stoa.bases import dialects, rules, wire, wire_in
 from stoa.bases.api import Files, Ids, Input, Statuses, content, upload
-from stoa.bases.direct import refused
+from stoa.bases.direct import refused, searched
 from stoa.bases.items import Items
 from stoa.bases.mcp import BODY_BYTES_MAX, Mcp
-from stoa.bases.searching import Asked, Search
+from stoa.bases.searching import Search
 from stoa.bases.service import KnowledgeBases
 from stoa.http import Data, DataList, Gate, IdempotencyKeyHeader, Paging, Routes, page_of, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import BodyLimit, allow
 from stoa.http.hosts import SUBJECT
 from stoa.http.wire import DeletedWire
-from stoa.index import Found
 from stoa.kernel.errors import NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.kernel.principal import Principal
@@ -48,14 +47,6 @@ def _named(name: str) -> UUID:
         return UUID(name)
     except ValueError as error:
         raise NotFound(f"There is no knowledge base {name}.") from error
-
-
-async def _searched(search: Search, caller: Caller, asked: Asked) -> Found:
-    """The search itself finds out whether the key may see the base: to ask before would take a transaction more."""
-    try:
-        return await search.search(caller.principal, caller.base_id, asked)
-    except NotFound as error:
-        raise refused(caller.base_id) from error
 
 
 def _searching(bases: KnowledgeBases, search: Search, gate: Gate, permission: str) -> Any:
@@ -106,7 +97,9 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
     @router.post("/v1/documents/search", responses=refusals(404))
     async def search_documents(body: wire_in.SearchIn, caller: Annotated[Caller, searching]) -> wire.SearchWire:
         """The base's most relevant chunks, best first."""
-        return wire.found(await _searched(search, caller, wire_in.asked(body)), explain=body.explain)
+        return wire.found(
+            await searched(search, caller.principal, caller.base_id, wire_in.asked(body)), explain=body.explain
+        )
 
     @router.post("/v1/vector_stores/{vector_store_id}/search", responses=refusals(404))
     async def search_vector_store(
@@ -115,7 +108,7 @@ def host_routes(bases: KnowledgeBases, items: Items, search: Search, mcp: Mcp, g
         """The same search in the shape of OpenAI's vector stores; the id is the base's."""
         if vector_store_id != caller.base_id:
             raise NotFound(f"This host serves the vector store {caller.base_id} alone.")
-        return dialects.results(body, await _searched(search, caller, dialects.asked(body)))
+        return dialects.results(body, await searched(search, caller.principal, caller.base_id, dialects.asked(body)))
 
     return router
 

@@ -6,8 +6,8 @@ credential) goes to the framework unchanged, so refusals and documentation exist
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -26,6 +26,7 @@ BODY_BYTES_MAX: Final = 64 * 1024
 """Larger bodies arrive in several chunks, where the framework is as fast."""
 
 Answer = Callable[..., Awaitable[Response]]
+Body = TypeVar("Body")
 
 
 class Shortcut:
@@ -62,7 +63,7 @@ class Shortcut:
         try:
             principal = await self._gate.admit(Request(scope), token, self._permission)
             message = await receive()
-            body = self._read(message)
+            body = body_of(message, self._body.model_validate)
             if body is None:
                 await self._app(scope, again(message, receive), send)
                 return
@@ -71,13 +72,13 @@ class Shortcut:
             response = errors.rendered(scope, refusal)
         await response(scope, receive, send)
 
-    def _read(self, message: Message) -> BaseModel | None:
-        if message["type"] != "http.request" or message.get("more_body"):
-            return None
-        try:
-            return self._body.model_validate(parse(message.get("body", b"")))
-        except (ValidationError, AppError):
-            return None
+
+def is_post(scope: Scope, path: str) -> bool:
+    """Whether this is a POST of `path`, which is without the prefix that the host may be mounted under."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    full: str = scope["path"]
+    return full.removeprefix(scope.get("root_path", "")) == path
 
 
 def plain_token(scope: Scope) -> str | None:
@@ -97,6 +98,16 @@ def plain_token(scope: Scope) -> str | None:
     return token.strip().decode("latin-1") or None
 
 
+def body_of(message: Message, read: Callable[[Any], Body]) -> Body | None:
+    """What `read` returns for the JSON of a body that arrived whole; None if it did not, or is invalid."""
+    if message["type"] != "http.request" or message.get("more_body"):
+        return None
+    try:
+        return read(parse(message.get("body", b"")))
+    except (ValidationError, AppError):
+        return None
+
+
 def again(message: Message, receive: Receive) -> Receive:
     """A `receive` that first returns the messages that were already received."""
     held = [message]
@@ -105,6 +116,21 @@ def again(message: Message, receive: Receive) -> Receive:
         return held.pop() if held else await receive()
 
     return replay
+
+
+async def answer(
+    send: Send, content: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+) -> None:
+    """Sends the same messages as Starlette's Response."""
+    if content_type.startswith("text/") and "charset=" not in content_type.lower():
+        content_type += "; charset=utf-8"
+    sent = [
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()),
+        (b"content-length", str(len(content)).encode()),
+        (b"content-type", content_type.encode("latin-1")),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": sent})
+    await send({"type": "http.response.body", "body": content})
 
 
 def route_of(router: APIRouter, path: str) -> APIRoute:

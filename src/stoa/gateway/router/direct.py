@@ -8,15 +8,14 @@ and back. Every other request (a bad body, another media type, an Idempotency-Ke
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa.gateway.router.api import ChatStream
 from stoa.gateway.router.caching import HEADER
-from stoa.gateway.router.chat import Chat, Whole
+from stoa.gateway.router.chat import Chat
 from stoa.http import Gate, errors
-from stoa.http.bodies import parse
 from stoa.http.leaving import while_connected
-from stoa.http.shortcut import again, plain_token
+from stoa.http.shortcut import again, answer, body_of, is_post, plain_token
 from stoa.kernel.errors import AppError
 
 PATH: Final = "/v1/chat/completions"
@@ -33,8 +32,8 @@ class DirectChat:
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = scope["type"] == "http" and scope["method"] == "POST" and _below(scope) == PATH
-        token = plain_token(scope) if wanted and not any(name == CACHE for name, _ in scope["headers"]) else None
+        wanted = is_post(scope, PATH) and not any(name == CACHE for name, _ in scope["headers"])
+        token = plain_token(scope) if wanted else None
         if token is None:
             await self._app(scope, receive, send)
             return
@@ -42,7 +41,7 @@ class DirectChat:
         try:
             principal = await self._gate.admit(Request(scope), token, "router:call")
             message = await receive()
-            fields = _fields(message)
+            fields = body_of(message, _fields)
             if fields is None or principal.cache_seconds is not None:
                 await self._app(scope, again(message, receive), send)
                 return
@@ -57,34 +56,8 @@ class DirectChat:
         except ClientDisconnect:
             await errors.rendered(scope, errors.left_early())(scope, receive, send)
             return
-        await _answer(send, whole)
+        await answer(send, whole.content, whole.content_type, whole.headers)
 
 
-def _below(scope: Scope) -> str:
-    """The path without the prefix that the host is mounted under."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-def _fields(message: Message) -> dict[str, Any] | None:
-    if message["type"] != "http.request" or message.get("more_body"):
-        return None
-    try:
-        fields = parse(message.get("body", b""))
-    except AppError:
-        return None
-    return fields if isinstance(fields, dict) else None
-
-
-async def _answer(send: Send, whole: Whole) -> None:
-    """Sends the same messages as Starlette's Response."""
-    kind = whole.content_type
-    if kind.startswith("text/") and "charset=" not in kind.lower():
-        kind += "; charset=utf-8"
-    headers = [
-        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in whole.headers.items()),
-        (b"content-length", str(len(whole.content)).encode()),
-        (b"content-type", kind.encode("latin-1")),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": whole.content})
+def _fields(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
