@@ -97,7 +97,7 @@ def fence(sync: Sync) -> tuple[object, ...]:
 # --- entries --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An address as it was, and the item that was made of it."""
+    """What was stored about an address, and the item that was made of it."""
 
     state: dict[str, Any]
     sha256: bytes | None
@@ -128,7 +128,7 @@ async def remember(tx: Tx, sync: Sync, origins: Sequence[str]) -> Sequence[Remem
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A visited address. Revision 0 keeps what was known of it."""
+    """A visited address. Revision 0 keeps the stored revision."""
 
     origin: str
     state: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -83,7 +83,7 @@ SELECT t.*, a.archived_at FROM triggers t JOIN apps a ON a.org_id = t.org_id AND
 SELECT * FROM triggers WHERE wake_at <= $1 ORDER BY wake_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: advance
--- Moves a schedule on. NULL $4: it has ended.
+-- Moves a schedule to its next due time. NULL $4: it has ended.
 UPDATE triggers SET next_at = $3, wake_at = $4, status = $5, missed = $6, missed_from = $7
 WHERE org_id = $1 AND id = $2;
 

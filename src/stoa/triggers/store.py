@@ -69,7 +69,7 @@ async def of_keys(tx: Tx, org_id: UUID, key_ids: Sequence[UUID]) -> Sequence[Tri
 
 
 async def hand_over(tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID) -> None:
-    """From now on they start runs in the name of the successor."""
+    """From now on they start runs in the name of the successor key."""
     await tx.execute(SQL.hand_over, org_id, key_id, successor_id)
 
 
