@@ -222,6 +222,8 @@ class NodeType:
     refused: str | None = None
     sandboxed: bool = False
     """Whether it runs only where the operator has set a sandbox."""
+    tool_only: bool = False
+    """Whether it may only be one of an agent's tools."""
 
     @property
     def title(self) -> str:
