@@ -119,6 +119,7 @@ class Invitations:
                 invitation_id,
                 rules.digest(secret),
                 self._clock.now() + timedelta(days=rules.INVITATION_DAYS),
+                principal.user_id or principal.key_id,
             )
             if row is None:
                 raise NotFound(f"There is no invitation {invitation_id}.")
