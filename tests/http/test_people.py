@@ -445,3 +445,31 @@ async def test_every_policy_knows_several_projects(running: Running) -> None:
             assert await database.fetchval("SELECT count(*) FROM late") == expected
     await database.close()
     assert narrow == []
+
+
+async def test_a_key_admits_nobody_to_more_than_it_may_do_itself(running: Running, person: Any) -> None:
+    await person("ada@example.com")
+    org = (await running.call("GET", "/v1/orgs"))["data"][0]["id"]
+    members = f"/v1/orgs/{org}/members"
+    ada = next(one["user_id"] for one in (await running.call("GET", members))["data"])
+    home = (await running.call("GET", "/v1/projects"))["data"][0]["id"]
+    sent = (await running.call("POST", f"/v1/orgs/{org}/invitations", 201, json={"email": "o@x.org", "role": "owner"}))[
+        "data"
+    ]["id"]
+    requests: list[tuple[str, str, dict[str, str]]] = [
+        ("POST", f"/v1/orgs/{org}/invitations", {"email": "evil@x.org", "role": "owner"}),
+        ("POST", f"/v1/orgs/{org}/invitations", {"email": "evil@x.org"}),
+        ("POST", f"/v1/orgs/{org}/invitations/{sent}/resend", {}),
+        ("PUT", f"{members}/{ada}", {"role": "admin"}),
+        ("POST", f"/v1/projects/{home}/members", {"user_id": ada, "role": "editor"}),
+        ("PUT", f"/v1/projects/{home}/members/{ada}", {"role": "admin"}),
+        ("POST", f"/v1/projects/{home}/invitations", {"email": "evil@x.org", "role": "viewer"}),
+    ]
+    for limits in ({"permissions": ["access:read", "access:write"]}, {"rate_limit": 1_000}):
+        key = (await running.call("POST", "/v1/access-keys", 201, json={"name": "k", **limits}))["data"]["key"]
+        headers = {"Authorization": f"Bearer {key}"}
+        for method, path, body in requests:
+            answer = await running.client.request(method, path, json=body, headers=headers)
+            assert answer.status_code == 403, (limits, method, path, answer.text)
+    assert [one["id"] for one in (await running.call("GET", f"/v1/orgs/{org}/invitations"))["data"]] == [sent]
+    assert [one["role"] for one in (await running.call("GET", members))["data"]] == ["member"]
