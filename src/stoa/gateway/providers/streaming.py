@@ -148,7 +148,7 @@ class StreamingModel(ABC):
                     raise first or failure
                 first, concessions = first or failure, concessions + 1
                 granted = next_.granted
-                told += [next_.notice] if next_.notice else []
+                told += [next_.notice] if next_.notice and next_.notice not in told else []
                 outgoing = self._outgoing(request, granted)
                 continue
             if request.once or attempt == RETRIES_MAX or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX:
