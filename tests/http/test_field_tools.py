@@ -107,6 +107,10 @@ async def test_a_field_is_named_as_it_was_sent(server: Running) -> None:
         lambda _: (422, b"<html>"),
         lambda number: (400, error(number, -32000, "Unknown session")),
         lambda _: (410, b""),
+        lambda _: (409, b"Unknown session"),
+        lambda _: (500, b"Session not found"),
+        lambda _: (200, error(None, -32001, "Session not found")),
+        lambda _: (200, error(None, -32000, "Server not initialized")),
     ],
 )
 async def test_a_server_that_was_restarted_costs_a_new_session(
@@ -128,6 +132,10 @@ async def test_a_refusal_of_the_call_itself_is_not_repeated(server: Running) -> 
         given = await try_out(server, made, tool="hi")
         assert "Unknown argument" in given["error"]["message"]
         assert raw.calls == 1
+        raw.refusal = lambda _: (500, b"Traceback: sqlalchemy.orm.session")
+        given = await try_out(server, made, tool="hi")
+        assert "answered 500" in given["error"]["message"], given
+        assert raw.calls == 2
 
 
 @pytest.mark.parametrize(
