@@ -210,6 +210,23 @@ def path_problem(
     return None
 
 
+def as_form(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """A form's pairs: what is nested is written with brackets, as forms are read everywhere: a[b]=1, a[0][b]=1.
+
+    A list of plain values repeats its name.
+    """
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return [pair for key, one in value.items() for pair in as_form(one, f"{name}[{key}]" if name else str(key))]
+    if isinstance(value, list):
+        nested = any(isinstance(one, dict | list) for one in value)
+        return [
+            pair for number, one in enumerate(value) for pair in as_form(one, f"{name}[{number}]" if nested else name)
+        ]
+    return [(name, _plain(value))]
+
+
 def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for name, value in arguments.items():
@@ -240,12 +257,10 @@ def _pairs(name: str, value: Any, encoding: str) -> list[tuple[str, str]]:
         return []
     if encoding == "json":
         return [(name, orjson.dumps(value).decode())]
+    if encoding == "deep":
+        return as_form(value, name)
     if isinstance(value, dict):
-        return [
-            (f"{name}[{key}]" if encoding == "deep" else key, _plain(one))
-            for key, one in value.items()
-            if one is not None
-        ]
+        return [(key, _plain(one)) for key, one in value.items() if one is not None]
     if isinstance(value, list) and encoding not in _SEPARATORS:
         return [(name, _plain(one)) for one in value if one is not None]
     return [(name, _joined(value, {"encoding": encoding}))]

@@ -110,6 +110,6 @@ def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, w
         place = places.get(name, {})
         if place.get("in") == "body":
             if place.get("encoding") == "form":
-                return {"data": rules.as_query(value if isinstance(value, dict) else {name: value})}
+                return {"data": rules.as_form(value if isinstance(value, dict) else {name: value})}
             return {"data": str(value)} if place.get("encoding") == "text" else {"json": value}
     return {"json": rest} if whole or rest else {}
