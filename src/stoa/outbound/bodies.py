@@ -91,6 +91,14 @@ def charset_of(response: aiohttp.ClientResponse) -> str:
     return found.name if found._is_text_encoding else "utf-8"  # noqa: SLF001 # pyright: ignore
 
 
+def decoded(content: bytes, response: aiohttp.ClientResponse) -> str:
+    """The body as text. What its encoding cannot read, or an encoding that cannot replace, is read as UTF-8."""
+    try:
+        return content.decode(charset_of(response), "replace")
+    except UnicodeError:
+        return content.decode("utf-8", "replace")
+
+
 async def read_json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
     """The body as JSON. Raises BodyError (a ValueError, as what is no JSON raises) and what the client raises."""
     content = await read_bounded(response, bytes_max)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
-from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, TransferEncodingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, LineTooLong, TransferEncodingError
 from yarl import URL
 
 from stoa.outbound.errors import cause
@@ -24,9 +24,10 @@ _SENTENCES: Final[Sequence[tuple[tuple[type[BaseException], ...], str]]] = (
         (aiohttp.ClientPayloadError, TransferEncodingError, ContentLengthError),
         "{address} closed the connection in the middle of its answer.",
     ),
+    ((LineTooLong,), "{address} sent a header that is too large."),
     (
         (aiohttp.ClientResponseError, HttpProcessingError),
-        "{address} answered with something that is not HTTP: {said}.",
+        "{address} answered with HTTP that cannot be read: {said}.",
     ),
     ((TimeoutError,), "{address} cannot be reached: it did not answer in time."),
     ((OSError,), "{address} cannot be reached: {said}."),

@@ -6,7 +6,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from stoa.tools.providers.mcp import bodies
+from stoa.tools.providers.mcp import bodies, endpoint
 from stoa.tools.providers.mcp.bodies import Events
 from stoa.tools.providers.mcp.content import result_of
 from stoa.tools.providers.mcp.messages import NoMessage, Request, error_of, repaired, session_lost
@@ -165,3 +165,27 @@ async def test_an_event_has_a_limit() -> None:
 def test_results_lose_nothing(result: Any, code: str | None, text: str) -> None:
     found = result_of(result)
     assert (found.code, found.text) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "forgotten"),
+    [
+        (404, b"", True),
+        (404, b"<html>", True),
+        (400, b'{"id": null, "error": {"code": -32000, "message": "Bad Request: Server not initialized"}}', True),
+        (401, b"", True),
+        (422, b'{"detail": []}', True),
+        (409, b'{"error": "Unknown session"}', True),
+        (500, b"Session not found", True),
+        (400, b'{"id": 7, "error": {"code": -32602, "message": "no such argument"}}', False),
+        (404, b'{"id": 7, "error": {"code": -32601, "message": "no such method"}}', False),
+        (403, b"<html>forbidden", False),
+        (500, b"Traceback: sqlalchemy.orm.session", False),
+        (500, b"session not found" + b" " * 2_000, False),
+        (502, b"<html>", False),
+        (200, b"{}", False),
+    ],
+)
+def test_which_refusals_are_about_the_session(status: int, body: bytes, forgotten: bool) -> None:
+    """Only then was the call not made, and may be repeated."""
+    assert endpoint._forgotten(status, body, CALL) is forgotten

@@ -7,7 +7,7 @@ from typing import Any, Final
 import aiohttp
 
 from stoa.outbound import Outbound, refused
-from stoa.outbound.client import BodyError, charset_of, read_bounded
+from stoa.outbound.client import BodyError, decoded, read_bounded
 from stoa.outbound.describing import failure
 from stoa.tools import rules
 from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
@@ -89,7 +89,7 @@ class HttpTool:
             content = await read_bounded(
                 response, bytes_max + SECRET_CHARACTERS_MAX
             )  # Secrets are removed before the text is truncated, which could cut one in two.
-            text = content.decode(charset_of(response), "replace")
+            text = decoded(content, response)
             text = rules.limited(rules.without_secrets(text, self._secrets), bytes_max)
         if response.status < 300:
             return ToolResult(text)
@@ -111,5 +111,7 @@ def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, w
         if place.get("in") == "body":
             if place.get("encoding") == "form":
                 return {"data": rules.as_form(value if isinstance(value, dict) else {name: value})}
-            return {"data": str(value)} if place.get("encoding") == "text" else {"json": value}
+            if place.get("encoding") == "text":
+                return {"data": rules.plain(value)}
+            return {"data": aiohttp.JsonPayload(value)}  # Not `json`, which sends nothing for None.
     return {"json": rest} if whole or rest else {}
