@@ -1,7 +1,7 @@
 """A node that has not been able to ask a provider yet still calls the models that the table knows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from stoa.db.internal import internal
 from stoa.gateway.catalogue import NAMESPACE, Catalogue, uuid5
 from stoa.gateway.offered import Offer, Provider, ProviderError
 from stoa.gateway.secrets import Vault
-from stoa.gateway.types import Capabilities, Model
+from stoa.gateway.types import Capabilities, Endpoint, Model
 from stoa.kernel.errors import BadRequest, DatabaseUnavailable
 from tests.support.doubles import ScriptedModel
 
@@ -40,11 +40,15 @@ class Far:
         return ScriptedModel([])
 
 
+def connected(_endpoint: Endpoint, _offer: Offer) -> Model:
+    return ScriptedModel([])
+
+
 @asynccontextmanager
-async def catalogue(database: Database, far: Far) -> AsyncIterator[Catalogue]:
+async def catalogue(database: Database, far: Far) -> AsyncGenerator[Catalogue]:
     provider = Provider("far", far.offers, far.build)
     builtin = ("stoa/builtin", ScriptedModel([]))
-    opened = Catalogue(database, Vault(b"0" * 32), builtin, [provider], lambda *_: ScriptedModel([]), None)
+    opened = Catalogue(database, Vault(b"0" * 32), builtin, [provider], connected, None)
     await opened.start()
     try:
         yield opened
