@@ -150,7 +150,7 @@ function ensure(title) {
     store.set(draftKey(), field.value || null);
     history.replaceState(null, "", `/console/chat/${made.id}`);
     name(made.title);
-    $(".act-delete").hidden = false;
+    $(".act-delete").hidden = pinButton.hidden = false;
     return made.id;
   })().finally(() => { making = null; });
   return making;
@@ -518,6 +518,24 @@ thread.addEventListener("submit", async event => {
     $(".problem", form).textContent = error.message;
     $$("button", form).forEach(one => { one.disabled = false; });
   }
+});
+
+// --- pins: at the top of the list, for everybody who sees the conversation ------------------------------------------------------------------
+const pinButton = $(".act-pin");
+function shownPinned(pinned) {
+  pinButton.setAttribute("aria-pressed", pinned);
+  pinButton.textContent = pinned ? _("Unpin") : _("Pin");
+}
+async function pin(id, pinned, again) {
+  try { await call("PATCH", `/v1/conversations/${id}`, { pinned }); } catch (error) { say(error.message, true); return; }
+  if (id === conversation) shownPinned(pinned);
+  await talks();
+  again()?.focus();
+}
+pinButton.addEventListener("click", () => pin(conversation, pinButton.getAttribute("aria-pressed") !== "true", () => pinButton));
+$("#side").addEventListener("click", event => {
+  const button = event.target.closest("[data-pin]"), id = button?.dataset.pin;
+  if (button) pin(id, button.getAttribute("aria-pressed") !== "true", () => $(`[data-pin="${CSS.escape(id)}"]`));
 });
 
 // --- the conversation itself ------------------------------------------------------------------------------------------------------------------
