@@ -53,10 +53,10 @@ TIDES = (
     "| port | metres |\n|--|--:|\n| Brest | 6.1 |\n| Saint-Malo | 12.0 |\n\n> The sea does not hurry.\n",
 )
 RIGHT_TO_LEFT = (
-    "## المد والجزر\n\nالقمر يجذب **البحر** [1]، ويرتفع الماء مرتين في اليوم. الدالة `sin` تقول متى.\n\n",
+    "## المد والجزر\n\nالقمر يجذب **البحر** [1]، ويرتفع الماء مرتين في اليوم. الدالة `sin` تقول متى.\n\n",  # noqa: RUF001 — Arabic, Hebrew
     "- بريست: ستة أمتار\n- سان مالو: اثنا عشر مترا\n\n> البحر لا يستعجل.\n\n",
     "```python\nprint(6.1)  # metres\n```\n\n| ميناء | أمتار |\n|---|---|\n| بريست | 6.1 |\n\n",
-    "And a paragraph in English after it.\n\nגאות היא עליית פני הים, פעמיים ביום.\n",
+    "And a paragraph in English after it.\n\nגאות היא עליית פני הים, פעמיים ביום.\n",  # noqa: RUF001 — Arabic, Hebrew
 )
 MANY_STEPS = 24
 
@@ -128,7 +128,7 @@ async def fill(running: Running) -> dict[str, str]:
     model.requests.clear()
     model.scripts = [answer(*RIGHT_TO_LEFT)]
     arabic = await running.conversation(title="متى يكون المد عاليا في بريست، وكم يبلغ ارتفاعه؟")
-    await running.ask(arabic, "متى المد؟\nAnd a line in English.\nמתי הגאות?")
+    await running.ask(arabic, "متى المد؟\nAnd a line in English.\nמתי הגאות?")  # noqa: RUF001 — Arabic, Hebrew
     await running.call("PATCH", f"/v1/conversations/{arabic}", json={"pinned": True})
     model.requests.clear()
     model.scripts = [

@@ -93,5 +93,11 @@ def language_of(request: Request) -> str:
 
 
 def respond(request: Request, language: str, template: str, http_status: int = 200, **values: Any) -> Response:
-    context: Mapping[str, Any] = {"calls": (), "spoken": pages.spoken(language), "path": request.url.path, "now": now(), **values}
+    context: Mapping[str, Any] = {
+        "calls": (),
+        "spoken": pages.spoken(language),
+        "path": request.url.path,
+        "now": now(),
+        **values,
+    }
     return HTMLResponse(pages.render(template, language, **context), http_status, dict(pages.HEADERS))

@@ -135,6 +135,10 @@ function select(tab) {
   tab.focus();
 }
 
+// An Enter that ends the composition of Japanese, Chinese or Korean text confirms it and does nothing else. Safari reports
+// it after the composition, with key code 229.
+export const composes = event => event.isComposing || event.keyCode === 229;
+
 // --- keyboard -------------------------------------------------------------------------------------------------------------
 const goals = { n: "/", c: "/console/conversations", k: "/console/knowledge", r: "/console/runs", o: "/console/overview", a: "/console/apps", t: "/console/tools", u: "/console/usage" };
 let going = 0;
@@ -166,7 +170,7 @@ export function confirmed(dialog) {
     const check = () => { button.disabled = word.value.trim() !== word.dataset.word; };
     word.value = ""; check();
     word.oninput = check;
-    word.onkeydown = event => { if (event.key === "Enter") { event.preventDefault(); if (!button.disabled) dialog.close("delete"); } };
+    word.onkeydown = event => { if (event.key === "Enter" && !composes(event)) { event.preventDefault(); if (!button.disabled) dialog.close("delete"); } };
     dialog.onclose = () => resolve(dialog.returnValue === "delete");
     dialog.returnValue = "";
     dialog.showModal();
