@@ -39,7 +39,7 @@ def _row(node: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]] | Non
     """The tasks of each state from the first to the last."""
     given = node.get("states")
     states: dict[str, Mapping[str, Any]] = {
-        str(one.get("id")): one for one in cast("list[Mapping[str, Any]]", given or ()) if isinstance(one, Mapping)
+        str(one.get("id")): one for one in cast("list[Any]", given or []) if isinstance(one, Mapping)
     }
     row: list[Sequence[Mapping[str, Any]]] = []
     at = str(node.get("initial_state") or _START)
