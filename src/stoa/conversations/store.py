@@ -81,7 +81,7 @@ async def pinned_conversations(
         SQL.pinned_conversations.format(order=order), org_id, model_id, app_id, user_id, page.page_size, page.offset
     )
     total = await tx.fetchval(SQL.count_pinned, org_id, model_id, app_id, user_id)
-    return Page(await listed(tx, org_id, [row["id"] for row in found]), page.page, page.page_size, total)
+    return Page.counted(await listed(tx, org_id, [row["id"] for row in found]), page, total)
 
 
 async def listed(tx: Tx, org_id: UUID, ids: Sequence[UUID]) -> Sequence[Conversation]:
