@@ -9,7 +9,7 @@ from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spend
 from stoa.gateway.offers import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
 from stoa.gateway.router.breaker import Breakers
-from stoa.gateway.router.falling_back import FallingBack
+from stoa.gateway.router.fallback_model import FallbackModel
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.sampling import extra_of
 from stoa.gateway.router.types import RouteSettings, Target, TargetSettings
@@ -53,7 +53,7 @@ __all__ = [
     "Delta",
     "DocumentPart",
     "Facts",
-    "FallingBack",
+    "FallbackModel",
     "Finish",
     "FinishReason",
     "ImagePart",

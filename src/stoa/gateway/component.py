@@ -29,8 +29,8 @@ from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import Chat
 from stoa.gateway.router.direct import PATH, DirectChat
 from stoa.gateway.router.embeddings import Embedder, Embeddings
+from stoa.gateway.router.idempotency import IdempotentCalls
 from stoa.gateway.router.messages import Messages
-from stoa.gateway.router.repeating import Repeats
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.types import RouteSettings
 from stoa.gateway.secrets import Vault
@@ -98,7 +98,7 @@ async def open_component(
         chat = Chat(calls, routing, router_wire.error_body)
         cache = Cache(kit.database, calls, Receipts(kit.database, kit.ids, [KIND]))
         embeddings = Embeddings(calls, routing, catalogue, embedders)
-        repeats = Repeats(kit.database, kit.ids, kit.clock)
+        repeats = IdempotentCalls(kit.database, kit.ids, kit.clock)
         routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
         router = router_api.routes(routed, kit.gate)
         shown = routes(catalogue, connections, routing, breakers, cache, kit.gate)

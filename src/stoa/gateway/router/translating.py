@@ -8,7 +8,7 @@ from uuid import uuid4
 import orjson
 
 from stoa.gateway.providers.fields import list_of
-from stoa.gateway.router.types import Spoken
+from stoa.gateway.router.types import CallProgress
 from stoa.gateway.types import (
     Answering,
     Delta,
@@ -36,11 +36,11 @@ class Translation:
     """One answer. `open` reads up to the first content, so that every earlier failure can be retried."""
 
     def __init__(
-        self, model: Model, slug: str, spoken: Spoken, created: int, usage: Callable[[], Usage] | None
+        self, model: Model, slug: str, progress: CallProgress, created: int, usage: Callable[[], Usage] | None
     ) -> None:
         """`usage` returns the tokens at the end, for a caller that asked for them."""
         self._model = model
-        self._spoken = spoken
+        self._spoken = progress
         self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": created, "model": slug}
         self._usage = usage
         self._deltas: AsyncIterator[Sequence[Delta]] | None = None

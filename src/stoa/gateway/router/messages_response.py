@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import orjson
 
-from stoa.gateway.router.types import Spoken
+from stoa.gateway.router.types import CallProgress
 from stoa.gateway.types import (
     Delta,
     Finish,
@@ -34,10 +34,10 @@ REASONS: Final[Mapping[FinishReason, str]] = {
 class MessageTranslation:
     """One answer. `open` reads up to the first content, so that every earlier failure can be retried."""
 
-    def __init__(self, model: Model, slug: str, spoken: Spoken, usage: Callable[[], Usage]) -> None:
+    def __init__(self, model: Model, slug: str, progress: CallProgress, usage: Callable[[], Usage]) -> None:
         """`usage` returns the tokens so far: the provider's count, or an estimate."""
         self._model = model
-        self._spoken = spoken
+        self._spoken = progress
         self._usage = usage
         self._head: dict[str, Any] = {
             "id": f"msg_{uuid4().hex}",

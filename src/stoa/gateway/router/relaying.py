@@ -20,7 +20,7 @@ from stoa.gateway.providers.receiving import WHOLE_BYTES_MAX, broken
 from stoa.gateway.providers.sse import EVENT_BYTES_MAX
 from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Reply, Timeouts, TransportError
-from stoa.gateway.router.types import Spoken
+from stoa.gateway.router.types import CallProgress
 from stoa.gateway.types import ModelError
 
 WHOLE_TIMEOUTS: Final = Timeouts(first_byte=600.0)
@@ -47,11 +47,11 @@ SAMPLES: Final = 4
 
 
 async def read_whole(
-    stack: AsyncExitStack, model: OpenAIModel, path: str, body: bytes, spoken: Spoken
+    stack: AsyncExitStack, model: OpenAIModel, path: str, body: bytes, progress: CallProgress
 ) -> tuple[bytes, str]:
     """An answer that is not streamed, and its content type. Raises ModelError."""
     reply = await model.send(stack, path, body, streamed=False, timeouts=WHOLE_TIMEOUTS)
-    content = await content_of(reply, spoken)
+    content = await content_of(reply, progress)
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -59,16 +59,16 @@ async def read_whole(
     held = object_of(answer)
     if not held.get("data") and (failure := failure_in(held)) is not None and not _text(held, "message"):
         raise broken_off(failure, model.clean(failure.message))
-    spoken.began = True
+    progress.began = True
     if (usage := usage_of(object_of(held.get("usage")))) is not None:
-        spoken.report(usage)
+        progress.report(usage)
     else:
-        spoken.characters = _text(held, "message")
+        progress.characters = _text(held, "message")
     return content, reply.headers.get("content-type", "application/json")
 
 
-async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
-    """The whole body. Raises ModelError; if the body breaks off, `spoken` says how much was received."""
+async def content_of(reply: Reply, progress: CallProgress | None = None) -> bytes:
+    """The whole body. Raises ModelError; if the body breaks off, `progress` says how much was received."""
     content = bytearray()
     count_at = 1
     length = reply.headers.get("content-length", "")
@@ -78,12 +78,12 @@ async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
             content += chunk
             if len(content) > WHOLE_BYTES_MAX:
                 raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
-            if spoken is not None and len(content) >= count_at and len(content) != announced:
-                spoken.place.counted(text_so_far(content))
+            if progress is not None and len(content) >= count_at and len(content) != announced:
+                progress.place.counted(text_so_far(content))
                 count_at = len(content) + (len(content) // 20 if len(content) < UNCOUNTED_BYTES_MAX else len(content))
     except TransportError as error:
-        if spoken is not None and content:
-            spoken.began, spoken.characters = True, text_so_far(content)
+        if progress is not None and content:
+            progress.began, progress.characters = True, text_so_far(content)
         raise broken(error, began=True) from error
     return bytes(content)
 
@@ -119,11 +119,11 @@ class Relay:
     end: ClassVar[bytes] = b"data: [DONE]\n\n"
     """The end mark, if the provider sends none."""
 
-    def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool, answers: int = 1) -> None:
+    def __init__(self, model: StreamingModel, progress: CallProgress, *, strip: bool, answers: int = 1) -> None:
         """`answers` is the number of choices (`n`): the stream is complete when the last of them has ended."""
         self._answers = answers
         self._model = model
-        self._spoken = spoken
+        self._spoken = progress
         self._strip = strip
         self._rest = b""
         self._uncounted: list[bytes] = []
