@@ -129,47 +129,12 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
--- Of all tenants.
--- Claims up to $2 syncs. First those of dead nodes, those whose lease has expired, and those of this node that it does
--- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
--- are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
-WITH RECURSIVE lost AS (
-    SELECT y.org_id, y.id FROM knowledge_source_syncs y
-    WHERE y.status = 'running' AND y.status IN ('pending', 'running') AND (y.node_id <> $1 OR y.id <> ALL ($8::uuid[]))
-      AND (y.deadline < now() OR y.node_id = $1 OR y.node_id NOT IN (SELECT id FROM living_nodes))
-    ORDER BY y.not_before LIMIT $2 FOR UPDATE SKIP LOCKED
-), projects AS (
-    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
-    UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
-           p.wrapped OR n.project_id IS NULL, p.turn + 1
-    FROM projects p LEFT JOIN LATERAL (
-        SELECT y.project_id FROM knowledge_source_syncs y
-        WHERE y.status = 'pending' AND y.project_id > p.project_id
-        ORDER BY y.project_id LIMIT 1
-    ) n ON true
-    WHERE NOT p.wrapped OR n.project_id <= $6
-), roomy AS (
-    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
-    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
-    WHERE p.found AND coalesce(here.room, $5::int) > 0
-      AND EXISTS (SELECT 1 FROM knowledge_source_syncs y
-                  WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now())
-    LIMIT $2
-), waiting AS (
-    SELECT w.org_id, w.id, p.turn,
-           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
-    FROM roomy p CROSS JOIN LATERAL (
-        SELECT y.org_id, y.id, y.not_before FROM knowledge_source_syncs y
-        WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now()
-        ORDER BY y.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
-), taken AS (
-    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
-)
+-- Of all tenants. The parameters are those of `claimable` in `db/claiming.sql`; $8 is the length of the lease in
+-- seconds.
 UPDATE knowledge_source_syncs y
 SET status = 'running', node_id = $1, attempt = y.attempt + 1, error = NULL, started_at = coalesce(y.started_at, now()),
-    deadline = now() + $7::float8 * interval '1 second'
-FROM taken WHERE y.org_id = taken.org_id AND y.id = taken.id RETURNING y.*;
+    deadline = now() + $8::float8 * interval '1 second'
+FROM ({claimable}) taken WHERE y.org_id = taken.org_id AND y.id = taken.id RETURNING y.*;
 
 -- name: source_of_worker
 SELECT s.*, 0 AS items FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;

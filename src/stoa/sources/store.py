@@ -6,11 +6,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
+from stoa.db.leases import claiming
 from stoa.kernel.leases import SYNC
 from stoa.kernel.pages import PageRequest
 from stoa.sources.types import Counts, Provider, Source, Sync, SyncStatus
 
 SQL: Final = load("stoa.sources")
+CLAIM: Final = claiming(SQL.claim, "knowledge_source_syncs", "running")
 
 
 # --- sources --------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class SyncWorker:
         await self._schedule()
         own = [sync.id for sync in held]
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), SYNC.seconds, own)
+            rows = await tx.fetch(store.CLAIM, self._node_id, *wanted.arguments(), own, SYNC.seconds)
         return [store.sync_of(row) for row in rows]
 
     async def _schedule(self) -> None:
