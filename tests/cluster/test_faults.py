@@ -69,7 +69,7 @@ async def healthy(node: Node) -> None:
     assert report["healthy"], [check for check in report["checks"] if check["count"] or check["status"] != "complete"]
 
 
-async def test_kill(start: Start, upstream: ScriptedServer) -> None:
+async def test_a_killed_nodes_runs_continue_elsewhere(start: Start, upstream: ScriptedServer) -> None:
     async with start() as (one, other):
         run_id = await begun(one, other, uuid4().hex, upstream)
         await one.kill()

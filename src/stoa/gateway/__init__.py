@@ -6,8 +6,8 @@ from stoa.gateway.catalogue import Catalogue, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
-from stoa.gateway.offers import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
+from stoa.gateway.provider_models import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.fallback_model import FallbackModel
 from stoa.gateway.router.routing import Routing

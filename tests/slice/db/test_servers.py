@@ -170,7 +170,7 @@ async def test_a_server_that_became_read_only_is_left(pair: Pair) -> None:
         await database.close()
 
 
-async def test_after_a_failover_every_node_lives_until_it_could_come(pair: Pair) -> None:
+async def test_after_a_failover_nodes_count_as_living_until_they_could_reconnect(pair: Pair) -> None:
     """The new primary knows none of their locks. The one that has died does not come, and is dead soon."""
     living = "SELECT id FROM living_nodes"
     node, gone = Node(pair.dsn(), RandomIds(), SystemClock()), uuid4()

@@ -179,7 +179,7 @@ def test_golden(dialect: str, run: str) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_it_does_not_matter_in_which_pieces_the_events_come(dialect: str, run: str) -> None:
+def test_events_may_be_split_anywhere(dialect: str, run: str) -> None:
     made = DIALECTS[dialect]
     one = made.make()
     pieces = made.encode([frame for event in events_of(run) for frame in one.take([event])])
