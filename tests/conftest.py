@@ -21,8 +21,8 @@ from tests.support.running import FIRST_KEY, Running, serving
 __all__ = ["FIRST_KEY", "Running", "serving"]
 pytest_plugins = ["tests.support.parallel"]  # Gives `room` too.
 
-# What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried;
-# stacks are plain, so cheap.
+# Servers in this process log to the process's own standard error, even while a test replaces `sys.stderr`. Plain stack
+# traces are cheap to render.
 _LOGS = Setup(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -65,7 +65,7 @@ async def dsn(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterat
 
 @pytest.fixture(scope="module")
 async def shared_server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
-    """One server for a whole module of tests that do not mind one another."""
+    """One server for a whole module whose tests do not affect one another."""
     name = f"shared_{uuid4().hex}"  # A worker that is handed other tests in between sets this up again.
     async with serving(await cluster.copy(name), room / name, ScriptedModel()) as server:
         yield server

@@ -1,5 +1,5 @@
-"""The campaign behind PgBouncer in transaction mode: what needs a session goes past it, on a way of its own for each
-node. PgBouncer is killed too, and all of its connections to the database are reset."""
+"""The campaign behind PgBouncer in transaction mode. Connections that need a session bypass it, through a separate
+proxy for each node. PgBouncer is killed too, and all of its connections to the database are reset."""
 
 import asyncio
 from typing import Final
@@ -18,7 +18,7 @@ POOLED: Final = {
     "drain": 1,
     "database": 1,
 }
-"""`reset` and `partition` are of what goes past the pooler: the pool works on meanwhile."""
+"""`reset` and `partition` affect only connections that bypass the pooler."""
 CONFIGURATION: Final = """
 [databases]
 stoa = host={host} port={port} dbname=stoa

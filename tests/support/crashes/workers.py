@@ -1,5 +1,5 @@
 """The campaign on `stoa serve --workers N` with its files in a bucket: workers and their parent are killed, frozen and
-drained, the way to the database is cut, and the bucket fails between any two requests."""
+drained, the connection to the database is cut, and bucket requests fail."""
 
 import asyncio
 import contextlib
@@ -33,14 +33,13 @@ WORKER_FATES: Final = {
 BUCKET_FAULTS: Final = ("500", "503", "before", "after", "body")
 START_SECONDS_MAX: Final = 300.0
 GONE_SECONDS_MAX: Final = 10.0
-"""The kernel ends workers whose parent is gone; the port is free then."""
+"""The kernel ends workers whose parent is gone; then the port is free."""
 LARGE_BYTES: Final = 9 * 1024 * 1024
-"""More than one part of an upload."""
+"""More than one part of a multipart upload."""
 
 
 class FileClient(Client):
-    """Before some messages it uploads a file, and reads it back at the end of its life: what was acknowledged is there,
-    whole."""
+    """Uploads a file before some messages, and reads it back at the end: an acknowledged file is complete."""
 
     run_seconds_max = 600.0  # There is no other server while this one starts: on a busy machine that takes a minute.
 
@@ -103,7 +102,7 @@ class ServerOfWorkers(Node):
         found: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children():
-                with contextlib.suppress(psutil.Error):  # It ends just now.
+                with contextlib.suppress(psutil.Error):  # It has just ended.
                     if "stoa.cli.workers.child" in child.cmdline():
                         found.append(child)
         return found
