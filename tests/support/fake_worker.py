@@ -1,11 +1,11 @@
 """A worker that only implements the protocol with its parent, like `stoa.cli.workers.child`. Its first argument sets
 its behaviour.
 
-serves    is ready, counts, and exits when drained
-crashes   exits with code 7 as soon as it gets its order
-refuses   reports why it cannot start
-hangs     is ready, then ignores everything
-breaks:F  serves; its second instance serves only while there is no file F, and otherwise crashes
+    serves    is ready, counts, and exits when drained
+    crashes   exits with code 7 as soon as it gets its order
+    refuses   reports why it cannot start
+    hangs     is ready, then ignores everything
+    breaks:F  serves; its second instance serves only while there is no file F, and otherwise crashes
 """
 
 import json

@@ -1,7 +1,7 @@
 """Detects whether anything blocks the event loop, and shows what it was.
 
-async with Watchdog():
-    await client.post(...)
+    async with Watchdog():
+        await client.post(...)
 
 A beat runs on the loop every few milliseconds. It measures the processor time of the loop's own thread between two
 beats: wall-clock time grows on a busy machine, processor time does not. A sampling thread records the stack while a
