@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from stoa.http.connections import Connection, ConnectionLimits, Guard
-from stoa.http.leaving import WHEN_GONE
+from stoa.http.disconnects import WHEN_GONE
 from tests.conftest import Running
 
 FRAMEWORK = {"Content-Type": "application/json; charset=utf-8"}

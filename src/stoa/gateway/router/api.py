@@ -20,7 +20,7 @@ from stoa.gateway.router.routing import Routing
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, BodyLimit, read_object
-from stoa.http.leaving import while_connected
+from stoa.http.disconnects import while_connected
 from stoa.http.sse import EventStream
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
