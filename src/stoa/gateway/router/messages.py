@@ -220,9 +220,9 @@ class MessageRelay(relaying.Relay):
             if (usage := usage_of(self._counts)) is not None:
                 if held.get("type") == "message_delta":
                     self._finished = True
-                    self._spoken.report(usage)
+                    self._progress.report(usage)
                 else:
-                    self._spoken.report_prompt(usage)
+                    self._progress.report_prompt(usage)
             kept.append(one)
         return b"".join(kept)
 

@@ -123,7 +123,7 @@ class Relay:
         """`answers` is the number of choices (`n`): the stream is complete when the last of them has ended."""
         self._answers = answers
         self._model = model
-        self._spoken = progress
+        self._progress = progress
         self._strip = strip
         self._rest = b""
         self._uncounted: list[bytes] = []
@@ -155,7 +155,7 @@ class Relay:
                     if b"data:" in relayed or sum(map(len, self._first)) < COMMENTS_BYTES_MAX:
                         self._first.append(relayed)
                     if self._begins(relayed):
-                        self._spoken.began = True
+                        self._progress.began = True
                         return
                 if self.done:
                     break
@@ -197,7 +197,7 @@ class Relay:
 
     def count(self) -> None:
         """Counts the buffered events, for the estimate if the provider sends no usage."""
-        if self._spoken.usage is None:
+        if self._progress.usage is None:
             self._count_now()
         self._uncounted.clear()
 
@@ -257,7 +257,7 @@ class Relay:
         for event in split(events):
             held = parsed(event)
             if (usage := usage_of(object_of(held.get("usage")))) is not None:
-                self._spoken.report(usage)
+                self._progress.report(usage)
                 if self._strip and not held.get("choices"):
                     continue
             kept.append(event)
@@ -269,7 +269,7 @@ class Relay:
         closes = self._closes(events)
         if closes or self._samples < SAMPLES:
             self._count(events)
-            self._spoken.place.counted(self._spoken.characters)
+            self._progress.place.counted(self._progress.characters)
         else:
             self._uncounted.append(events)
             self._uncounted_bytes += len(events)
@@ -277,7 +277,7 @@ class Relay:
         if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
             self._count_now()
         elif self._uncounted_bytes:
-            self._spoken.place.came(self._uncounted_bytes, self._uncounted_events)
+            self._progress.place.came(self._uncounted_bytes, self._uncounted_events)
 
     def _closes(self, events: bytes) -> bool:
         """Whether one of these events has a finish reason; counts them."""
@@ -292,12 +292,12 @@ class Relay:
             self._count(events)
         self._uncounted.clear()
         self._uncounted_bytes = self._uncounted_events = 0
-        self._spoken.place.counted(self._spoken.characters)
+        self._progress.place.counted(self._progress.characters)
 
     def _count(self, events: bytes) -> None:
         for event in split(events):
             characters = self._characters(parsed(event))
-            self._spoken.characters += characters
+            self._progress.characters += characters
             if characters and self._samples < SAMPLES:
                 self._weigh(event, characters)
 
@@ -309,7 +309,7 @@ class Relay:
         self._sample_overhead += max(len(event) - text_bytes, 0)
         self._sample_bytes += text_bytes
         self._sample_characters += characters
-        self._spoken.place.shaped(self._sample_overhead / self._samples, self._sample_characters / self._sample_bytes)
+        self._progress.place.shaped(self._sample_overhead / self._samples, self._sample_characters / self._sample_bytes)
 
     def _characters(self, held: Mapping[str, Any]) -> int:
         """The number of characters of text in one event."""
