@@ -1,11 +1,11 @@
 """Deploys every YAML file of a checkout of the platform's library with `stoa apps deploy`, to a server of this tree,
-and says of each what became of it.
+and prints the result for each.
 
     bench/compat_dynamiq_files.py CHECKOUT
 
-The models that the files name are offered by a stand-in on loopback, what they take from the environment is there, and
-the MCP servers that are programs are declared in stoa.toml, as the command's note says, and a sandbox is set. Nothing
-is run: a file is deployed where every node of it could be.
+A stand-in on loopback offers the models that the files name. Their environment variables are set, their MCP servers
+that are programs are declared in stoa.toml, as the command's note says, and a sandbox is configured. Nothing is run:
+deploying needs every node of a file to be supported.
 """
 
 import json
@@ -36,7 +36,7 @@ _MODEL: Final = re.compile(r"^\s*model:\s*[\"']?([\w./:-]+)", re.MULTILINE)
 
 @contextmanager
 def provider(models: list[str]) -> Iterator[str]:
-    """Answers what a provider is asked when it becomes a connection: which models it has."""
+    """Answers a provider's list of models, which is requested for a new connection."""
     listed = json.dumps({"object": "list", "data": [{"id": one, "object": "model"} for one in models]}).encode()
 
     class Handler(BaseHTTPRequestHandler):
