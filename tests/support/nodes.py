@@ -1,8 +1,8 @@
 """Real nodes for tests: `stoa serve` in processes of their own on one database, which can be killed, frozen,
 partitioned and drained.
 
-A node is forked from a server that has loaded everything, so it starts quickly. `Way` is a proxy to the database that
-can be blocked; `ToolServer` records the calls of tools.
+A node is forked from a server that has loaded everything, so it starts quickly. `BlockableProxy` is a proxy to the
+database; `ToolServer` records the calls of tools.
 """
 
 import asyncio
@@ -224,7 +224,7 @@ def hidden(text: str) -> str:
     return text.replace("]]", "]\\u005d")
 
 
-class Way:
+class BlockableProxy:
     """A TCP proxy to a database's unix socket: open, blocked (nothing passes, and nobody is notified), or cut
     (connections are reset)."""
 

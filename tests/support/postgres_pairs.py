@@ -15,7 +15,7 @@ import psutil
 
 from stoa.db.embedded.account import Account, choose_account
 from stoa.db.embedded.programs import Programs, find_programs, reachable_programs
-from tests.support.nodes import Way
+from tests.support.nodes import BlockableProxy
 
 USER = "stoa"
 START_SECONDS_MAX = 60.0
@@ -54,13 +54,13 @@ class Server:
     programs: Programs
     account: Account
     port: int
-    way: Way = field(init=False)
+    way: BlockableProxy = field(init=False)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
         self.account.give(self.folder)
-        self.way = Way(self.dsn("stoa"))
+        self.way = BlockableProxy(self.dsn("stoa"))
 
     @property
     def cluster(self) -> Path:

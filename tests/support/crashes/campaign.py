@@ -26,7 +26,7 @@ from stoa.db.checks import Scope
 from stoa.db.embedded import EmbeddedServer, start_embedded
 from stoa.settings import Settings
 from tests.support.crashes.client import Client
-from tests.support.nodes import Node, ToolServer, Way
+from tests.support.nodes import BlockableProxy, Node, ToolServer
 from tests.support.scripted_model import ScriptedServer
 
 NODES = 3
@@ -110,7 +110,7 @@ class Field:
         self.model = ScriptedServer()
         self.world = ToolServer()
         self.nodes: list[Node] = []
-        self.ways: list[Way | None] = []
+        self.ways: list[BlockableProxy | None] = []
         self.enough = asyncio.Event()
         self.last_fault: tuple[str, float] = ("", 0.0)
         self._embedded: EmbeddedServer | None = None
@@ -142,7 +142,10 @@ class Field:
         watch = asyncio.create_task(self._embedded.watch(0.2))
         self._stack.callback(watch.cancel)
         # The first node has its own embedded database; the others connect through a proxy that can be blocked.
-        self.ways = [None, *[await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(1, NODES)]]
+        self.ways = [
+            None,
+            *[await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn)) for _ in range(1, NODES)],
+        ]
         return [way.dsn if way else "" for way in self.ways]
 
     def settings_of(self, _place: int) -> dict[str, str]:
@@ -246,7 +249,7 @@ class Field:
         for number in which:
             self._disks[number].free()
 
-    def _way(self) -> tuple[Node, Way]:
+    def _way(self) -> tuple[Node, BlockableProxy]:
         place = self.dice.randrange(1, NODES)
         way = self.ways[place]
         assert way is not None

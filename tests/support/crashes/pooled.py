@@ -5,7 +5,7 @@ import asyncio
 from typing import Final
 
 from tests.support.crashes.campaign import NODES, Field
-from tests.support.nodes import Way
+from tests.support.nodes import BlockableProxy
 from tests.support.poolers import Pooler
 
 POOLED: Final = {
@@ -41,8 +41,8 @@ class PooledField(Field):
     async def _open_database(self) -> list[str]:
         await super()._open_database()
         assert self._embedded is not None
-        self.ways = [await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(NODES)]
-        self._back = await self._stack.enter_async_context(Way(self._embedded.dsn))
+        self.ways = [await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn)) for _ in range(NODES)]
+        self._back = await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn))
         home = self.home.with_name(f"{self.home.name}-pgbouncer")
         host, port = self._back.address
         users = home / "users.txt"

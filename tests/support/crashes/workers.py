@@ -15,7 +15,7 @@ from stoa.settings import Settings
 from tests.support.buckets import CREDENTIALS, BucketServer, Fault, bucket_server, credentials
 from tests.support.crashes.campaign import Field
 from tests.support.crashes.client import Client
-from tests.support.nodes import KEY, Node, Way
+from tests.support.nodes import KEY, BlockableProxy, Node
 from tests.support.processes import ENVIRONMENT, STOA, free_port
 
 WORKER_FATES: Final = {
@@ -143,7 +143,7 @@ class WorkersField(Field):
         self._stack.push_async_callback(self._embedded.stop)
         watch = asyncio.create_task(self._embedded.watch(0.2))
         self._stack.callback(watch.cancel)
-        way = await self._stack.enter_async_context(Way(self._embedded.dsn))
+        way = await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn))
         self.ways = [way]
         return [way.dsn]
 
@@ -174,7 +174,7 @@ class WorkersField(Field):
                 await asyncio.sleep(0.02)
         return self.dice.choice(workers)
 
-    def _way(self) -> tuple[Node, Way]:
+    def _way(self) -> tuple[Node, BlockableProxy]:
         (way,) = self.ways
         assert way is not None
         return self._server, way
