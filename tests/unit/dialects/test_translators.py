@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from stoa.dialects.a2a import translator as a2a
-from stoa.dialects.a2a.shapes import Words
+from stoa.dialects.a2a.shapes import Vocabulary
 from stoa.dialects.agui import translator as agui
 from stoa.dialects.completions import translator as completions
 from stoa.dialects.responses import translator as responses
@@ -157,8 +157,12 @@ DIALECTS = {
         lambda: completions.CompletionTranslator("chatcmpl_1", 1, "m", usage=True),
         lambda made: completions.Numbered(0).encode(made),
     ),
-    "a2a": Translator(lambda: a2a.A2aTranslator(Words("0.3"), "task", "context"), lambda made: a2a.encode(made, 7)),
-    "a2a_v1": Translator(lambda: a2a.A2aTranslator(Words("1.0"), "task", "context"), lambda made: a2a.encode(made, 7)),
+    "a2a": Translator(
+        lambda: a2a.A2aTranslator(Vocabulary("0.3"), "task", "context"), lambda made: a2a.encode(made, 7)
+    ),
+    "a2a_v1": Translator(
+        lambda: a2a.A2aTranslator(Vocabulary("1.0"), "task", "context"), lambda made: a2a.encode(made, 7)
+    ),
 }
 
 
