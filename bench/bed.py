@@ -1,8 +1,8 @@
 """The test bed of the benchmarks: a stub model and a load generator on one core, `stoa serve` on the other, its
-database beside the stub.
+database on the stub's core.
 
-CPU of the node and of its database are told apart. Run as a program it is the load generator of --tools with that one
-addition.
+The CPU of the node and of its database are counted separately. Run as a program, it is the load generator of --tools
+with that addition.
 """
 
 import contextlib
@@ -94,10 +94,10 @@ class Bed:
 
 @contextlib.contextmanager
 def bed(tools: Path, *, workers: int = 0, **environment: str) -> Generator[Bed]:
-    """Everything started, and taken down at the end. `environment` is the server's, beside what it needs.
+    """Starts everything, and stops it at the end. `environment` is added to the server's.
 
-    With `workers` nothing is tied to a core: the server, in so many processes, its database, stub and load generator
-    share all of them.
+    With `workers` nothing is pinned to a core: the server's processes, its database, stub and load generator share all
+    of them.
     """
     if workers:
         ON_CORES["tied"] = False
@@ -128,7 +128,7 @@ def serving(data_dir: Path, **environment: str) -> Generator[tuple[subprocess.Po
     """`stoa serve` on its core, from its ready line on; (process, url)."""
     full = {**os.environ, "STOA_BOOTSTRAP_KEY": KEY, **environment}
     command = on_core(NODE_CORE, [sys.executable, "-m", "stoa", "serve", "--port", "0", "--data-dir", str(data_dir)])
-    log = data_dir.with_name("server.log")  # As by default: a line for each request.
+    log = data_dir.with_name("server.log")  # As by default: one line per request.
     with log.open("wb") as errors:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=full, text=True)
     try:
@@ -162,8 +162,7 @@ def wait_for(url: str, seconds: float = 10) -> None:
 
 
 def move_database(home: Path) -> int:
-    """The postmaster's pid. The server started it on its own core: it goes beside the stub, as a machine of its own
-    would be."""
+    """The postmaster's pid. It is moved to the stub's core, as if the database were on a machine of its own."""
     pid = int(next(home.rglob("postmaster.pid")).read_text().splitlines()[0])
     if sys.platform == "linux" and ON_CORES["tied"]:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -183,15 +182,14 @@ def machine() -> str:
 
 
 def _load() -> None:
-    """The load generator, with the CPU of node and database told apart: it is run with a ProcTree of ours, which counts
-    both."""
+    """The load generator with a ProcTree of ours, which counts the CPU of node and database separately."""
     tools, node_pid, database_pid = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     front, _, back = (tools / "loadgen.py").read_text().partition("if __name__ == '__main__':")
     module: dict[str, Any] = {"__name__": "loadgen", "__file__": str(tools / "loadgen.py")}
     exec(compile(front, "loadgen.py", "exec"), module)
 
     class Apart(module["ProcTree"]):
-        """CPU seconds and memory of the node alone; those of the database are kept beside."""
+        """CPU seconds and memory of the node alone; the database's are counted separately."""
 
         def __init__(self, pid: object) -> None:
             self.database_begin = self.database() if database_pid else 0.0

@@ -21,14 +21,14 @@ from urllib.parse import urlsplit
 from bed import KEY, Bed, bed, machine
 
 FIRST = 10
-"""Requests that count as the first ones of a server."""
+"""How many requests count as a server's first ones."""
 SCRIPT = "[[stub n=3 rate=0 ttft=0]]"
 TEXT = b"@"
-"""Each of the stub's pieces holds a stamp between these, and nothing else in a stream does."""
+"""Each piece of the stub contains a timestamp between these characters, which occur nowhere else in a stream."""
 
 
 class Client:
-    """One kept connection, as an application's backend has."""
+    """One kept-alive connection, as of an application's backend."""
 
     def __init__(self, url: str, path: str, body: object) -> None:
         parts = urlsplit(url)
@@ -80,7 +80,7 @@ def line(name: str, ours: Sequence[float], direct: Sequence[float]) -> None:
 
 
 def used(pids: Sequence[int]) -> tuple[float, int]:
-    """(CPU seconds, voluntary switches: how often its threads have gone to sleep)."""
+    """(CPU seconds, voluntary context switches: how often its threads went to sleep)."""
     seconds, switches = 0.0, 0
     for pid in pids:
         seconds += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100

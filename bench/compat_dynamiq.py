@@ -34,7 +34,7 @@ HELD: Final = "dynamiq.connections.Http"
 
 
 class Walk:
-    """Runs commands, and prints what became of each."""
+    """Runs commands, and prints the result of each."""
 
     def __init__(self, driver: "subprocess.Popen[str]", recorder: Recorder, environment: dict[str, str]) -> None:
         self._driver = driver
@@ -43,13 +43,13 @@ class Walk:
         self.failed = 0
         assert driver.stdout is not None
         self.commands = set(json.loads(driver.stdout.readline()))
-        """Of the command line, those that were not run yet."""
+        """Commands of the command line that were not run yet."""
         self.ids: dict[str, str] = {}
-        """What was made, for the commands that follow."""
+        """Ids of created objects, for later commands."""
 
     def run(self, command: str, *words: str, refused: str | None = None, **environment: str) -> Any:
-        """One command; `words` are appended as they are, and not shown. Gives its output, read as JSON where it is.
-        With `refused` it must fail, and say that."""
+        """Runs one command; `words` are appended unchanged, and not shown. Returns its output, parsed if it is JSON.
+        With `refused` it must fail with that message."""
         status, out, err = self._send(command, words, environment)
         if refused is not None:
             good = status != 0 and refused in out + err
@@ -62,7 +62,7 @@ class Walk:
             return out
 
     def absent(self, command: str) -> None:
-        """A command of a group that is not here. Some of them print the refusal, and end with 0."""
+        """A command of an unsupported group. Some print the refusal and exit with 0."""
         _, out, err = self._send(command, (), {})
         said = out + err
         told = "501" in said and "This server has no" in said.replace("\\", "")
@@ -81,7 +81,7 @@ class Walk:
         return done["status"], done["out"], done["err"]
 
     def call(self, request: str, body: Any = None, key: str = KEY) -> Any:
-        """What the command line has no command for, as any client of the platform's HTTP API sends it."""
+        """A request for which the command line has no command, in the form of any client of the platform's HTTP API."""
         method, _, path = request.format_map(self.ids).partition(" ")
         self._recorder.command = "(HTTP)"
         try:
@@ -93,7 +93,7 @@ class Walk:
         return answer
 
     def until(self, path: str, place: str, *wanted: str) -> None:
-        """Waits for what goes on by itself."""
+        """Waits for background work."""
         self._recorder.command = "(waits)"
         reached = self._recorder.until(path.format_map(self.ids), place, *wanted)
         what = f"it is {' or '.join(wanted)}" if wanted else f"there is {place.rpartition('.')[2]}"
@@ -471,7 +471,7 @@ evaluation summary 1 · evaluation rerun 1 · evaluation delete 1 --yes · evalu
 evaluation app-attach {app} "{{}}" · evaluation app-get 1 · evaluation app-update 1 "{{}}" · evaluation app-runs 1
 evaluation app-detach 1 --yes
 """
-"""Every command of the groups that are not here."""
+"""Every command of the unsupported groups."""
 
 
 def absent(walk: Walk) -> None:
@@ -496,7 +496,7 @@ GROUPS: Final[tuple[Callable[[Walk], None], ...]] = (
     absent,
     gone,
 )
-"""In this order: what one group makes, the ones after it use."""
+"""In this order: later groups use what earlier ones create."""
 
 
 # --- the set-up -----------------------------------------------------------------------------------------------------

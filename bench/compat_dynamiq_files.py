@@ -1,5 +1,5 @@
 """Deploys every YAML file of a checkout of the platform's library with `stoa apps deploy`, to a server of this tree,
-and says of each what became of it.
+and prints the result for each.
 
     bench/compat_dynamiq_files.py CHECKOUT
 
@@ -37,7 +37,7 @@ _MODEL: Final = re.compile(r"^\s*model:\s*[\"']?([\w./:-]+)", re.MULTILINE)
 
 @contextmanager
 def provider(models: list[str]) -> Iterator[str]:
-    """Answers what a provider is asked when it becomes a connection: which models it has."""
+    """Answers a provider's list of models, which is requested for a new connection."""
     listed = json.dumps({"object": "list", "data": [{"id": one, "object": "model"} for one in models]}).encode()
 
     class Handler(BaseHTTPRequestHandler):

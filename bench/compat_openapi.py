@@ -100,7 +100,7 @@ TEXT = b"A node may be silent for four seconds."
 
 
 def walk(url: str, key: str) -> bool:
-    """The README's walk: models, a conversation with a file, a run and its events, a search, the deletion."""
+    """The README's first steps: models, a conversation with a file, a run and its events, a search, the deletion."""
     call = Client("api_client", url, key)
     models = call.models
     slug = call("gateway.list_models").data[0].slug
@@ -123,7 +123,7 @@ def walk(url: str, key: str) -> bool:
 
 
 def walk_base(url: str, key: str) -> bool:
-    """A file into a base, over its own host, and found there."""
+    """Uploads a file to a base over its own host, and finds it there."""
     call = Client("kb_client", url, key)
     call("knowledge_base.upload_here", body=call.models.UploadHereForm(files=[call.file(TEXT)]))
     statuses = call.models.ItemStatus

@@ -90,7 +90,7 @@ def question(name: str, said: object, expected: object) -> int:
 
 
 def run(python: str, code: str, *arguments: str) -> str | None:
-    """None when it went well; the module that is missing, or what went wrong."""
+    """None if it succeeded; otherwise the missing module, or the error."""
     environment = {**os.environ, "OTEL_SDK_DISABLED": "false", "TRACELOOP_TRACE_CONTENT": "true"}
     done = subprocess.run(
         [python, "-c", code, *arguments], capture_output=True, text=True, timeout=240, env=environment, check=False

@@ -55,7 +55,7 @@ SHIFT = """() => new Promise(done => {
   watch.observe({ type: 'layout-shift', buffered: true });
   requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(sum), 150)));
 })"""
-"""Cumulative layout shift of a page that has been loaded: what moved without anybody having touched it."""
+"""The cumulative layout shift of a loaded page without any input."""
 SCROLL = """async () => {
   const scroller = document.scrollingElement, frames = [], begun = performance.now();
   let last = performance.now(), still = 0;
@@ -74,7 +74,7 @@ SCROLL = """async () => {
     there: document.querySelectorAll('.message').length, nodes: document.querySelectorAll('*').length,
   };
 }"""
-"""From the end upwards, 120 pixels a frame (7,200 a second at 60 frames), to the beginning, a minute at most."""
+"""Scrolls from the end to the beginning, 120 pixels a frame (7,200 a second at 60 frames), for a minute at most."""
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
-"""Runs the commands of the platform's command line, for bench/compat_dynamiq.py: by the interpreter of an environment
+"""Runs the commands of the platform's command line, for bench/compat_dynamiq.py, in the interpreter of an environment
 that has `dynamiq`.
 
 Loading the package takes four seconds. It is loaded once; each command is a fork of that process, which calls the entry
-point of the released package as the command `dynamiq` does, with arguments, environment and streams of its own. One
-JSON object a line: `{argv, env}` in, `{status, out, err}` back; the first line says which commands there are.
+point of the released package as the command `dynamiq` does, with its own arguments, environment and streams. One JSON
+object per line: `{argv, env}` in, `{status, out, err}` back; the first line lists the commands.
 """
 
 import json
@@ -48,7 +48,7 @@ def run(argv: list[str], environment: dict[str, str]) -> dict[str, Any]:
 
 
 def commands() -> list[str]:
-    """Every command, under the first of the names that its group has."""
+    """Every command, under its group's first name."""
     groups = {id(group): group for group in cli.commands.values()}.values()
     return [
         f"{group.name} {name}" if name else group.name

@@ -95,7 +95,7 @@ HEADERS: list[tuple[str, bytes]] = [
 @dataclass(frozen=True)
 class Operation:
     prefix: str
-    """Under which its host is mounted: empty, `/kb/…`, `/apps/…`, `/router`, `/collector`."""
+    """The prefix under which its host is mounted: empty, `/kb/…`, `/apps/…`, `/router`, `/collector`."""
     method: str
     path: str
     described: dict[str, Any]
@@ -115,8 +115,8 @@ class Fuzzer:
         self.slowest = 0.0
 
     async def prepare(self) -> None:
-        """One of everything, so that a request gets past "there is no such thing". Called again and again, because
-        what was made may have been deleted."""
+        """Creates one of everything, so that requests find their objects. Called repeatedly, because requests delete
+        them."""
         self.ids = await Maker(self.client).everything()
 
     async def learn(self) -> None:
@@ -166,7 +166,7 @@ class Fuzzer:
     async def _sent(
         self, method: str, url: str, content: bytes, headers: list[tuple[str, bytes]], begun: float
     ) -> tuple[int, float]:
-        """Status and seconds: of a stream, until it begins. A stream is left after a moment."""
+        """Status and seconds (of a stream, until its first byte). A stream is closed after a moment."""
         async with self.client.stream(method, url, content=content, headers=headers) as answer:
             if "event-stream" not in answer.headers.get("content-type", ""):
                 await answer.aread()
@@ -240,13 +240,13 @@ class Fuzzer:
         return b""
 
     def _with_ids(self, value: Any) -> Any:
-        """What is named as the id of something that is there becomes that id."""
+        """Replaces fields for ids by ids of existing objects."""
         if isinstance(value, dict):
             return {key: self.ids.get(key, self._with_ids(one)) for key, one in value.items()}
         return [self._with_ids(one) for one in value] if isinstance(value, list) else value
 
     def _made(self, schema: dict[str, Any], schemas: dict[str, Any], depth: int) -> Any:
-        """A value that a schema allows, as far as it is simple."""
+        """A value that a schema allows, for simple schemas."""
         if "$ref" in schema:
             schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
         for choice in ("anyOf", "oneOf"):
@@ -280,7 +280,7 @@ class Fuzzer:
                 return self.random.choice(TEXTS)
 
     def _spoilt(self, value: Any) -> Any:
-        """The value with one thing in it replaced, added or taken away."""
+        """The value with one part replaced, added or removed."""
         if isinstance(value, dict) and value and self.random.random() < 0.8:
             key = self.random.choice(list(value))
             change = self.random.random()
@@ -323,7 +323,7 @@ async def fuzz(fuzzer: Fuzzer, seconds: float, workers: int) -> None:
 
 
 async def schemathesis(url: str, prefixes: list[str], key: str, seconds: float, seed: int) -> list[str]:
-    """One host after the other; the API's gets half of the time."""
+    """One host after the other; the api host gets half of the time."""
     program = shutil.which("schemathesis") or str(Path(sys.executable).parent / "schemathesis")
     if not Path(program).exists():
         return ["schemathesis is not on this machine"]
@@ -332,7 +332,7 @@ async def schemathesis(url: str, prefixes: list[str], key: str, seconds: float, 
         share = seconds * (0.5 if prefix == "" else 0.5 / (len(prefixes) - 1))
         text = await _schemathesis(program, f"{url}{prefix}", key, share, seed)
         print(f"schemathesis of {re.sub('[0-9a-f-]{36}', 'ID', prefix) or 'the API'}: {_summary(text)}")
-        own = re.sub(r"^.*Runtime Error.*$", "", text, flags=re.MULTILINE)  # Of schemathesis itself.
+        own = re.sub(r"^.*Runtime Error.*$", "", text, flags=re.MULTILINE)  # An error of schemathesis itself.
         if re.search(r"= FAILURES =|^Failures:|did not end|(Network|Connection|Timeout) Error", own, re.MULTILINE):
             faults.append(text[-6_000:])
     return faults
@@ -366,7 +366,7 @@ async def _schemathesis(program: str, url: str, key: str, seconds: float, seed: 
         "not_a_server_error,content_type_conformance,response_schema_conformance",
         "--continue-on-failure",
         "--exclude-path-regex",
-        # Its own key; streams that do not end; routes that ask a server of somebody else before they answer.
+        # Its own key; streams that do not end; routes that call other servers before they answer.
         "access-keys|/stream$|/sync$|^/v1/tools$|/refresh$|/tools/import$",
         "--suppress-health-check",
         "all",

@@ -78,7 +78,7 @@ def heading(columns: dict[str, str]) -> None:
 
 
 Peer = tuple[str, str, tuple[str, int] | None]
-"""Name in the table, target of the load generator, address and process where it is neither ours nor the stub."""
+"""Name in the table, target of the load generator, and address and process if it is neither ours nor the stub."""
 
 
 def calls(running: Bed, peers: list[Peer], clients: str, *, seconds: int, runs: int) -> None:
@@ -132,7 +132,7 @@ def streams(running: Bed, peers: list[Peer], counts: str, *, tokens: int, runs: 
 
 
 def soak(running: Bed, minutes: float) -> None:
-    """Memory after each round of calls and of streams: flat means that the last third is no more than the first."""
+    """Memory after each round of calls and of streams. It is flat if the last third is not above the first."""
     print(f"\nsoak of {minutes:g} minutes: MB of the server after each round")
     until, seen = time.monotonic() + minutes * 60, list[float]()
     total = 0
@@ -151,7 +151,7 @@ def soak(running: Bed, minutes: float) -> None:
 
 @contextlib.contextmanager
 def litellm(stub_url: str) -> Generator[tuple[str, int]]:
-    """LiteLLM's proxy, installed for this run alone; its address and process."""
+    """LiteLLM's proxy, installed for this run; its address and process."""
     with tempfile.TemporaryDirectory(prefix="litellm-") as home:
         room = Path(home)
         venv.create(room / "venv", with_pip=True)

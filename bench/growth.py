@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""What a large database costs: every figure full against empty, in one run.
+"""What a large database costs: every figure compared with an empty one, in one run.
 
     python bench/growth.py [--scale small|medium|full | --conversations N] [--data DIR] [--rounds 15]
 
-Fills a database (a fill that was killed goes on where it was; rows are made by the database itself, in batches) and
-starts two servers side by side, one on a nearly empty database (50 conversations) and one on the full one. Each figure
-is asked of both in turn; printed are the lower quartiles in milliseconds (what others do on the machine shows least
-there) and their ratio. small: 20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5
-runs, 5 lines of the bill and 50 events; for each there is a trace of five spans that another program sent, and for four
-hundred of them a knowledge base of about two hundred chunks (or --bases in all: 5,000 are a million chunks, and take an
-hour). full has 1,000 projects. With --data the databases stay there and are used again. --routes asks every route that
-reads, of every host, with every filter and order (growth_routes.py).
+Fills a database (an interrupted fill continues; the database itself generates the rows, in batches) and starts two
+servers, one on a nearly empty database (50 conversations) and one on the full one. Each figure is measured on both in
+turn; it prints the lower quartiles in milliseconds (they are least affected by other load) and their ratio. small:
+20,000 conversations; medium: 60,000; full: 200,000. A conversation has 10 messages, 5 runs, 5 lines of the bill and 50
+events; for each there is a trace of five spans that another program sent, and for each four hundred a knowledge base of
+about two hundred chunks (or --bases in all: 5,000 are a million chunks, and take an hour). full has 1,000 projects.
+With --data the databases are kept and used again. --routes measures every route that reads, of every host, with every
+filter and order (growth_routes.py).
 """
 
 import argparse
@@ -41,7 +41,7 @@ from stoa.db.sql import parse
 SCALES = {"small": 20_000, "medium": 60_000, "full": 200_000}
 EMPTY, BATCH, PROJECTS, FEW = 50, 2_000, 20, 10
 OF_A_PROJECT, OF_A_BASE, OF_A_THING = 200, 400, 10
-"""Conversations for which there is one."""
+"""How many conversations there are for each knowledge base."""
 WORDS_OF_A_BASE = 12_000
 """About two hundred chunks."""
 BASE = "Growth"
@@ -60,7 +60,8 @@ class Place:
 
 
 def born(data_dir: Path) -> None:
-    """A first start: schema, organization, key and models, and a knowledge base with one document."""
+    """A first start creates schema, organization, key and models; then a knowledge base with one document is
+    created."""
     with serving(data_dir) as (_, url):
         place = Place(data_dir, url)
         held = place.ask("GET", "/v1/knowledgebases")["data"]
@@ -89,7 +90,7 @@ def upload(place: Place, path: str, text: str) -> None:
 
 
 async def fill(data_dir: Path, conversations: int, bases: int) -> float:
-    """Seconds that it took; nothing where it is full already."""
+    """The seconds that it took; 0 if the database was full already."""
     embedded = await start_embedded(data_dir)
     connection = await asyncpg.connect(embedded.dsn, command_timeout=24 * 3600)
     begun = time.monotonic()
@@ -103,8 +104,8 @@ async def fill(data_dir: Path, conversations: int, bases: int) -> float:
         if await connection.fetchval("SELECT count(*) FROM projects") < conversations // OF_A_PROJECT:
             await connection.execute(SQL.more_projects, org_id, conversations // OF_A_PROJECT)
         await connection.execute(SQL.places)
-        # A replica's session fires no triggers: the rows are whole by construction, and foreign keys need not be
-        # checked one by one.
+        # A session in replica mode fires no triggers: the rows are consistent by construction, and foreign keys need
+        # not be checked one by one.
         await connection.execute("SET synchronous_commit = off; SET session_replication_role = replica")
         base = await connection.fetchval("SELECT id FROM knowledgebases WHERE name = $1", BASE)
         filled = [
@@ -133,7 +134,7 @@ async def batches(
     statement: str,
     arguments: Callable[[int, int], tuple[object, ...]],
 ) -> bool:
-    """So many of a kind; goes on where it was. False where nothing was left to do."""
+    """So many rows of a kind; continues an interrupted fill. False if nothing was left to do."""
     done = await connection.fetchval("SELECT coalesce(max(last), 0) FROM growth.filled WHERE kind = $1", kind)
     for first in range(done + 1, count + 1, batch):
         last = min(first + batch - 1, count)
@@ -155,14 +156,14 @@ def page(place: Place, path: str) -> Any:
 
 
 def deep_cursor(place: Place, path: str) -> str:
-    """A cursor far into a list: made of the item at three quarters, as the server would give it."""
+    """A cursor far into a list: made from the item at three quarters, as the server would return it."""
     total = page(place, f"{path}?page_size=1")["pagination"]["total_count"]
     number = max(1, total * 3 // 4)
     return str(page(place, f"{path}?page_size=1&page={number}")["pagination"]["next_cursor"])
 
 
 def requests(place: Place) -> dict[str, Callable[[], object]]:
-    """What is asked of a server that stands."""
+    """The requests that are measured."""
     model = page(place, "/v1/router/models")["data"][0]["id"]
     one = page(place, "/v1/conversations?page_size=1&page=20")["data"][0]["id"]
     runs = page(place, "/v1/runs?page_size=1&page=40")["data"][0]["id"]
@@ -190,7 +191,7 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
     sent = [0]
 
     def streamed(path: str, body: object | None = None, first: bool = False) -> object:
-        """All of a stream, or until its first event."""
+        """The whole stream, or until its first event."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         with urlopen(Request(place.url + path, data=data, headers=headers), timeout=60) as answer:
@@ -271,7 +272,7 @@ def requests(place: Place) -> dict[str, Callable[[], object]]:
 
 
 def doctor(place: Place, *options: str) -> float:
-    """Beside the server, of everything. Milliseconds; it must find nothing."""
+    """The doctor runs beside the server and checks everything. Milliseconds; it must find nothing."""
     begun = time.perf_counter()
     command = [
         sys.executable,
@@ -308,7 +309,7 @@ def measure(empty: Place, full: Place, rounds: int, only: str) -> None:
         for name, pair in found.items():
             for work, kept in zip((asked[0][name], asked[1][name]), pair, strict=True):
                 took = milliseconds(work)
-                if number >= 2:  # The first ones fill caches.
+                if number >= 2:  # The first rounds fill caches.
                     kept.append(took)
     for name, (one, other) in found.items():
         line(name, statistics.quantiles(one, n=4)[0], statistics.quantiles(other, n=4)[0])

@@ -1,12 +1,12 @@
-"""`bench/growth.py --routes`: every route that reads, of every host, full against empty.
+"""`bench/growth.py --routes`: every route that reads, of every host, in the full and in the empty database.
 
-The routes come from the OpenAPI documents, the values of their parameters from the things that are there: each list is
-asked for its first, a middle and a last page, in every order, and with every filter, for what is there, for what is
-not, and for each word of an enumeration. Where the API has lists that `growth.sql` does not fill, one thing is made
-over the API and copied.
+The routes come from the OpenAPI documents, the values of their parameters from existing objects. Of each list it
+requests the first, a middle and a last page, in every order, and with every filter: for existing values, for missing
+ones, and for each value of an enumeration. For lists that `growth.sql` does not fill, one object is created over the
+API and copied.
 
-Compared is the CPU that node and database spend on a request, in milliseconds, the least of all rounds: what others do
-on the machine changes it little.
+It compares the CPU that node and database spend on a request, in milliseconds, the least of all rounds, which other
+load affects little.
 """
 
 import asyncio
@@ -73,11 +73,11 @@ THINGS: Final[Mapping[str, tuple[str, str]]] = {
     "workflows": ("id = '{workflow_id}'", ONE + ", 'name', 'Workflow ' || n"),
     "workflow_versions": ("id = '{workflow_version_id}'", ONE + ", 'version', 1 + n"),
 }
-"""What is copied, and what each copy has of its own, in SQL."""
+"""What is copied, and the columns that differ between copies, in SQL."""
 LEFT_OUT: Final = re.compile(
     r"/stream$|/export$|/download$|/content$|^/metrics$|/docs|openapi|/doctor$|/ready$|/health$"
 )
-"""Routes whose answer is as long as what they read, or that belong to the operator."""
+"""Routes whose answer is as long as what they read, and those of the operator."""
 WORDS: Final[Mapping[str, Sequence[str]]] = {
     "q": ("w1", "zanzibar", "nowhere", "n77", "sometimes"),
     "query": ("w1", "zanzibar"),
@@ -93,7 +93,7 @@ class Asked:
 
 
 class Side:
-    """One of the two servers, with the ids of what was made there."""
+    """One of the two servers, with the ids of the objects there."""
 
     def __init__(self, url: str, pid: int, home: Path, client: httpx.Client, ids: Mapping[str, str]) -> None:
         self.url, self.client, self.ids = url, client, ids
@@ -103,7 +103,7 @@ class Side:
         return self.client.get(self.url + path)
 
     def cpu(self) -> float:
-        """Milliseconds that the node and its database have run until now."""
+        """Milliseconds of CPU of the node and its database so far."""
         children = Path(f"/proc/{self._database}/task/{self._database}/children").read_text().split()
         return sum(ran(int(pid)) for pid in (self._node, *children)) / 1e6
 
@@ -146,7 +146,7 @@ async def fill_things(data_dir: Path, ids: Mapping[str, str], many: int) -> None
 
 
 def prepared(data_dir: Path, many: int) -> dict[str, str]:
-    """Ids of one of everything; the first time each is copied so many times."""
+    """Ids of one of everything; the first call copies each so many times."""
     remembered = data_dir / "growth-things.json"
     if not remembered.exists():
         with serving(data_dir) as (_, url):
@@ -246,7 +246,7 @@ def filters(one: Mapping[str, Any], asked: Any, items: Sequence[Any], sides: tup
 
 
 def known_values(parameter: str, schema: Mapping[str, Any]) -> Sequence[str]:
-    """Of a parameter whose name or type says which there are."""
+    """The values of a parameter, by its name or type."""
     if schema.get("enum"):
         return [str(value) for value in schema["enum"]]
     if parameter in WORDS:
@@ -257,7 +257,7 @@ def known_values(parameter: str, schema: Mapping[str, Any]) -> Sequence[str]:
 
 
 def flat(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of what may be null or repeated, what it is."""
+    """The inner type of a nullable or repeated parameter."""
     for choice in schema.get("anyOf", ()):
         if choice.get("type") != "null":
             return flat(choice)
@@ -285,7 +285,7 @@ def measure(empty: Side, full: Side, rounds: int, only: str) -> Generator[tuple[
                 answer = side.get(one.paths[index])
                 took = side.cpu() - begun
                 status = max(status, answer.status_code)
-                if number >= 2 and took > 0:  # A process that ended takes its time with it.
+                if number >= 2 and took > 0:  # A process that ended takes its CPU time with it.
                     best[index] = min(best[index], took)
                 elif took > 2_000:
                     best[index] = took

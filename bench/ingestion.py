@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""Ingestion: a server takes files in, beside the raw reader and the raw embedder on the same texts in the same run.
+"""Ingestion: a server that processes files, compared with the raw reader and the raw embedder on the same texts in the
+same run.
 
     python bench/ingestion.py [--files 24] [--sections 25] [--pages 400]
 
-Prints pages per second of a long PDF (the reader in its own process, start included), chunks per second of the embedder
-alone on the chunks of
-a folder, and of `stoa serve` over HTTP from the first upload until the last item is processed: read, cut, embedded,
-indexed, committed. Rounds
-alternate, so that a machine that gets busier hurts both; beside them the milliseconds of CPU per chunk, of the embedder
-and of the server with its readers
-and its database, which a busy machine changes little. Budgets (design section 7): 200 pages/s; 90 % of the embedder's
-raw speed.
-At the end somebody searches over HTTP, one query after the other, each new and so embedded: first alone, then while a
-folder goes into the same base.
+Prints pages per second of a long PDF (the reader in its own process, including its start); chunks per second of the
+embedder alone on the chunks of a folder; and chunks per second of `stoa serve` over HTTP, from the first upload until
+the last item is processed: read, split, embedded, indexed, committed. Rounds alternate, so that other load affects
+both. It also prints the milliseconds of CPU per chunk of the embedder, and of the server with its readers and its
+database, which other load changes little. Budgets (design section 7): 200 pages/s; 90 % of the embedder's raw speed. At
+the end it searches over HTTP, one query after the other, each new and so embedded: first alone, then while a folder is
+uploaded to the same base.
 """
 
 import argparse
@@ -56,7 +54,7 @@ def document(dice: random.Random, sections: int) -> str:
 
 
 def long_pdf(pages: int, dice: random.Random) -> bytes:
-    """A PDF of `pages` pages of 40 lines, each another."""
+    """A PDF of `pages` pages of 40 lines, each with different text."""
     objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
     kids = []
     for _ in range(pages):
@@ -74,7 +72,7 @@ def long_pdf(pages: int, dice: random.Random) -> bytes:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process, its children, and those it has seen end."""
+    """Of a process, its children, and its children that have ended."""
     try:
         spent = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15])) / os.sysconf(
             "SC_CLK_TCK"
@@ -148,7 +146,7 @@ async def bring_in(http: httpx.AsyncClient, base: str, files: list[tuple[str, by
 
 
 async def searched(http: httpx.AsyncClient, base: str, dice: random.Random, until: asyncio.Event) -> list[float]:
-    """Milliseconds of each search, until `until` and at least 200."""
+    """Milliseconds of each search, until `until` and at least 200 searches."""
     taken: list[float] = []
     while len(taken) < 200 or not until.is_set():
         began = time.perf_counter()
@@ -213,7 +211,7 @@ async def run(folder: Path, files_count: int, sections: int, pages: int, rounds:
         async with serving(folder) as (http, pid):
             postmaster = int(next((folder / "data").rglob("postmaster.pid")).read_text().splitlines()[0])
             for number in range(rounds):
-                # Every round's texts are new: the same ones again would cost no embedding.
+                # Every round's texts are new: repeated ones would not be embedded again.
                 dice = random.Random(number)
                 files = [(f"{one}.md", document(dice, sections).encode()) for one in range(files_count)]
                 texts = await chunks_of(folder, files)

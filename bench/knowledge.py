@@ -1,19 +1,15 @@
 #!/usr/bin/env python3
-"""Search over 100,000 chunks: latency (embedding excluded) and recall, filters included; beside 1,000 small bases;
-while items come in.
+"""Search over 100,000 chunks: latency (without embedding) and recall, with filters; beside 1,000 small bases; while
+items are added.
 
-    pip install chromadb lancedb       # peers beside pgvector by hand (peers.py); each is left out where it is not
-    installed
+    pip install chromadb lancedb       # peers beside pgvector by hand (peers.py); a missing one is left out
     python bench/knowledge.py --cranfield ../shared/retrieval/cranfield [--quick]
 
 The chunks are windows of Cranfield's abstracts, three each (150 words), so that words have a natural distribution; a
-chunk's vector is the mean of
-its abstracts' with noise. The queries are Cranfield's. Each search is one transaction of the tenant role, as a route
-makes it, text and snippets
-included. Recall@10 is held against an exact scan of the same vectors; that of hybrid against the fusion of the 1,000
-best of both halves, exactly found.
-`--keep DIR` leaves the database for the next run. `--quick`: 80 queries, one pass and the peers, in less than six
-minutes.
+chunk's vector is the mean of its abstracts' vectors with noise. The queries are Cranfield's. Each search is one
+transaction of the tenant role, as a route makes it, including text and snippets. Recall@10 is relative to an exact scan
+of the same vectors; that of hybrid searches to the fusion of the 1,000 best of both halves, found exactly. `--keep DIR`
+keeps the database for the next run. `--quick`: 80 queries, one pass and the peers, in less than six minutes.
 """
 
 import argparse
@@ -47,7 +43,7 @@ from stoa.kernel.principal import Principal
 Vectors = NDArray[np.float32]
 PER_ITEM = 20
 ALL = 1_000
-"""Candidates of each half that a hybrid search is held against."""
+"""The candidates of each half in the exact reference for hybrid searches."""
 ORG, PROJECT = UUID(int=1), UUID(int=2)
 LARGE, SMALL = BaseKey(ORG, PROJECT, UUID(int=3)), BaseKey(ORG, PROJECT, UUID(int=4))
 WHO = Principal(ORG, PROJECT, UUID(int=9))
@@ -130,7 +126,7 @@ async def clone(dsn: str, copies: int) -> None:
 
 
 class Asked:
-    """The queries, and what is exact."""
+    """The queries, and their exact results."""
 
     def __init__(self, texts: Sequence[str], vectors: Vectors, stored: Vectors) -> None:
         self.texts, self.vectors = texts, vectors
@@ -178,14 +174,14 @@ async def measure(
         )
     for number, (text, vector) in enumerate(
         zip(asked.texts, asked.vectors, strict=True)
-    ):  # The stages' times, and what is right.
+    ):  # The stages' times, and the exact result.
         async with database.tenant(WHO) as tx:
             found = await index.search(tx, key, Query(text, limit=10, explain=True, **how), vector)
         stages.append(found.explain)
         if exact is not None:
             recalls.append(len(places_of(found) & exact[number]) / min(10, len(exact[number])))
     before = time.process_time()
-    for text, vector in zip(asked.texts, asked.vectors, strict=True):  # Once more as anybody asks, without `explain`.
+    for text, vector in zip(asked.texts, asked.vectors, strict=True):  # Once more without `explain`, as clients search.
         begun = time.perf_counter()
         async with database.tenant(WHO) as tx:
             await index.search(tx, key, Query(text, limit=10, **how), vector)
@@ -209,7 +205,7 @@ async def measure(
 async def all_of(
     title: str, database: Database, index: Index, asked: Asked, chunks: int, *, fused: bool = False
 ) -> None:
-    """`fused`: with the recall of hybrid searches, which takes a while to find out."""
+    """`fused`: with the recall of hybrid searches, which takes longer."""
     print(f"\n{title}")
     items = np.arange(chunks) // PER_ITEM
     hybrid: dict[str, Any] = {"mode": Mode.HYBRID, "chunks": chunks if fused else 0}
@@ -247,7 +243,7 @@ async def all_of(
 
 @asynccontextmanager
 async def coming_in(database: Database, index: Index, bodies: Sequence[str], vectors: Vectors) -> AsyncIterator[None]:
-    """Items are replaced in the large base, as fast as the local embedder would let them (a chunk each 10 ms)."""
+    """Items of the large base are replaced, as fast as the local embedder would allow (a chunk each 10 ms)."""
     done = 0
 
     async def forever() -> None:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Retrieval in eleven languages: the paragraphs of XQuAD and its questions, with nothing set by the user.
+"""Retrieval in eleven languages: the paragraphs of XQuAD and its questions, with default settings.
 
     python bench/languages.py --xquad FOLDER           # xquad.<language>.json of github.com/google-deepmind/xquad
 
-240 paragraphs per language, cut and embedded as the product does it, found through the index on an embedded database; a
-paragraph counts once (`group_by=document`). Prints nDCG@10 of keyword, semantic and hybrid search per language.
+240 paragraphs per language, split and embedded as the server does it, found through the index on an embedded database;
+a paragraph counts once (`group_by=document`). Prints nDCG@10 of keyword, semantic and hybrid search per language.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What managing costs in a large organization: pages, single things and changes at a steady rate.
+"""What managing costs in a large organization: pages, single objects and changes at a steady rate.
 
     python bench/management.py [--conversations 100000] [--projects 1000] [--rate 200] [--seconds 20]
 
-Fills a database (rows are made by the database itself), starts `stoa serve` on one core with its database on the other,
-and sends requests at the rate, whether or not the earlier ones were answered. Printed are, by kind of request, how many
-there were and the times in milliseconds; and the CPU of node and database per request, which other work on the machine
-changes least: `per core` is how many a core of the node serves in a second.
+Fills a database (the database itself generates the rows), starts `stoa serve` on one core with its database on the
+other, and sends requests at the rate, whether or not earlier ones were answered. It prints, by kind of request, their
+number and the times in milliseconds; and the CPU of node and database per request, which other load affects least: `per
+core` is how many a core of the node serves in a second.
 """
 
 import argparse
@@ -39,7 +39,7 @@ MIX: Final = {
     "audit, a page": 1,
     "models": 1,
 }
-"""Kinds of requests, and how often each comes."""
+"""Kinds of requests, with their frequency."""
 
 
 def _stat(pid: int) -> tuple[int, float]:
@@ -49,7 +49,7 @@ def _stat(pid: int) -> tuple[int, float]:
 
 
 def cpu_seconds(pid: int, *, family: bool) -> float:
-    """Of a process, and of its children where it is a `family`."""
+    """Of a process, or with `family` of its children too."""
     total = _stat(pid)[1]
     for entry in Path("/proc").iterdir() if family else ():
         if entry.name.isdigit():

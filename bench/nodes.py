@@ -34,7 +34,7 @@ from tests.support.nodes import Node, script
 from tests.support.scripted_model import ScriptedServer
 
 RUNS = 20
-"""That a node carries when it is killed."""
+"""How many runs a node executes when it is killed."""
 
 
 def line(name: str, seconds: list[float]) -> None:
@@ -48,7 +48,7 @@ async def background(node: Node, **fields: object) -> str:
 
 
 async def arrivals(node: Node, run_id: str, first: asyncio.Event | None = None) -> dict[int, float]:
-    """When each event came; a stream that breaks ends the list."""
+    """When each event arrived; a stream that breaks ends the list."""
     seen: dict[int, float] = {}
     try:
         async for event, _ in node.follow(run_id):
@@ -65,7 +65,7 @@ async def followed_elsewhere(one: Node, other: Node, streams: int) -> None:
         await asyncio.sleep(index * 0.02)
         run_id = await background(one, pieces=["token "] * 200, delay=0.02)
         here, there = await asyncio.gather(arrivals(one, run_id), arrivals(other, run_id))
-        # What was there before both readers were is no news to either.
+        # Events from before both readers were connected are ignored.
         return [there[sequence] - here[sequence] for sequence in sorted(here.keys() & there.keys())[20:]]
 
     found = await asyncio.gather(*(follow(index) for index in range(streams)))

@@ -3,11 +3,12 @@
 
     python bench/notifying.py [--nodes 1,4,16] [--seconds 5] [--commit-ms 10]
 
-Each node is a journal writer as the server has it: one tick at a time, each a commit, and other nodes to notify. Its
-runs write an event and wait until it is stored. The database is a new embedded one. A session that listens measures how
-long after its write an event is announced. `stored` is from the write until it may be shown; `db ms` is the database's
-CPU per tick. `--commit-ms` makes each flush take so much longer (`commit_delay`), as a synchronous standby would: then
-the figures depend less on what else the machine does. For a comparison run it in two trees in the same hour, in turns.
+Each node is a journal writer as in the server: one tick at a time, each a commit, and notifications for other nodes.
+Its runs write an event and wait until it is stored. The database is a new embedded one. A listening session measures
+how long after its write an event is announced. `stored` is the time from the write until the event may be shown; `db
+ms` is the database's CPU per tick. `--commit-ms` makes each flush take longer (`commit_delay`), as a synchronous
+standby would: then the figures depend less on other load. To compare two trees, run it in both alternately within the
+same hour.
 """
 
 import argparse
@@ -36,7 +37,7 @@ COLUMNS = ("ticks/s", "events/s", "stored p50", "p99", "heard p50", "p99", "hear
 
 
 async def node(dsn: str, runs: int, live: LiveBuffer) -> tuple[JournalWriter, list[Any]]:
-    """One node's writer, and its runs, which write from now on."""
+    """One node's writer and its runs, which start writing."""
     database = await Database.open(dsn, connections_max=2)
     lent = [database.notifier] if "notifier" in inspect.signature(JournalWriter).parameters else []
     writer = JournalWriter(dsn, live, SystemClock(), *lent)
@@ -71,7 +72,7 @@ async def work(dsn: str, nodes: int, runs: int, seconds: float) -> dict[str, lis
         run = writer.open(key, Head(1, 0, sealed=False))
         name: UUID = key.run_id
         while (at := time.perf_counter()) < end:
-            written.setdefault(name.hex, at)  # The oldest that nobody has heard of.
+            written.setdefault(name.hex, at)  # The oldest one that was not announced yet.
             run.write(TextDelta(EventType.RESPONSE_DELTA, "word ", 1))
             await run.flush()
             stored.append(time.perf_counter() - at)

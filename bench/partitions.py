@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What partitions by day would cost the journal's events, and save: one table against one partition per day.
+"""What partitions by day would cost and save for the journal's events: one table against one partition per day.
 
     python bench/partitions.py [--events 10000000] [--days 30] [--data DIR]
 
 A run's id begins with its time, so a table partitioned by ranges of run_id keeps its primary key and its statements.
-Both kinds are filled in turn with the same events (fifty per run, spread over the days) and asked the same things:
-appends in ticks (for one run, and for a thousand), a page of a run's events, a day's removal with the VACUUM that
-follows, and a day that is detached and dropped. Medians in milliseconds unless it says otherwise.
+Both kinds are filled in turn with the same events (fifty per run, spread over the days), and measured with the same
+operations: appends in ticks (for one run, and for a thousand), a page of a run's events, the removal of a day with the
+VACUUM that follows, and detaching and dropping a day. Figures are medians in milliseconds unless stated otherwise.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The peers of bench/knowledge.py: the same chunks and vectors in pgvector by hand, in chromadb and in lancedb,
-searched by meaning.
+searched by vectors.
 
-pgvector by hand is what one would glue together: one table for all bases, one HNSW on it, conditions in WHERE; its rows
-are read with their texts.
-chromadb and lancedb run in this process, on disk; each is left out where it is not installed (both are Apache-2.0).
+pgvector by hand is the usual do-it-yourself solution: one table for all bases, one HNSW index on it, conditions in
+WHERE; rows are read with their texts. chromadb and lancedb run in this process, on disk; one that is not installed is
+left out (both are Apache-2.0).
 """
 
 import importlib.util

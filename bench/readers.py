@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Readers that stall, and readers that come late; and what limits of access keys cost.
+"""Readers that stall, and readers that connect late; and what limits of access keys cost.
 
     python bench/readers.py [--quick]
 
 Starts an embedded PostgreSQL, a scripted model and one node (`stoa serve`), all on this machine, and prints:
 
-- stalled: a run of 2 MB in 2,000 pieces, one each 5 ms, while so many connections have asked for its stream and stopped
-reading: how long the run took beside
-  its pace, how late its pieces came to a reader that reads, the node's memory before and at the end, and what the
-  kernel held for all sockets
+- stalled: a run of 2 MB in 2,000 pieces, one each 5 ms, while so many connections have requested its stream and stopped
+reading: by how much the run took longer than its pace, how late its pieces reached a reader that reads, the node's
+memory before and at the end, and the kernel's memory for all sockets
 - replayed: a finished run of 100,000 events, read from its first: seconds to the first byte, events/s, the node's
 memory before and at its peak
 - limited: the time of a request with a key without limits, and with a rate limit
@@ -46,7 +45,7 @@ def megabytes(pid: int) -> float:
 
 
 def kernel_megabytes() -> float:
-    """What TCP holds, of all the machine."""
+    """The memory of TCP buffers of the whole machine."""
     line = next(line for line in Path("/proc/net/sockstat").read_text().splitlines() if line.startswith("TCP:"))
     return int(line.split()[-1]) * 4_096 / 1e6
 
@@ -109,7 +108,7 @@ async def limited(node: Node, requests: int) -> None:
             keys[name] = made.json()["data"]["key"]
         times: dict[str, list[float]] = {name: [] for name in keys}
         for _ in range(requests):
-            for name, key in keys.items():  # By turns, so that whatever else the machine does meets both.
+            for name, key in keys.items():  # In turns, so that other load affects both.
                 begun = time.perf_counter()
                 answered = await client.get("/v1/orgs", headers={"Authorization": f"Bearer {key}"})
                 times[name].append((time.perf_counter() - begun) * 1000)

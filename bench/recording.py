@@ -1,8 +1,8 @@
-"""A proxy on loopback that keeps what a client sends and what it is answered, as golden requests.
+"""A proxy on loopback that records a client's requests and their answers, as golden requests.
 
-An id that an answer gave is replaced by `{id 3}` wherever a later request names it, and the answer says where it was
-(`gives`); any other id of a request is the client's own, and becomes the same one each time. Recording again changes
-only what the client itself makes differently each time, such as the times in an archive.
+An id from an answer is replaced by `{id 3}` wherever a later request uses it, and the answer says where it was
+(`gives`); any other id in a request is the client's own, and is recorded as the same one each time. Recording again
+changes only what the client itself generates differently each time, such as the times in an archive.
 """
 
 import base64
@@ -19,20 +19,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _GIVEN = re.compile(rf"{_UUID.pattern}|eyJ[\w-]+\.[\w-]+\.[\w-]+")
-"""What an answer gives to later requests: an id, or a connect token."""
+"""What later requests use of an answer: an id, or a connect token."""
 _HOP = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
 class Recorder:
-    """Between the client and the server at `upstream`. `secrets` (secret → name) are credentials that requests bear."""
+    """Between the client and the server at `upstream`. `secrets` (secret → name) are credentials in requests."""
 
     def __init__(self, upstream: str, secrets: Mapping[str, str], known: Mapping[str, str]) -> None:
         self._upstream = urlsplit(upstream).netloc
         self._secrets = secrets
         self._known = dict(known)
-        """UUID → what stands for it."""
+        """UUID → its placeholder."""
         self._given: dict[str, tuple[dict[str, Any], str]] = {}
-        """UUID → the exchange whose answer gave it, and where in the answer."""
+        """UUID → the exchange whose answer contained it, and where."""
         self._own: dict[str, str] = {}
         self.exchanges: list[dict[str, Any]] = []
         self.command = ""
@@ -100,8 +100,8 @@ class Recorder:
         self.exchanges.append(exchange)
 
     def until(self, path: str, place: str, *wanted: str) -> bool:
-        """Asks until the texts at `place` of the answer (`data.*.status`) are among `wanted`, for at most a minute. How
-        often is a matter of time, so it is one golden line, which says what was waited for."""
+        """Repeats until the texts at `place` of the answer (`data.*.status`) are among `wanted`, for at most a minute.
+        The number of repetitions depends on time, so it is one golden line, which says what was waited for."""
         at = self._plain(urlsplit(path).path)
         self.exchanges.append({"command": self.command, "until": f"GET {at}", "place": place, "is": list(wanted)})
         token = next(secret for secret, name in self._secrets.items() if name == "key")
@@ -160,7 +160,7 @@ def _parts(kind: str, body: bytes) -> Any:
 
 
 def settled(answered: Any, place: str, wanted: Sequence[str]) -> bool:
-    """Whether there are values at the place, and all of them are among those that are wanted, or simply there."""
+    """Whether there are values at the place, and all of them are among the wanted ones, or exist at all."""
     values = [answered]
     for name in place.split("."):
         values = [
@@ -172,7 +172,7 @@ def settled(answered: Any, place: str, wanted: Sequence[str]) -> bool:
 
 
 def fields(answered: Any) -> list[str]:
-    """The names of what the answer shows: of its `data`, or of the first in its list."""
+    """The names of the fields in the answer: in its `data`, or in the first element of its list."""
     shown = answered.get("data", answered) if isinstance(answered, dict) else answered
     if isinstance(shown, list):
         shown = shown[0] if shown else None
@@ -180,7 +180,7 @@ def fields(answered: Any) -> list[str]:
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Each text in a JSON value, with its place, as `data.0.id`."""
+    """Each text in a JSON value, with its position, as `data.0.id`."""
     if isinstance(value, dict):
         for name, held in value.items():
             yield from _leaves(held, f"{place}.{name}" if place else name)

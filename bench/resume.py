@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Resuming: how soon the first replayed byte of a long run comes, and how long the whole replay takes.
+"""Resuming: the time to the first replayed byte of a long run, and to the end of the replay.
 
     python bench/resume.py --tools ../shared/bench [--quick]
 
-A run is made through the API until its journal holds 10,000 events; then readers come: from the start, from the middle,
-near the end. Beside it
-stands `GET /health` on the same connection: what an answer without any work costs. Budgets (design.md section 7): 10 ms
-and 200 ms.
+Creates a run through the API until its journal has 10,000 events; then readers connect: from the start, from the
+middle, near the end. For comparison it measures `GET /health` on the same connection, an answer without any work.
+Budgets (design.md section 7): 10 ms and 200 ms.
 """
 
 import argparse
@@ -24,7 +23,7 @@ EVENTS = 10_000
 
 
 def long_run(running: Bed, events: int) -> tuple[str, int]:
-    """A run of at least so many events: tokens come slowly enough that hardly two meet in a tick."""
+    """A run of at least so many events: its tokens are slow enough that two rarely share a tick."""
     tokens = events + events // 10
     while True:
         text = f"[[stub n={tokens} rate=1000 ttft=0.05]]"
@@ -46,7 +45,7 @@ def timed(connection: http.client.HTTPConnection, path: str) -> tuple[float, flo
     first = time.perf_counter()
     while piece := response.read1(1 << 20):
         size += len(piece)
-    response.read()  # Nothing is left, but only this makes the connection free again.
+    response.read()  # Nothing is left, but only this frees the connection.
     return (first - begun) * 1000, (time.perf_counter() - begun) * 1000, size
 
 

@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""Retrieval quality on the Cranfield collection: Stoa's keyword, semantic and hybrid search beside a plain BM25 library
-and a plain vector store.
+"""Retrieval quality on the Cranfield collection: Stoa's keyword, semantic and hybrid search compared with a plain BM25
+library and a plain vector store.
 
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield --http    # as a client sees it
-    pip install bm25s lancedb          # the peers; each is left out where it is not installed
+    pip install bm25s lancedb          # the peers; a missing one is left out
     python bench/retrieval.py --cranfield ../shared/retrieval/cranfield
 
-1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; Stoa cuts and
-embeds them as the product does, the vector store gets one vector (all-MiniLM-L6-v2, int8) of each.
-Prints nDCG@10, recall@10 and MRR with 95 % bootstrap intervals, and the interval of the per-query difference to Stoa's
-hybrid search. Then the
-same cross-validated: hybrid's weight is chosen on the other folds, by nDCG, and each query is judged with a weight that
-it had no say in. With
-`--sweep` also every weight that was tried.
+1,400 abstracts, 225 queries, 1,837 judgements. Every system gets the same texts; Stoa splits and embeds them as in the
+server, the vector store gets one vector (all-MiniLM-L6-v2, int8) for each. Prints nDCG@10, recall@10 and MRR with 95 %
+bootstrap intervals, and the interval of the per-query difference to Stoa's hybrid search. Then the same
+cross-validated: the weight of hybrid search is chosen on the other folds, by nDCG, so that no query influences its own
+weight. With `--sweep` also every weight that was tried.
 """
 
 import argparse
@@ -53,7 +51,7 @@ Rankings = Mapping[int, Sequence[str]]
 
 
 def embedder_of(name: str) -> LocalEmbedder | MultilingualEmbedder | DirectoryEmbedder:
-    """As STOA_EMBEDDER names it."""
+    """In the form of STOA_EMBEDDER."""
     if name == MINILM:
         return LocalEmbedder(Path(tempfile.gettempdir()))
     return MultilingualEmbedder() if name == MULTILINGUAL else DirectoryEmbedder(Path(name))
@@ -77,7 +75,7 @@ async def vectors_of(texts: Sequence[str], cache: Path, name: str = MINILM, *, a
 
 
 async def cut_as_the_product(texts: Sequence[str], name: str = MINILM) -> list[list[Passage]]:
-    """Along their structure, and again by the embedder's tokens."""
+    """Splits by structure, then by the embedder's tokens."""
     embedder = embedder_of(name)
     await embedder.prepare()
 
@@ -91,8 +89,8 @@ async def cut_as_the_product(texts: Sequence[str], name: str = MINILM) -> list[l
 
 
 class Stoa:
-    """The index itself, on an embedded database: what every search route calls. Texts are cut and embedded as the
-    product does it; a text counts once."""
+    """The index on an embedded database, as every search route uses it. Texts are split and embedded as in the server;
+    a text counts once."""
 
     def __init__(self, database: Database, ids: Sequence[str], base: int = 3) -> None:
         self.database = database
@@ -161,7 +159,7 @@ def report(name: str, rankings: Rankings, gains: Mapping[int, Mapping[str, int]]
 
 
 def show(name: str, mine: Judged, other: Judged | None) -> None:
-    """Each measure with its interval; then what `other` has over it, per query."""
+    """Each measure with its interval, then the per-query difference of `other` from it."""
     shown = []
     for measure in MEASURES:
         value = estimate([mine[number][measure] for number in mine])
@@ -174,8 +172,8 @@ def show(name: str, mine: Judged, other: Judged | None) -> None:
 
 
 def held_out(by_weight: Mapping[float, Judged], folds: int) -> tuple[Judged, list[float]]:
-    """Every query judged with the weight that was best for the queries of the other folds, on average over several ways
-    to fold; and those weights."""
+    """Every query, measured with the weight that was best for the queries of the other folds, averaged over several
+    ways to fold; and those weights."""
     numbers = sorted(next(iter(by_weight.values())))
     draw = random.Random(20261125)
     found: dict[int, list[Mapping[str, float]]] = {number: [] for number in numbers}
@@ -211,7 +209,8 @@ async def cross_validated(
 
 
 async def over_http(ids: Sequence[str], texts: Sequence[str], asked: Mapping[int, str]) -> Mapping[str, Rankings]:
-    """What a server answers with nothing set: every document uploaded as a file, found with `group_by=document`."""
+    """A server's answers with default settings: every document is uploaded as a file and searched with
+    `group_by=document`."""
     found: dict[str, dict[int, Sequence[str]]] = {"hybrid": {}, "keyword": {}, "semantic": {}}
     with tempfile.TemporaryDirectory(prefix="stoa-bench-") as folder:
         Path(folder).chmod(0o755)

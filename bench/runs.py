@@ -3,10 +3,9 @@
 
     python bench/runs.py --tools ../shared/bench [--quick]
 
-A closed loop of clients, each with a conversation of its own, sends a message, waits for the finished run, and sends
-the next. The stub model
-answers at once. The database runs on the other core, beside stub and client; its CPU is told apart. `direct` is the
-same load on the stub.
+A closed loop of clients: each has a conversation of its own, sends a message, waits for the finished run, and sends the
+next. The stub model answers at once. The database runs on the other core, with stub and client; its CPU is counted
+separately. `direct` is the same load on the stub.
 """
 
 import argparse

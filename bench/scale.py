@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""What many nodes on one PostgreSQL carry, what a million streams need, and what a failure costs: a simulation with
-measured costs.
+"""How much many nodes on one PostgreSQL can handle, what a million streams need, and what a failure costs: a simulation
+with measured costs.
 
     python bench/scale.py                                    simulates with the costs below
     python bench/scale.py --measure --tools ../shared/bench  measures the costs first, on this machine
 
-What is measured: processor time of node and database for a run and for a delta, bytes of write-ahead log for both,
-commits that notify and commits that do not, and what a node pays for a notification of another.
+Measured: processor time of node and database for a run and for a delta, bytes of write-ahead log for both, commits that
+notify and commits that do not, and what a node pays for another node's notification.
 
-What is simulated (`Group`): the nodes of one primary, each with a core, streams of a fixed rate, and the journal's
-writer as it is: a tick begins when the one before is done and some time has passed, takes processor time of the
-database (so many cores) and commits. Runs begin and end at random times. What was stored is announced after its commit,
-by a transaction that waits for no disk; a node sends one in 20 ms, and each wakes every node. These go one after
-another through the whole server, because PostgreSQL holds a lock of the notification queue while it commits them. For
-comparison one row has NOTIFY in the transaction that stores, as it was: then that lock is held while a commit waits.
-Not simulated: the network, the providers, vacuum, a pooler, other requests. What a failure costs is computed from the
-same figures in steps of 50 ms.
+Simulated (`Group`): the nodes of one primary, each with a core; streams of a fixed rate; and the journal writer: a tick
+begins when the previous one is done and some time has passed, uses processor time of the database (several cores) and
+commits. Runs begin and end at random times. Stored events are announced after their commit, by a transaction that waits
+for no disk; a node sends one in 20 ms, and each wakes every node. These are serialized over the whole server, because
+PostgreSQL holds a lock of the notification queue while it commits them. For comparison one row has NOTIFY in the
+storing transaction, as before: then that lock is held while a commit waits. Not simulated: the network, the providers,
+vacuum, a pooler, other requests. The cost of a failure is computed from the same figures in steps of 50 ms.
 """
 
 import argparse
@@ -41,26 +40,26 @@ from stoa.kernel.clock import SystemClock
 
 WANTED: Final = 1_000_000
 RATE: Final = 50.0
-"""Tokens a second of one stream."""
+"""Tokens per second of one stream."""
 TOKENS: Final = 200
-"""Of one answer."""
+"""Tokens of one answer."""
 PACE_FREE_RUNS: Final = 10
 PACE_SECONDS_PER_RUN: Final = 250e-6
 PACE_SECONDS_MAX: Final = 0.05
 TICKS_PER_PACE: Final = 3
 """As in stoa/journal/writer.py."""
 UTILIZATION_MAX: Final = 0.7
-"""Of each core and of the write-ahead log: above it queues grow faster than the load."""
+"""The highest load of each core and of the write-ahead log: above it queues grow faster than the load."""
 LOCK_MAX: Final = 0.9
-"""How much of the time somebody may hold the lock of the notifications. Ticks that wait for it hold more events and
-come less often, but each end of a run needs it for itself."""
+"""The largest share of time in which the lock of the notifications is held. Ticks that wait for it contain more events
+and are rarer, but each end of a run needs it separately."""
 LATENCY_P99_MAX: Final = 0.25
 """Seconds from a provider's token to its committed event, at the 99th percentile. Without load it is some 75 ms."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one core of the machine that is measured."""
+    """The costs on one core of the measured machine."""
 
     node_run_ms: float = 2.5
     node_delta_us: float = 25.0
@@ -73,16 +72,16 @@ class Costs:
     notify_us: float = 80.0
     """What the database pays for a transaction that only sends notifications,"""
     listener_us: float = 20.0
-    """and for each node that it wakes."""
+    """and additionally for each node that it wakes."""
     resume_node_ms: float = 2.3
-    """Of a client that comes back: the first byte of `bench/resume.py`, taken as processor time."""
+    """For a client that resumes: the first byte of `bench/resume.py`, taken as processor time."""
     node_memory_kb: float = 83
-    """Of an open stream: (172 - 89) MB for 1,000 in bench/streams.py."""
+    """For an open stream: (172 - 89) MB for 1,000 in bench/streams.py."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is assumed of a primary. Nothing of it is measured here."""
+    """Assumptions about a primary. None of them is measured here."""
 
     name: str
     cores: int
@@ -113,7 +112,7 @@ class Outcome:
         return self.limit(machine) == ""
 
     def limit(self, machine: Machine) -> str:
-        """What is at its end; "" where nothing is."""
+        """The bottleneck; "" if there is none."""
         if self.node_core > UTILIZATION_MAX:
             return "the nodes' cores"
         if self.database_cores > UTILIZATION_MAX * machine.cores:
@@ -142,7 +141,7 @@ class Group:
         pace = min(max(0, self._streams - PACE_FREE_RUNS) * PACE_SECONDS_PER_RUN, PACE_SECONDS_MAX)
         gap = max(pace / TICKS_PER_PACE, 0.001)
         ends_per_second = self._streams * RATE / TOKENS
-        # A run is named once for each time that it writes, and each node hears of the runs of all others.
+        # A run is named once for each time that it writes, and each node is notified of the runs of all others.
         names_per_second = (self._nodes - 1) * self._streams / max(pace, 1 / RATE)
         background = (
             names_per_second * self._costs.foreign_id_us * 1e-6 + ends_per_second * self._costs.node_run_ms * 1e-3
@@ -164,7 +163,7 @@ class Group:
             deltas = passed * RATE * self._streams
             work = deltas * self._costs.node_delta_us * 1e-6 + passed * background
             self._node += work
-            ready = now + max(0.0, work - passed)  # A core that is behind begins its tick later.
+            ready = now + max(0.0, work - passed)  # An overloaded core begins its tick later.
             done = self._commit(node, ready, deltas * self._costs.database_delta_us * 1e-6)
             last[node] = now
             if now > warm:
@@ -185,13 +184,13 @@ class Group:
         )
 
     def _commit(self, node: int, at: float, work: float) -> float:
-        """Processor time on one of the database's cores, then the commit; gives when it is done."""
+        """Processor time on one of the database's cores, then the commit; returns when it is done."""
         worked = self._work(at, work)
         commit = self._machine.commit_ms * 1e-3
-        if self._nodes == 1:  # Nobody is to be notified.
+        if self._nodes == 1:  # There is nobody to notify.
             return worked + commit
         if self._machine.apart_ms and worked + commit < self._announced[node] + GAP_SECONDS:
-            return worked + commit  # Announced with what comes after it.
+            return worked + commit  # Announced with the next one.
         alone = self._machine.apart_ms * 1e-3 or commit
         self._lock_free = max(worked, self._lock_free) + alone
         self._locked += alone
@@ -202,7 +201,7 @@ class Group:
         return worked + commit
 
     def _work(self, at: float, work: float) -> float:
-        """On one of the database's cores; gives when it is done."""
+        """On one of the database's cores; returns when it is done."""
         worked = max(at, heapq.heappop(self._cores)) + work
         heapq.heappush(self._cores, worked)
         self._database += work
@@ -210,14 +209,14 @@ class Group:
 
 
 def streams_of_a_node(costs: Costs, nodes: int) -> int:
-    """By its core alone: its own streams, and what the other nodes tell it of theirs."""
+    """Limited by its core alone: its own streams, and notifications of the other nodes' streams."""
     own = RATE * costs.node_delta_us * 1e-6 + RATE / TOKENS * costs.node_run_ms * 1e-3
     of_others = (nodes - 1) / PACE_SECONDS_MAX * costs.foreign_id_us * 1e-6
     return int(UTILIZATION_MAX * 0.99 / (own + of_others))
 
 
 def largest(costs: Costs, machine: Machine) -> tuple[Outcome, Outcome]:
-    """The group that carries most, and the first larger one that does not fit, or carries no more."""
+    """The group with the highest throughput, and the first larger one that is overloaded or handles no more."""
 
     def tried(nodes: int) -> Outcome:
         return Group(nodes, streams_of_a_node(costs, nodes), costs, machine, seed=nodes).run(6)
@@ -244,9 +243,9 @@ def largest(costs: Costs, machine: Machine) -> tuple[Outcome, Outcome]:
 class Loss:
     name: str
     lost: float
-    """Part of a group's nodes."""
+    """The share of a group's nodes."""
     noticed_seconds: tuple[float, float]
-    """From the loss until a client has noticed, from and to."""
+    """From the loss until a client notices it: minimum and maximum."""
     taken_over_seconds: float
     """Until other nodes claim the runs: measured in bench/nodes.py."""
 
@@ -256,11 +255,11 @@ LOSSES: Final = (
     Loss("one node frozen, or its machine without power", 0.0, (15.0, 20.0), 3.5),
     Loss("a third of the nodes, without power", 1 / 3, (15.0, 20.0), 3.5),
 )
-"""A client of a dead machine hears nothing: it waits for the next heartbeat, fifteen seconds, and a little."""
+"""A client of a dead machine gets no signal: it waits for the next heartbeat, fifteen seconds, and a little more."""
 RETRY_SECONDS: Final = (0.5, 3.0)
-"""What clients wait before they come back, from and to."""
+"""How long clients wait before they reconnect: minimum and maximum."""
 TAKE_OVER: Final = 2.0
-"""A run that is taken over costs as much as so many that begin and end, and on average half of its answer again."""
+"""A run that is taken over costs as much as so many short runs, and on average half of its answer again."""
 STEP_SECONDS: Final = 0.05
 
 
@@ -272,12 +271,12 @@ class Recovery:
     reconnects_max: int
     """Per second and node."""
     core_max: float
-    """Of the nodes that are left, in the worst second; above 1 they are late."""
+    """The load of the remaining nodes in the worst second; above 1 they are delayed."""
     late_seconds: float
 
 
 def recovery(group: Outcome, costs: Costs, loss: Loss, load: float) -> Recovery:
-    """`load`: what part of its core a node uses before."""
+    """`load`: the share of its core that a node used before."""
     dice = random.Random(7)
     gone = max(1, int(group.nodes * loss.lost))
     left = group.nodes - gone
@@ -307,7 +306,7 @@ def recovery(group: Outcome, costs: Costs, loss: Loss, load: float) -> Recovery:
         late += STEP_SECONDS if owed > LATENCY_P99_MAX else 0.0
         a_second = [*a_second[-19:], work]
         work_max = max(work_max, sum(a_second))
-        # Whoever comes now is served after what the loop owes, and once the run goes on somewhere.
+        # A client that reconnects now is served after the queued work, and once its run continues somewhere.
         waits += [max(at, loss.taken_over_seconds) + owed] * coming.get(step, 0)
     waits.sort()
     steps_of_a_second = int(1 / STEP_SECONDS)
@@ -321,8 +320,9 @@ def recovery(group: Outcome, costs: Costs, loss: Loss, load: float) -> Recovery:
 
 
 def lost_primary(group: Outcome, failover_seconds: float, load: float) -> tuple[float, float]:
-    """(seconds from the loss until every stream is up to date again, MB that a node keeps meanwhile). Nodes and clients
-    stay connected, and nothing is taken over; a run stops reading from its provider once it keeps 256 KiB."""
+    """(seconds from the loss until every stream is up to date again, MB that a node buffers meanwhile). Nodes and
+    clients stay connected, and nothing is taken over; a run stops reading from its provider once it has buffered 256
+    KiB."""
     streams = group.streams * load / UTILIZATION_MAX
     backlog = failover_seconds * load
     catch_up = backlog / (1 - load)
@@ -391,8 +391,8 @@ def _print_failures(group: Outcome, costs: Costs) -> None:
 
 # --- measuring -------------------------------------------------------------------------------------------------------
 def measure(tools: Path) -> Costs:
-    """The costs on this machine, node and database on a core each. A run and a delta are told apart by answers of ten
-    and of four hundred tokens."""
+    """The costs on this machine, with node and database on a core each. Answers of ten and of four hundred tokens
+    separate the cost of a run from that of a delta."""
     from bed import bed  # noqa: PLC0415 — starts nothing unless it is asked to
 
     with bed(tools) as running:
@@ -445,7 +445,7 @@ COMMITS: Final = {
 
 
 async def commit_rates(dsn: str) -> dict[str, list[tuple[int, float]]]:
-    """Small transactions of many connections at once, while somebody listens."""
+    """Small transactions on many connections at once, while somebody listens."""
     listening = await asyncpg.connect(dsn)
     await listening.add_listener("bench_scale", lambda *_: None)
     await listening.execute("CREATE TABLE bench_scale (n int)")
@@ -473,7 +473,7 @@ async def _commits(dsn: str, statement: str, end: float) -> int:
 
 
 def foreign_id_us() -> float:
-    """Of a notification that names as many runs as it can, none of which anybody here follows."""
+    """For a notification that names as many runs as possible, none of which is followed here."""
     live = LiveBuffer()
     journal = Journal(cast("Any", None), JournalWriter("", live, SystemClock()), live)
     (payload,) = joined([uuid4().hex for _ in range(246)])

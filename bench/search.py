@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Searches over HTTP, on a base of 10,000 chunks: how long one takes, and what CPU the node and PostgreSQL spend on it.
+"""Searches over HTTP, on a base of 10,000 chunks: how long one takes, and how much CPU the node and PostgreSQL spend on
+it.
 
     python bench/search.py --cranfield ../shared/retrieval/cranfield [--chunks 10000] [--queries 200] [--keep DIR]
 
-The chunks are mixed of Cranfield's abstracts, as in `bench/knowledge.py`, and put into the index as they are.
-Every query is asked once with a text that the server has not met (its embedding is computed) and once more (its vector
-is remembered). Seconds of CPU mean more than milliseconds on a machine that others use.
+The chunks are mixed from Cranfield's abstracts, as in `bench/knowledge.py`, and written directly into the index. Every
+query is sent once with a new text (its embedding is computed) and once more (its vector is cached). On a machine with
+other load, seconds of CPU are more reliable than milliseconds.
 """
 
 import argparse

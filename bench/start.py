@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""How soon a server answers, and what it weighs when nobody asks it anything.
+"""How soon a server answers, and how much memory it uses when idle.
 
     python bench/start.py [--quick]
 
-`first` starts on an empty directory: initdb, schema, first key. `warm` starts on what the first one left. Both are the
-time from the process's
-start to its ready line, on one core, beside the CPU seconds of the node alone; `import` is the server's import, less
-the interpreter's own start.
-Budgets (design.md section 7): first 3 s, warm 1 s, import 0.7 s, idle node 150 MB.
+`first` starts on an empty directory: initdb, schema, first key. `warm` starts on the result of the first start. Both
+are the time from the process's start to its ready line, on one core, with the CPU seconds of the node alone; `import`
+is the server's import, minus the interpreter's own start. Budgets (design.md section 7): first 3 s, warm 1 s, import
+0.7 s, idle node 150 MB.
 """
 
 import argparse

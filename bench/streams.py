@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""Streams beside the direct call: what a durable stream costs.
+"""Streams compared with the direct call: what a durable stream costs.
 
     python bench/streams.py --tools ../shared/bench [--quick] [--streams 1,100,1000]
 
-The stub model, the load generator and the database run on one core, `stoa serve` on the other. Printed are: added time
-to first event, event
-latency, CPU per 1,000 deltas of the node and of its database, and how many streams of 50 tokens/s keep up (stretch ≤
-1.05, nothing lost).
-Every figure stands beside the direct call to the stub in the same run. `late` is how far the stub itself fell behind:
-the proof, or not, that
-the core it shares with client and database was no bottleneck.
+The stub model, the load generator and the database run on one core, `stoa serve` on the other. It prints the added time
+to the first event, the event latency, the CPU per 1,000 deltas of the node and of its database, and how many streams of
+50 tokens/s keep up (stretch ≤ 1.05, nothing lost). Every figure is compared with the direct call to the stub in the
+same run. `late` is how far the stub itself fell behind: it shows whether the core that it shares with client and
+database was a bottleneck.
 """
 
 import argparse
@@ -69,7 +67,7 @@ def main() -> None:
     with bed(options.tools, workers=options.workers) as running:
         running.load(
             "stoa", n=4, tokens=10, rate=50
-        )  # Statements prepared, caches filled: what a server that has run for a second is like.
+        )  # Prepares statements and fills caches, like a server that has run for a second.
         for count in map(int, options.streams.split(",")):
             turns = 1 if count > 1 else 3 if options.quick else 20
             common = {"n": count, "tokens": options.tokens, "rate": 50, "turns": turns, "ramp": max(0.5, count / 250)}

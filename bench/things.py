@@ -1,5 +1,5 @@
-"""One of everything that the paths of a server's routes name, made over its API; but for connections, as these are
-asked for their models when they are made, and for what only a user who is signed in has."""
+"""Creates one of everything that the paths of a server's routes name, over its API; except connections, whose models
+are requested when they are created, and what only a signed-in user has."""
 
 import re
 from typing import Any
@@ -19,7 +19,7 @@ class Maker:
         self._ids: dict[str, str] = {}
 
     async def everything(self) -> dict[str, str]:
-        """Ids by the names of the paths' parameters; `app_run_id` is a run of the app."""
+        """Ids by the names of the path parameters; `app_run_id` is a run of the app."""
         model = (await self._call("GET", "/v1/router/models"))[0]
         self._ids = {"model_id": model["id"], "slug": model["slug"], "agent": model["slug"]}
         self._ids["org_id"] = (await self._call("GET", "/v1/orgs"))[0]["id"]
@@ -101,7 +101,7 @@ class Maker:
         }  # fmt: skip
 
     async def _dialects(self) -> None:
-        """Things of the model's own dialects: they have no `data`."""
+        """Objects of the other APIs' dialects, which have no `data`."""
         slug = self._ids["slug"]
         response = await self._sent("POST", "/router/v1/responses", json={"model": slug, "input": "Hi"})
         spoken = await self._sent("POST", "/router/v1/conversations", json={})

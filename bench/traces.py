@@ -1,9 +1,9 @@
-"""Spans that the collector takes a second, durable at the answer, beside the least that an OTLP receiver can do:
-`python -m bench.traces [--seconds 8] [--clients 4]`.
+"""Spans per second that the collector stores durably, compared with the minimum that an OTLP receiver can do: `python
+-m bench.traces [--seconds 8] [--clients 4]`.
 
 Each request is what the OpenTelemetry exporter sends: protobuf, 512 spans of traces of eight, with the attributes of
 the GenAI conventions (about 1.2 kB a span), once plain and once gzipped. `floor` parses the request and appends it to a
-file with fsync before it answers. `per core` is spans by CPU second: of the node, and of node and database together.
+file with fsync before it answers. `per core` is spans per CPU second: of the node, and of node and database together.
 """
 
 import argparse

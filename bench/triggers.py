@@ -1,9 +1,9 @@
-"""Triggers due over two shifts of daylight saving, on nodes that are killed: does each instant start one run?
+"""Triggers due across two daylight saving changes, on nodes that are killed: does each due time start one run?
 
     python -m bench.triggers [--triggers 1000] [--nodes 3] [--kills 40] [--seed 1]
 
-Fails where an instant fires twice, never, or without a run. The clock of all nodes is hurried: five hours around
-Berlin's spring shift, a leap over a week, five hours around Sydney's autumn shift. The figures are JSON.
+Fails if a due time fires twice, never, or without a run. All nodes have a fast clock: five hours around Berlin's change
+in spring, a jump over a week, five hours around Sydney's change in autumn. The figures are JSON.
 """
 
 import argparse

@@ -3,10 +3,10 @@
 
 python bench/upgrade.py --before COMMIT [--rows 1000000] [--seconds 20]
 
-The second one migrates the database. Prints, for each phase, how many messages were answered on each node, what
-failed, and the longest that a message, and a statement on any large table, took. `held` are locks on large tables that
-keep readers or writers out, from when pg_locks first shows them until it does not: unlike the times of statements, they
-say nothing of how busy the machine is.
+The second one migrates the database. It prints, for each phase, how many messages each node answered, what failed, and
+the longest time of a message and of a statement on any large table. `held` are locks on large tables that block readers
+or writers, from when pg_locks first shows them until it does not: unlike the times of statements, they do not depend on
+other load.
 """
 
 import argparse
@@ -96,7 +96,7 @@ class Bench:
                 phase.message_seconds_max = max(phase.message_seconds_max, time.monotonic() - begun)
 
     async def watch(self, dsn: str, table: str) -> None:
-        """A reader and a writer that come all the time: how long does a lock keep them out?"""
+        """A reader and a writer that run continuously: how long does a lock block them?"""
         connection = await asyncpg.connect(dsn)
         try:
             while not self.stopping.is_set():
@@ -127,7 +127,7 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def node(source: Path, data_dir: Path, log: Path):
-    """`stoa serve` of a source tree; gives its url once it is ready."""
+    """`stoa serve` of a source tree; returns its URL once it is ready."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STOA_")}
     environment |= {"PYTHONPATH": str(source / "src"), "STOA_BOOTSTRAP_KEY": KEY}
     command = [sys.executable, "-m", "stoa", "serve", "--port", "0", "--data-dir", str(data_dir)]

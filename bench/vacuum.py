@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What one day costs the database in removal and VACUUM: `python bench/vacuum.py --data DIR`.
 
-DIR is a database of growth.py (`--data`, its folder `full`), which nobody uses meanwhile. A day's rows are deleted as
-the deletion of its conversations does it, by the ids of their runs, and put back; after each the tables are vacuumed.
-Printed for each table: rows, CPU of the DELETE, of the VACUUM after it, and of the VACUUM after the same rows have come
-in, in seconds, and the write-ahead log of the three. The database is afterwards what it was.
+DIR is a database of growth.py (`--data`, its folder `full`), which nobody else may use meanwhile. A day's rows are
+deleted as the deletion of its conversations does it, by the ids of their runs, and inserted again; after each the
+tables are vacuumed. It prints for each table: rows, CPU of the DELETE, of the VACUUM after it, and of the VACUUM after
+the same rows were inserted, in seconds, and the write-ahead log of the three. Afterwards the database is as before.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TABLES = {
 
 
 class Measured:
-    """CPU seconds of a backend and megabytes of the log, of what is done by it."""
+    """CPU seconds of a backend and megabytes of WAL, for its work."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection

@@ -20,8 +20,8 @@ from tests.support.running import FIRST_KEY, Running, serving, shared
 __all__ = ["FIRST_KEY", "Running", "serving"]
 pytest_plugins = ["tests.support.parallel"]  # Gives `room` too.
 
-# What servers in this process log goes to its own standard error, whatever stands in for it while a command is tried;
-# stacks are plain, so cheap.
+# Servers in this process log to the process's own standard error, even while a test replaces `sys.stderr`. Plain stack
+# traces are cheap to render.
 _LOGS = Setup(
     processors=[
         structlog.contextvars.merge_contextvars,

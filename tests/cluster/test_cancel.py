@@ -84,7 +84,7 @@ async def test_in_a_tool(four: list[Node], world: ToolServer) -> None:
     assert (usage["prompt_tokens"], usage.get("estimated")) == (10, None)
 
 
-async def test_in_a_helper(four: list[Node], upstream: ScriptedServer) -> None:
+async def test_in_a_subagent(four: list[Node], upstream: ScriptedServer) -> None:
     name = uuid4().hex
     brief = hidden(script(id=f"{name}-helper", pieces=["I ", "help ", "you."], stall=2))
     turns = [
@@ -129,7 +129,7 @@ async def test_while_it_waits_for_its_turn(four: list[Node]) -> None:
     assert [message["run_id"] for message in messages] == [first, first]
 
 
-async def test_everybody_at_once(four: list[Node], upstream: ScriptedServer) -> None:
+async def test_concurrent_cancels_end_the_run_once(four: list[Node], upstream: ScriptedServer) -> None:
     """One end, however many want it, wherever they are."""
     name = uuid4().hex
     conversation = await four[0].conversation()

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.nodes import TERMINAL, Node, Start, ToolServer, Way, script
+from tests.support.nodes import TERMINAL, BlockableProxy, Node, Start, ToolServer, script
 from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -69,7 +69,7 @@ async def healthy(node: Node) -> None:
     assert report["healthy"], [check for check in report["checks"] if check["count"] or check["status"] != "complete"]
 
 
-async def test_kill(start: Start, upstream: ScriptedServer) -> None:
+async def test_a_killed_nodes_runs_continue_elsewhere(start: Start, upstream: ScriptedServer) -> None:
     async with start() as (one, other):
         run_id = await begun(one, other, uuid4().hex, upstream)
         await one.kill()
@@ -111,7 +111,7 @@ async def test_a_frozen_node_wakes_up_and_writes_nothing(start: Start, upstream:
 
 
 async def test_a_node_that_cannot_reach_the_database(start: Start, dsn: str, upstream: ScriptedServer) -> None:
-    async with Way(dsn) as way, start(way.dsn, dsn) as (one, other):
+    async with BlockableProxy(dsn) as way, start(way.dsn, dsn) as (one, other):
         name = uuid4().hex
         run_id = await begun(one, other, name, upstream)
 
@@ -147,7 +147,7 @@ async def test_a_node_that_cannot_reach_the_database(start: Start, dsn: str, ups
 async def test_connections_that_are_reset_cost_nothing(start: Start, dsn: str, upstream: ScriptedServer) -> None:
     """Every connection to the database breaks, again and again: the run stays where it is, and not a word is lost or
     said twice."""
-    async with Way(dsn) as way, start(way.dsn, dsn) as (one, other):
+    async with BlockableProxy(dsn) as way, start(way.dsn, dsn) as (one, other):
         conversation = await one.conversation()
         run_id = await one.send(conversation, script(pieces=[f"{n} " for n in range(120)], delay=0.02))
         for _ in range(4):

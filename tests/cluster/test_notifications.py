@@ -12,7 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.support.nodes import TERMINAL, Node, Way, script, started
+from tests.support.nodes import TERMINAL, BlockableProxy, Node, script, started
 from tests.support.scripted_model import ScriptedServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -21,7 +21,7 @@ FOUND_SECONDS_MAX = 4.0
 that tests share."""
 
 
-class DeadlyWay(Way):
+class DeadlyWay(BlockableProxy):
     """A node's road to the database. When the node sends a notification that `kills`, the node is killed and nothing
     comes through: what it was about is committed, and the NOTIFY never began."""
 

@@ -35,7 +35,7 @@ async def test_a_wrong_key_is_refused_in_words(shared_server: Running) -> None:
         assert "set-cookie" not in answer.headers
 
 
-async def test_the_way_on_leads_nowhere_else(shared_server: Running) -> None:
+async def test_the_next_page_is_on_this_server_only(shared_server: Running) -> None:
     for wanted in ("//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/v1/keys"):
         async with browser(shared_server) as client:
             assert (await sign_in(client, next=wanted)).headers["location"] == "/"

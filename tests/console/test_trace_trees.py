@@ -34,7 +34,7 @@ def test_parents_come_before_their_children_and_every_step_once() -> None:
     assert (late.x, late.width, late.kind) == (160.0, 80.0, "model")
 
 
-def test_what_goes_on_reaches_to_now_and_the_worst_root_counts() -> None:
+def test_a_running_trace_ends_now_and_the_worst_root_decides_its_status() -> None:
     going = tree([step("root", ends=None)], NOW)
     assert (going.status, going.seconds, going.rows[0].seconds) == ("running", 10.0, None)
     assert tree([step("a"), step("b", status="failed")], NOW).status == "failed"

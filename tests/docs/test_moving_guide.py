@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stoa.http.absent import ABSENT
+from stoa.http.unsupported import UNSUPPORTED
 from tests.support.pages import ROOT, blocks
 from tests.support.pasting import need_curl, pasted
 from tests.support.processes import KEY, serve, url_of
@@ -15,7 +15,7 @@ PAGE = ROOT / "docs/moving/dynamiq.md"
 
 def test_what_is_not_here_is_the_table_that_the_server_answers_from() -> None:
     told = re.findall(r"^\| ([^|`]+) \| (`/v1[^|]+) \| ([^|]+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
-    expected = [(one.name, ", ".join(f"`{path}`" for path in one.paths), one.instead) for one in ABSENT]
+    expected = [(one.name, ", ".join(f"`{path}`" for path in one.paths), one.instead) for one in UNSUPPORTED]
     assert told == expected
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guide" / "operate.md").read_text("utf-8")
 
 
-def test_every_check_stands_there() -> None:
+def test_every_check_is_documented() -> None:
     nothing = cast("Any", None)
     for check in [
         *journals.checks(nothing),
@@ -51,7 +51,7 @@ def logged() -> Iterator[tuple[str, str, str]]:
                             yield path.name, levels[node.func.attr], part.value
 
 
-def test_every_warning_stands_there() -> None:
+def test_every_warning_is_documented() -> None:
     rows = {
         event: level
         for cells, level in re.findall(r"^\| ([^|]+) \| (error|warning|info) \|", PAGE, re.MULTILINE)
@@ -66,7 +66,7 @@ def test_every_warning_stands_there() -> None:
     assert not {event for event, level in rows.items() if level != "info"} - said - {"logger"}, "these are not logged"
 
 
-async def test_every_metric_stands_there(shared_server: Running) -> None:
+async def test_every_metric_is_documented(shared_server: Running) -> None:
     await shared_server.ask(await shared_server.conversation())
     of_workers = generate_latest(registry("", metrics_of(Counts().page(1, [], {})), process=False)).decode()
     found = [

@@ -15,7 +15,7 @@ from stoa.settings import SettingsError, load
 from tests.conftest import Running, serving
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
-from tests.support.nodes import Way
+from tests.support.nodes import BlockableProxy
 from tests.support.pages import ROOT, blocks
 from tests.support.poolers import execute, pooler
 from tests.support.tls import Authority
@@ -54,9 +54,9 @@ def as_user(dsn: str, user: str) -> str:
 
 
 @pytest.fixture(scope="module")
-async def way(owned: str) -> AsyncIterator[Way]:
+async def way(owned: str) -> AsyncIterator[BlockableProxy]:
     """PostgreSQL lets in who runs the tests. PgBouncer, which may not be root, comes to it through this process."""
-    async with Way(owned) as made:
+    async with BlockableProxy(owned) as made:
         yield made
 
 
@@ -70,7 +70,7 @@ def authority(room: Path) -> Authority:
 
 
 @pytest.fixture(scope="module")
-async def bouncer(way: Way, authority: Authority, room: Path) -> AsyncIterator[str]:
+async def bouncer(way: BlockableProxy, authority: Authority, room: Path) -> AsyncIterator[str]:
     """`host:port` of the guide's PgBouncer: with very few sessions, so that transactions of all connections meet in
     them."""
     [block] = blocks(GUIDE, "ini")
@@ -140,7 +140,7 @@ async def test_a_pooler_in_transaction_mode_is_noticed(owned: str, bouncer: str,
         load({"STOA_DATABASE_SESSION_URL": owned}, {})
 
 
-async def test_a_pooler_in_session_mode_is_a_server(way: Way, room: Path) -> None:
+async def test_a_pooler_in_session_mode_is_a_server(way: BlockableProxy, room: Path) -> None:
     host, port = way.address
     text = f"[databases]\n{OWNER} = host={host} port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = any\n"
     text = text.replace(f"port={port}", f"port={port} user={OWNER}")
@@ -150,7 +150,7 @@ async def test_a_pooler_in_session_mode_is_a_server(way: Way, room: Path) -> Non
         await migrate(over(address))
 
 
-async def test_tls_is_checked(bouncer: str, authority: Authority, room: Path, way: Way) -> None:
+async def test_tls_is_checked(bouncer: str, authority: Authority, room: Path, way: BlockableProxy) -> None:
     port = bouncer.rpartition(":")[2]
     full = f"?sslmode=verify-full&sslrootcert={authority.bundle_file}"
     for host, parameters in (
@@ -193,7 +193,7 @@ async def test_tls_is_checked(bouncer: str, authority: Authority, room: Path, wa
             await connect(where, command_seconds_max=10)
         with pytest.raises(UnreachableError):
             await connect(over(address, "?sslmode=disable"), command_seconds_max=10)
-    async with Way("postgresql://nobody@/x?host=/nowhere&port=5432") as plain:
+    async with BlockableProxy("postgresql://nobody@/x?host=/nowhere&port=5432") as plain:
         with pytest.raises(UnreachableError, match="Cannot connect"):
             await connect(
                 f"{plain.dsn}?sslmode=verify-full&sslrootcert={authority.bundle_file}", command_seconds_max=10

@@ -44,7 +44,7 @@ async def say(page: Any, text: str) -> None:
     await page.press("#say", "Enter")
 
 
-async def test_whoever_scrolls_up_is_let_go_and_whoever_comes_back_is_taken_along(
+async def test_scrolling_up_stops_following_and_scrolling_down_resumes_it(
     shared_server: Running, chrome: Chromium
 ) -> None:
     lines, more, last = ("".join(f"{word} {number}\n\n" for number in range(60)) for word in ("one", "two", "three"))

@@ -48,7 +48,7 @@ async def talk(shared_server: Running) -> str:
     return talk
 
 
-async def test_it_is_read_to_its_beginning(shared_server: Running, launched: Any, talk: str) -> None:
+async def test_a_long_conversation_is_read_to_its_beginning(shared_server: Running, launched: Any, talk: str) -> None:
     async with opened(launched) as chrome:
         page = await signed_in(await chrome.context(), shared_server.url)
         await page.goto(f"{shared_server.url}/console/chat/{talk}")

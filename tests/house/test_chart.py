@@ -37,7 +37,7 @@ def variables_of(case: str) -> dict[str, str]:
     return {one["name"]: one["value"] for one in pod(case)["containers"][0]["env"]}
 
 
-def test_what_stands_beside_the_chart_was_made_of_it() -> None:
+def test_generated_files_of_the_chart_are_current() -> None:
     digest = runpy.run_path(str(TOOL))["digest"]()
     for case in CASES:
         first = (CHART / "ci" / f"{case}.rendered").read_text("utf-8").split("\n", 1)[0]
@@ -87,7 +87,7 @@ def test_settings_are_the_server_s_and_secrets_are_none_of_them(case: str) -> No
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_belongs_together_finds_one_another(case: str) -> None:
+def test_labels_and_selectors_of_the_chart_match(case: str) -> None:
     made = manifests(case)
     labels = made["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for chosen in (

@@ -52,7 +52,7 @@ def test_files_and_functions_are_short() -> None:
                 assert lines <= FUNCTION_LINES_MAX or allowed, f"{name}: {node.name} has {lines} lines"
 
 
-def test_no_room_is_too_large() -> None:
+def test_no_package_is_too_large() -> None:
     lines = Counter[str]()
     for name, text in modules():
         lines[Path(name).parts[0]] += text.count("\n")
@@ -61,7 +61,7 @@ def test_no_room_is_too_large() -> None:
     assert share < ROOM_SHARE_MAX, f"{room} is {share:.0%} of the code; make it two rooms"
 
 
-def test_no_drawers() -> None:
+def test_no_module_is_called_utils_or_helpers() -> None:
     for name, _ in modules():
         assert not DRAWERS & set(Path(name).with_suffix("").parts), name
 
@@ -85,7 +85,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def test_nothing_of_this_machine() -> None:
+def test_no_path_of_a_developers_machine_is_committed() -> None:
     for path in files_below(ROOT):
         if path.suffix in {".py", ".md", ".toml", ".txt", ".sql", ".yaml"} or path.name in {"Makefile", "run"}:
             text = path.read_text("utf-8", "replace")

@@ -134,7 +134,7 @@ async def test_many_that_seal_at_once_make_one_chain(shared_server: Running) -> 
     assert verify((await server.client.get("/v1/audit/export")).text.splitlines()).problem is None
 
 
-async def test_who_reads_it(shared_server: Running) -> None:
+async def test_who_may_read_the_audit_log(shared_server: Running) -> None:
     server = shared_server
     home = await project(server)
     made = (await server.call("POST", "/v1/access-keys", 201, json={"name": "p", "project_id": home}))["data"]

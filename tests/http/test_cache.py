@@ -97,7 +97,7 @@ async def test_the_same_request_is_paid_for_once(server: Running, provider: Scri
     }
 
 
-async def test_nobody_who_did_not_ask_is_served_from_it(server: Running, provider: ScriptedServer) -> None:
+async def test_the_cache_is_used_on_request_only(server: Running, provider: ScriptedServer) -> None:
     first = await ask(server, user="asked")
     plain = await ask(server, headers={}, user="asked")
     assert states(first, plain) == ["miss", None]
@@ -119,7 +119,7 @@ async def test_the_order_of_fields_does_not_matter(server: Running, provider: Sc
     assert states(await ask(server, b=2, a=1)) == ["hit"]
 
 
-async def test_an_age_is_the_caller_s(server: Running, provider: ScriptedServer) -> None:
+async def test_the_caller_sets_the_maximum_age(server: Running, provider: ScriptedServer) -> None:
     await ask(server, user="old")
     await execute(server, "UPDATE cached_answers SET created_at = now() - interval '2 minutes'")
     assert states(await ask(server, user="old", headers={"Stoa-Cache": "max-age=60"})) == ["miss"]
@@ -136,7 +136,7 @@ async def test_an_age_is_the_caller_s(server: Running, provider: ScriptedServer)
         whole("x" * (caching.ENTRY_BYTES_MAX + 1)),
     ],
 )
-async def test_what_is_not_whole_is_not_kept(server: Running, provider: ScriptedServer, script: Any) -> None:
+async def test_incomplete_answers_are_not_cached(server: Running, provider: ScriptedServer, script: Any) -> None:
     provider.script = lambda _: script
     who = uuid4().hex
     await ask(server, user=who)
@@ -144,7 +144,7 @@ async def test_what_is_not_whole_is_not_kept(server: Running, provider: Scripted
     assert len(provider.bodies) == 2
 
 
-async def test_tools_only_where_that_is_asked_for(server: Running, provider: ScriptedServer) -> None:
+async def test_requests_with_tools_are_cached_on_request_only(server: Running, provider: ScriptedServer) -> None:
     tools = [{"type": "function", "function": {"name": "pay", "parameters": {"type": "object", "properties": {}}}}]
     assert states(*[await ask(server, tools=tools) for _ in range(2)]) == ["bypass", "bypass"]
     wanted = {"Stoa-Cache": "max-age=60, tools"}
@@ -172,7 +172,7 @@ async def test_projects_do_not_share(server: Running, provider: ScriptedServer) 
         assert states(await ask(server, theirs, user="shared")) == ["hit"]
 
 
-async def test_it_goes_with_the_key(server: Running, provider: ScriptedServer) -> None:
+async def test_cached_answers_are_deleted_with_the_key(server: Running, provider: ScriptedServer) -> None:
     key_id, client = await key_of(server)
     count = "SELECT count(*) FROM cached_answers WHERE key_id::text = $1"
     async with client:
@@ -191,7 +191,7 @@ async def test_an_idempotency_key_comes_first(server: Running, provider: Scripte
     assert len(provider.bodies) == 1
 
 
-async def test_a_project_has_so_many(server: Running) -> None:
+async def test_cached_answers_of_a_project_are_limited(server: Running) -> None:
     await execute(server, "DELETE FROM cached_answers")
     database = await asyncpg.connect(server.dsn)
     org_id, key_id, project_id = await database.fetchrow(
@@ -216,7 +216,7 @@ async def test_a_model_that_is_not_there_is_refused(server: Running, provider: S
     assert (await ask(server, headers={"Stoa-Cache": "perhaps"})).status_code == 422
 
 
-def test_orders() -> None:
+def test_cache_orders_of_headers_and_keys() -> None:
     assert order_of(None, PLAIN) is None
     wishing = replace(PLAIN, cache_seconds=60)
     assert order_of(None, wishing) == CacheOrder(60)

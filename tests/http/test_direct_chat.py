@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from stoa.http.connections import Connection, ConnectionLimits, Guard
-from stoa.http.leaving import WHEN_GONE
+from stoa.http.disconnects import WHEN_GONE
 from tests.conftest import Running
 
 FRAMEWORK = {"Content-Type": "application/json; charset=utf-8"}
@@ -112,7 +112,7 @@ async def told() -> AsyncIterator[tuple[Told, int]]:
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 
-async def test_who_goes_is_told_of_at_once(told: tuple[Told, int]) -> None:
+async def test_a_disconnect_is_reported_at_once(told: tuple[Told, int]) -> None:
     app, port = told
     async with asyncio.timeout(10):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -123,7 +123,7 @@ async def test_who_goes_is_told_of_at_once(told: tuple[Told, int]) -> None:
         await app.gone.wait()
 
 
-async def test_who_sends_nonsense_behind_is_gone_too(told: tuple[Told, int]) -> None:
+async def test_garbage_after_the_request_counts_as_a_disconnect(told: tuple[Told, int]) -> None:
     app, port = told
     async with asyncio.timeout(10):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -134,7 +134,7 @@ async def test_who_sends_nonsense_behind_is_gone_too(told: tuple[Told, int]) -> 
         writer.close()
 
 
-async def test_who_was_answered_is_not_gone(told: tuple[Told, int]) -> None:
+async def test_no_disconnect_is_reported_after_the_answer(told: tuple[Told, int]) -> None:
     app, port = told
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -236,7 +236,7 @@ async def test_the_key_pays_and_its_limit_holds(server: Running, models: Models)
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_who_goes_ends_the_calls(server: Running, models: Models, *, streamed: bool) -> None:
+async def test_a_disconnect_ends_the_calls(server: Running, models: Models, *, streamed: bool) -> None:
     """What was under way is on the bill; the pages behind it are not asked for; the file is gone."""
     before = len(await lines(server))
     models.scripts = {page: {"id": f"p{page}", "first_delay": 60} for page in range(3, 12)}

@@ -31,7 +31,7 @@ def settled_memory(shared_server: Running) -> Iterator[None]:
     settle_memory()  # As tests/support/parallel.py has left it.
 
 
-async def test_the_watchdog_barks() -> None:
+async def test_the_watchdog_reports_a_blocked_loop() -> None:
     with pytest.raises(AssertionError, match="the event loop was busy"):
         async with Watchdog():
             sum(range(6_000_000))

@@ -52,7 +52,7 @@ async def told(server: Running, token: str | None, path: str, method: str = "GET
     return answer.status_code, answer.json()["error"].get("details", {}).get("access", "")
 
 
-async def test_which_rule_it_was(shared_server: Running) -> None:
+async def test_the_rule_that_refused_is_named(shared_server: Running) -> None:
     """What stands in the way of another key, asked by an owner."""
     server = shared_server
     here, other = await project(server), await project(server)

@@ -40,7 +40,7 @@ def body(service: Service, **fields: Any) -> dict[str, Any]:
     return {"document": DOCUMENT.replace("SERVICE", service.url), "secrets": {"key": SECRET}, **fields}
 
 
-async def test_looked_at_made_and_called(agents: Running, service: Service) -> None:
+async def test_an_import_is_previewed_created_and_called(agents: Running, service: Service) -> None:
     planned = (await agents.call("POST", "/v1/tools/import?dry_run=true", json=body(service)))["data"]
     assert [(one["name"], one["operation"], one["idempotent"]) for one in planned["tools"]] == [
         ("save", "PUT /echo/items/{item-id}", True),

@@ -56,7 +56,7 @@ async def test_a_folder_goes_in_and_again_after_an_edit(kb: Terminal, tmp_path: 
     assert "There is no knowledge base named Animals" in await kb("search", "Animals", "ants", status=1)
 
 
-async def test_it_says_what_is_wrong(kb: Terminal, tmp_path: Path) -> None:
+async def test_an_upload_reports_what_is_wrong(kb: Terminal, tmp_path: Path) -> None:
     assert "Set STOA_KEY" in await kb("list", status=4, STOA_KEY="")
     assert "No server answers at http://127.0.0.1:9" in await kb("list", "--url", "http://127.0.0.1:9", status=3)
     assert "language is none of arabic, armenian" in await kb("create", "x", "--language", "klingon", status=1)

@@ -37,7 +37,7 @@ async def test_items_in_another_language_bring_the_embedder_that_reads_them(shar
             assert hits[0]["metadata"]["source"] == name, (question, mode)
 
 
-async def test_what_somebody_has_named_stays(shared_server: Running) -> None:
+async def test_an_explicit_embedder_is_kept(shared_server: Running) -> None:
     named = await base_of(shared_server, embedder={"provider": "local", "model": MINILM})
     await upload(shared_server, named["id"], ("leave.txt", LEAVE.encode()))
     await settled(shared_server, named["id"])

@@ -202,7 +202,7 @@ async def test_runs_have_pages_cursors_and_counts_too(running: Running) -> None:
     assert (await page(running, "/v1/runs?sort=status,-ended_at"))[0] == made[::-1]
 
 
-async def test_what_no_row_can_hold_is_no_fault_of_ours(running: Running) -> None:
+async def test_values_that_cannot_be_stored_are_refused_not_500(running: Running) -> None:
     for path, name in (
         ("/v1/conversations", "user_id"),
         ("/v1/conversations", "q"),
@@ -221,7 +221,7 @@ IN_OTHER_WORDS = {"/v1/ui-messages/{agent}/{chat}/stream": 204, "/v1/a2a/{agent}
 """Nothing to go on with, as `useChat` is told; an error of JSON-RPC, which comes with 200."""
 
 
-async def test_a_nul_in_a_path_is_no_fault_of_ours(running: Running) -> None:
+async def test_a_nul_in_a_path_is_refused_not_500(running: Running) -> None:
     """Every route whose path names something, of whatever type."""
     asked = 0
     for prefix in ("", "/router", "/collector"):
@@ -237,7 +237,7 @@ async def test_a_nul_in_a_path_is_no_fault_of_ours(running: Running) -> None:
     assert asked > 60
 
 
-async def test_what_the_lists_enforce_by_themselves_is_what_the_policies_say(database: asyncpg.Connection) -> None:
+async def test_list_filters_equal_the_row_level_security_policies(database: asyncpg.Connection) -> None:
     """`page_of_list` and `matching_conversations` run as the owner. Who changes one of these policies changes them
     too."""
     rows = await database.fetch(

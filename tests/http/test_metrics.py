@@ -78,7 +78,7 @@ async def test_a_run_counts_once(running: Running) -> None:
     assert value(after, "stoa_database_up") == 1
 
 
-async def test_ends_and_what_waits(dsn: str, tmp_path: Path) -> None:
+async def test_ended_runs_and_waiting_work_are_counted(dsn: str, tmp_path: Path) -> None:
     gate = asyncio.Event()
     model = ScriptedModel(
         [

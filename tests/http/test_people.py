@@ -66,7 +66,7 @@ async def project(running: Running, **fields: Any) -> str:
     return str((await running.call("POST", "/v1/projects", 201, json={"name": "P", **fields}))["data"]["id"])
 
 
-async def test_me(running: Running, person: Any) -> None:
+async def test_me_shows_the_signed_in_user(running: Running, person: Any) -> None:
     ada = await person("Ada@Example.com", OrgRole.OWNER)
     me = (await ada.call("GET", "/v1/me"))["data"]
     assert {**me, "id": "x"} == {

@@ -45,7 +45,7 @@ def failed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event["data"]["error"] for event in events if event["type"] == "agent.tool_call.failed"]
 
 
-async def test_it_calls_no_other_tool_and_answers_with_what_it_has(serve: Serve) -> None:
+async def test_a_run_of_a_revoked_key_answers_without_further_tools(serve: Serve) -> None:
     tool = ScriptedTool("effect", gate=asyncio.Event())
     both = calling(("effect", "{}")), calling(("effect", "{}"), ("delegate", '{"brief": "More."}'))
     async with serve(tool, *both, answer("That is all.")) as server:
@@ -66,7 +66,7 @@ async def test_it_calls_no_other_tool_and_answers_with_what_it_has(serve: Serve)
         assert line["status"] == "completed"
 
 
-async def test_one_that_waits_for_an_approval_goes_on_when_its_key_expires(serve: Serve) -> None:
+async def test_a_run_that_waits_for_an_approval_continues_when_its_key_expires(serve: Serve) -> None:
     tool = ScriptedTool("effect", approval=True)
     async with serve(tool, calling(("effect", "{}")), answer("Without it.")) as server:
         key, run_id = await begun(server)

@@ -399,7 +399,7 @@ async def test_a_schedule_fires(dsn: str, tmp_path: Path) -> None:
         assert "next_sync_at" not in paused
 
 
-async def test_nobody_waits_for_one_another_in_a_circle(server: Running, docs: Path) -> None:
+async def test_concurrent_syncs_changes_and_deletion_do_not_deadlock(server: Running, docs: Path) -> None:
     """Syncs asked for, changed settings and at last the base's deletion, while addresses are settled one after the
     other."""
     fill(docs, 150)
@@ -559,7 +559,7 @@ async def test_a_retried_creation_makes_one(shared_server: Running) -> None:
     assert (await shared_server.call("GET", url))["pagination"]["total_count"] == 1
 
 
-async def test_nothing_foreign(shared_server: Running) -> None:
+async def test_sources_of_other_tenants_are_not_found(shared_server: Running) -> None:
     base = await base_of(shared_server)
     source = await create(shared_server, base["id"], "website", WEB)
     project = (await shared_server.call("POST", "/v1/projects", 201, json={"name": "Other"}))["data"]["id"]
@@ -604,7 +604,7 @@ async def test_an_origin_that_is_refused(server: Running, docs: Path) -> None:
     assert (refused["status"], refused["error"]["code"]) == ("failed", "directory_refused")
 
 
-def test_sites_count_what_they_are_asked() -> None:
+def test_the_double_of_a_site_counts_its_requests() -> None:
     made = Site()
     made.asked = [("/robots.txt", 404, {}), ("/a", 200, {}), ("/b", 304, {})]
     assert (made.visits(), made.visits("/b")) == ([200, 304], [304])

@@ -71,7 +71,7 @@ async def moved(cluster: Databases, room: Path) -> AsyncIterator[Moved]:
         yield Moved(old, new, owned, ids["project_id"], file, report)
 
 
-async def test_every_promise_is_kept_on_the_other_server(moved: Moved) -> None:
+async def test_every_check_passes_on_the_importing_server(moved: Moved) -> None:
     old, new = moved.old, moved.new
     for path in (
         f"/v1/conversations/{moved['conversation_id']}/messages",
@@ -125,7 +125,7 @@ async def test_an_export_of_what_was_imported_is_the_same(moved: Moved) -> None:
             assert shown == there, table
 
 
-async def test_what_is_left_behind_is_named(moved: Moved) -> None:
+async def test_what_an_export_leaves_out_is_named(moved: Moved) -> None:
     secrets = records(moved.file)
     assert all("secret" not in row for row in secrets["connections"])
     assert all("secrets" not in row for row in secrets["tools"])
@@ -264,7 +264,7 @@ async def test_a_part_is_what_its_manifest_says(moved: Moved) -> None:
     await moved.new.call("GET", path, 404)
 
 
-async def test_nothing_of_a_refused_import_stays(moved: Moved) -> None:
+async def test_a_refused_import_leaves_nothing(moved: Moved) -> None:
     plan = b"The plan."
     item = {"sha256": _sha256(plan), "at": 0, "bytes": base64.b64encode(plan).decode(), "last": True}
     artifact = {"id": str(uuid4()), "file_name": "f", "name": "n", "kind": "markdown"}

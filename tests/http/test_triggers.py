@@ -157,7 +157,7 @@ async def test_deactivating_stops_it_and_what_passed_meanwhile_is_not_made_up_fo
     assert [one["due_at"] for one in log] == ["2026-03-28T18:00:00.000Z"]
 
 
-async def test_whose_trigger_it_is(server: Running, app: str, clock: SetClock) -> None:
+async def test_a_trigger_runs_as_who_activated_it(server: Running, app: str, clock: SetClock) -> None:
     """It runs in the name of who activated it, and stops with them."""
     made = (await server.call("POST", "/v1/access-keys", 201, json={"name": "maker"}))["data"]
     maker = {"Authorization": f"Bearer {made['key']}"}

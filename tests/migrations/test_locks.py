@@ -69,7 +69,7 @@ def test_no_migration_blocks_a_growing_table_for_long() -> None:
         ("VACUUM FULL runs", None, LockEffect.UNKNOWN),
     ],
 )
-def test_what_a_statement_holds(statement: str, table: str | None, hold: LockEffect) -> None:
+def test_the_lock_of_each_statement(statement: str, table: str | None, hold: LockEffect) -> None:
     assert (locking(statement).table, locking(statement).hold) == (table, hold)
 
 

@@ -28,7 +28,7 @@ async def test_ten_nodes_start_at_once(cluster: Databases) -> None:
         ("UPDATE stoa_migrations SET sha256 = 'x'", "another version of the migration"),
     ],
 )
-async def test_databases_that_do_not_fit(dsn: str, change: str, words: str) -> None:
+async def test_incompatible_databases_are_refused(dsn: str, change: str, words: str) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute(change)
     await connection.close()

@@ -131,7 +131,7 @@ async def stored(store: BlobStore, org_id: UUID | None = None) -> list[Stored]:
     return [one async for batch in store.stored(org_id) for one in batch]
 
 
-async def test_what_is_put_is_read_to_the_byte_at_every_size(world: World) -> None:
+async def test_stored_blobs_are_read_byte_for_byte_at_every_size(world: World) -> None:
     part = world.part_bytes
     for size in (0, 1, part - 1, part, part + 1, 2 * part, 2 * part + 7):
         content = os.urandom(size)
@@ -165,7 +165,7 @@ async def test_the_same_content_at_once_is_one_blob(world: World) -> None:
     assert [one.name for one in await stored(world.store, ORG) if one.name == names[0]] == [names[0]]
 
 
-async def test_what_is_not_there_is_missing(world: World) -> None:
+async def test_an_unknown_blob_is_missing(world: World) -> None:
     name = f"{ORG}/{PROJECT}/{'0' * 64}"
     assert not await world.store.exists(name)
     assert await world.store.delete(name) == 0
@@ -175,7 +175,7 @@ async def test_what_is_not_there_is_missing(world: World) -> None:
         await opened(world.store.read(name))
 
 
-async def test_what_is_deleted_is_gone(world: World) -> None:
+async def test_a_deleted_blob_is_gone(world: World) -> None:
     for size in (0, 3, world.part_bytes + 3):
         kept, name = await put(world.store, b"kept" + bytes(size)), await put(world.store, os.urandom(size))
         assert await world.store.delete(name) == size

@@ -95,7 +95,7 @@ async def test_every_text_is_judged(reranker: Reranker) -> None:
     assert len(await reranker.rerank("", ["the sea"])) == 1
 
 
-async def test_nothing_and_the_end(reranker: Reranker, endpoint: Endpoint) -> None:
+async def test_no_texts_and_a_repeated_close(reranker: Reranker, endpoint: Endpoint) -> None:
     assert list(await reranker.rerank("x", [])) == []
     assert endpoint.asked == []
     await reranker.close()

@@ -1,6 +1,6 @@
-"""An MCP server over stdio with every ugly side, by hand: `python -S -E tests/support/bad_mcp.py MODE DIARY`.
+"""A faulty MCP server over stdio, written by hand: `python -S -E tests/support/bad_mcp.py MODE DIARY`.
 
-It speaks just enough of the protocol; MODE says what goes wrong with a call, the diary holds what it was sent.
+It speaks just enough of the protocol. MODE says how a call fails; the diary records what the server received.
 """
 
 import json
@@ -48,7 +48,7 @@ def call(request):  # noqa: C901 — one branch for each misdeed
         note(f"child {child.pid} of {os.getpid()}")
         time.sleep(300)
     elif MODE == "waits":
-        return  # … and goes on reading: what comes next is the cancel.
+        return  # … and continues reading: the cancel comes next.
     elif MODE == "garbage":
         print("DEBUG: working on it\n{not json\n[]\n", flush=True)
         answer(request, "after the garbage")

@@ -25,13 +25,13 @@ async def sign_in(client: httpx.AsyncClient, key: str = FIRST_KEY, **fields: str
 
 @dataclass
 class Chromium:
-    """A browser, and everything that its pages complained of."""
+    """A browser, and all errors that its pages reported."""
 
     browser: Any
     contexts: list[Any] = field(default_factory=list[Any])
     complaints: list[str] = field(default_factory=list[str])
     elsewhere: list[str] = field(default_factory=list[str])
-    """Addresses of other hosts that a page asked for."""
+    """Addresses of other hosts that pages requested."""
 
     async def context(self, **options: Any) -> Any:
         made = await self.browser.new_context(**options)
@@ -54,7 +54,8 @@ class Chromium:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Any]:
-    """The process, for many tests: it takes a second to start. Skips where there is no browser, which CI must have."""
+    """The browser process, shared by many tests: it takes a second to start. Skips where there is no browser; CI must
+    have one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
@@ -72,7 +73,7 @@ async def chromium() -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def opened(launched: Any) -> AsyncIterator[Chromium]:
-    """The browser for one test, which shares no cookie, cache or page with another."""
+    """A browser context for one test: it shares no cookie, cache or page with another."""
     made = Chromium(launched)
     try:
         yield made

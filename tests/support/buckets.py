@@ -1,9 +1,8 @@
-"""A server of buckets on loopback, over S3's protocol, that is as strict as the strictest of Amazon's look-alikes and
-fails where a test says.
+"""An S3 server on loopback that is as strict as the strictest S3-compatible server, and fails where a test says.
 
-It checks the signature (version 4) and the hash of every body, knows no checksum headers and no chunked signatures,
-keeps parts until their upload is completed or aborted, and answers a look for what is not there with 403 to who may not
-list.
+It checks the signature (version 4) and the hash of every body, supports neither checksum headers nor chunked
+signatures, keeps parts until their upload is completed or aborted, and answers a request for a missing object with 403
+if the caller may not list.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ PART_NUMBERS_MAX: Final = 10_000
 
 @contextmanager
 def credentials() -> Iterator[None]:
-    """In the environment, where a server looks for them."""
+    """Sets them in the environment, where a server looks for them."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
@@ -40,9 +39,9 @@ def credentials() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Fault:
-    """What becomes of a request: `status` is answered instead (500, 503); or the connection falls `before` the request
-    is carried out, `after` it, or in the middle of the `body` of its answer; `hang` never answers. `lie` answers 200
-    with an error in the body, and does nothing."""
+    """The outcome of a request: `status` is answered instead (500, 503); or the connection is closed `before` the
+    request is carried out, `after` it, or in the middle of the `body` of its answer; `hang` never answers. `lie`
+    answers 200 with an error in the body, and does nothing."""
 
     kind: str
     forever: bool = False
@@ -65,7 +64,7 @@ class Upload:
 
 @dataclass
 class BucketServer:
-    """`objects` by key. `requests` are `METHOD key?query` of all that came. `faults` by the number of the request,
+    """`objects` by key. `requests` are `METHOD key?query` of all requests. `faults` by the number of the request,
     counted from 0 since the last `reset`."""
 
     url: str = ""
@@ -76,7 +75,7 @@ class BucketServer:
     requests: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
-    """Of get, put, delete, list."""
+    """Of the operations get, put, delete, list."""
     region: str = REGION
     versioned: bool = False
     skewed: bool = False
@@ -100,7 +99,7 @@ class BucketServer:
             self.region, self.page_keys = REGION, 1_000
 
     def fault(self) -> Fault | None:
-        """Of the request that was counted last."""
+        """The fault of the request that was counted last."""
         number = len(self.requests) - 1
         if number in self.faults:
             return self.faults[number]
@@ -158,7 +157,7 @@ class _Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """A client that disconnects is no error."""
 
 
 class _Refused(Exception):
@@ -319,7 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._may("get")
         found = state.objects.get(key)
         if found is None:
-            if "list" in state.denied:  # Who may not list must not learn what is there.
+            if "list" in state.denied:  # A caller who may not list must not learn what exists.
                 raise _Refused(403, "AccessDenied", "Access Denied")
             raise _Refused(404, "NoSuchKey", "The specified key does not exist.")
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")

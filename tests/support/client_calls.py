@@ -1,4 +1,4 @@
-"""The calls of clients/cases/calls.yaml, and what the server's OpenAPI document says of each."""
+"""The calls of clients/cases/calls.yaml, compared with the server's OpenAPI document."""
 
 import re
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ LEFT_OUT: Final = {
     "GET /v1/files/{file_id}/content": {"ticket"},  # of a signed link
     "POST /v1/knowledgebases/{knowledgebase_id}/vector-search": {"group_by"},
     "POST /v1/documents/search": {"group_by"},
-    # What the compatible platform's own clients send.
+    # Fields that the compatible platform's own clients send.
     "POST /v1/knowledgebases": {"flow", "flow_ui", "runtime_id", "workflow_id", "workflow_version_id"},
     "PUT /v1/knowledgebases/{knowledgebase_id}": {"runtime_id", "workflow_version_id"},
 }
-"""Parameters and fields that the clients have no use for."""
+"""Parameters and fields that the clients do not support."""
 
 
 def calls() -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ class Document:
             assert sent.body is None, call["call"]
 
     def answer_schema(self, call: dict[str, Any]) -> tuple[type[Record], dict[str, Any]] | None:
-        """The record that a call gives, and the schema of the JSON that it is made from."""
+        """The record type that a call returns, and the schema of the JSON that it is made from."""
         how, _, name = call["returns"].rpartition(" ")
         if name in ("stream", "bytes", "StoredEvent"):  # The events of the stream are compared one by one.
             return None
@@ -111,7 +111,7 @@ class Document:
         return getattr(types, name, None) or getattr(events, name), schema
 
     def check_events(self) -> None:
-        """Every event that the document describes has its class here, with all of its fields."""
+        """Every event in the document has a class here, with all of its fields."""
         mapping = self.raw["components"]["schemas"]["StreamEvent"]["discriminator"]["mapping"]
         assert set(events.TABLE) == set(mapping), set(events.TABLE) ^ set(mapping)
         for name, reference in mapping.items():
@@ -122,7 +122,7 @@ class Document:
             assert not optional & set(data["required"]), (name, optional & set(data["required"]))
 
     def check_record(self, record: type[Record], schema: dict[str, Any]) -> None:
-        """Both know the same fields, and agree on which may be missing; so do the records within."""
+        """Both have the same fields, and agree on which are optional; so do nested records."""
         hints = {name: hint for name, hint in get_type_hints(record).items() if name != "raw"}
         properties = schema["properties"]
         assert set(hints) == set(properties), (record.__name__, set(hints) ^ set(properties))
@@ -144,7 +144,7 @@ def records_in(hint: Any) -> list[type[Record]]:
 
 
 def inner_schema(document: Document, of: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the objects in a field: behind null, in a list, in a map."""
+    """The schema of the objects in a field: in a nullable, a list, or a map."""
     schema = document.schema(of)
     for one in schema.get("anyOf", ()):
         if one.get("type") != "null":

@@ -1,4 +1,4 @@
-"""The cases of clients/cases/, and what a client must come to in each."""
+"""The cases of clients/cases/, and the result that each client must have."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).parents[2]
 CASES: Final = ROOT / "clients" / "cases"
 JAVASCRIPT: Final = ROOT / "clients" / "javascript"
 POLICY: Final = {"first_seconds": 0.001, "seconds_max": 0.01, "reconnect_seconds": 20.0, "idle_seconds": 10.0}
-"""Quick, so that a thousand breaks take no time."""
+"""Short waits, so that a thousand disconnects take no time."""
 
 
 WORDS: Final = {
@@ -50,7 +50,7 @@ def cases() -> list[dict[str, Any]]:
 
 @dataclass
 class Told:
-    """What a client is told to do, and with whom."""
+    """The instructions for a client, and its server."""
 
     url: str
     via: str
@@ -64,7 +64,8 @@ class Told:
 
 
 def told(server: ScriptedStoa, case: dict[str, Any], *, step: int = 1) -> Iterator[Told]:
-    """A case is one, or one for each byte; for each `step`-th, where the same code was tried at all of them already."""
+    """One case, or a case for each byte; for each `step`-th byte where the same code was tested at all of them
+    already."""
     run = document()["runs"][case["run"]]
     several: list[list[dict[str, Any]]] = [case.get("faults", [])]
     if how := case.get("every_byte"):

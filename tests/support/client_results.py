@@ -1,4 +1,4 @@
-"""What a Python client came to, as JSON."""
+"""The results of the Python client, as JSON."""
 
 from typing import Any, Final
 

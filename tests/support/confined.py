@@ -1,4 +1,4 @@
-"""Whether this machine can confine a process, so that a test of it means something."""
+"""Whether this machine can confine a process; otherwise tests of confinement are skipped."""
 
 import platform
 import sys

@@ -1,4 +1,5 @@
-"""What the console's pages are about, made over HTTP: an app and what belongs to it, tools, a source, a key."""
+"""The objects that the console's pages show, created over HTTP: an app and what belongs to it, tools, a source, a
+key."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def graph(name: str = "Brief", brief: str = "Say something brief about {{topic}}
 
 
 async def fill(running: Running, directory: Path, name: str = "Travel desk") -> dict[str, str]:
-    """Addresses of pages, each about one thing; what may be named anything has this name."""
+    """Creates them; returns the addresses of their pages. Everything that has a free name gets this one."""
     running.model.scripts = [answer(f"Say {name}", reasoning=name)]
     made = {**await _tools(running, name), **await _talks(running, name), **await _apps(running, name)}
     made |= await _knowledge(running, directory, name)

@@ -1,4 +1,4 @@
-"""A cross-encoder as an operator exports one, and small: its judgement is how many of the query's words stand in the
+"""A small cross-encoder in the form in which operators export one: its score is the number of query words in the
 text."""
 
 import json
@@ -20,8 +20,8 @@ EventType = Literal["one logit", "two logits", "three logits", "length", "pixels
 
 
 def export(directory: Path, kind: EventType = "one logit", *, model: str = "model.onnx", **configuration: Any) -> Path:
-    """`length`: a model without segments, whose judgement is how many tokens it was given. `pixels`: no cross-encoder
-    at all."""
+    """`length`: a model without segments, whose score is the number of its tokens. `pixels`: not a cross-encoder at
+    all."""
     (directory / model).parent.mkdir(parents=True, exist_ok=True)
     graph = {"pixels": _pixels, "length": _length}.get(
         kind, lambda: _overlap({"one logit": 1, "two logits": 2}.get(kind, 3))

@@ -1,7 +1,7 @@
-"""Holds a server against its OpenAPI document with the cases that schemathesis makes of it: for each parameter and each
-field the values at its bounds, and those beyond them.
+"""Compares a server with its OpenAPI document, using schemathesis's cases: for each parameter and field the values at
+its bounds and beyond.
 
-The cases are sent on this process's own loop, which takes a third of what the program `schemathesis` takes for them.
+The cases are sent on this process's own loop, which takes a third of the time of the program `schemathesis`.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ CONFIG = {"phases": {"coverage": {"unexpected-methods": []}}}
 
 @dataclass
 class Conformance:
-    """What was asked, and what the document does not say of the answers."""
+    """The requests sent, and answers that the document does not describe."""
 
     answered: int = 0
     unanswered: list[str] = field(default_factory=list)
-    """Requests that a crowded machine let time out."""
+    """Requests that timed out on a busy machine."""
     untrue: list[str] = field(default_factory=list)
 
 
@@ -67,12 +67,12 @@ async def conformance(root: str, authorization: str, document: dict[str, Any], e
 
 
 def in_order(operations: Iterable[Any]) -> list[Any]:
-    """What makes things comes before what needs their ids, and what deletes them last."""
+    """Creating operations come first, then those that need their ids, and deleting ones last."""
     return sorted(operations, key=lambda one: (one.method == "delete", one.path.count("{"), one.method != "post"))
 
 
 def cases(schema: Any, operation: Any) -> Iterator[Any]:
-    """Those of one operation; ids are those of things that earlier answers have named, where there are any."""
+    """The cases of one operation; ids come from earlier answers, if there are any."""
     return schema.iter_coverage_cases(
         operation,
         generation_modes=list(GenerationMode),

@@ -1,4 +1,4 @@
-"""Honest doubles, written by hand: a scripted model, ids that count, a clock that stands still. Nothing is patched."""
+"""Hand-written doubles: a scripted model, counting ids, a fixed clock. Nothing is patched."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from stoa.runs import Run
 from stoa.tools import Call, Tool, ToolKind, ToolResult
 
 Step = Sequence[Delta] | ModelError | asyncio.Event
-"""What a scripted model does next: say a batch, fail, or wait for the test's signal."""
+"""What a scripted model does next: yield a batch, fail, or wait for the test's signal."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class ScriptedModel:
 
 
 def answer(*pieces: str, reasoning: str | None = None) -> list[Step]:
-    """A whole answer, a piece a batch."""
+    """A whole answer, one piece per batch."""
     thoughts: list[Step] = [[ReasoningDelta(reasoning)]] if reasoning else []
     return [*thoughts, *([TextDelta(piece)] for piece in pieces), [Usage(12, len(pieces)), Finish("stop")]]
 
@@ -175,7 +175,7 @@ class FixedClock:
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Returns once `condition` holds; fails the test when it does not in time. For what gives no signal of its own."""
+    """Returns once `condition` holds; fails the test on a timeout. For conditions without a signal."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)

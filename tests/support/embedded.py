@@ -1,4 +1,4 @@
-"""What tests of the embedded database share: rooms that any account may enter, and a look at processes."""
+"""Shared by tests of the embedded database: directories that any account may enter, and information about processes."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it changes u
 
 
 def quick_disk() -> Path | None:
-    """Memory, where there is enough of it: an initdb writes 39 MB and waits for the disk."""
+    """A directory in memory, if there is enough: an initdb writes 39 MB and waits for the disk."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or shutil.disk_usage(memory).free < 1e9 or os.statvfs(memory).f_flag & os.ST_NOEXEC:
         return None
@@ -28,7 +28,8 @@ def quick_disk() -> Path | None:
 
 
 def open_room() -> Iterator[Path]:
-    """An empty directory that any account may enter (pytest's own are private), and nothing left running in it."""
+    """An empty directory that any account may enter (pytest's own are private); checks that no process is left in
+    it."""
     path = Path(tempfile.mkdtemp(prefix="stoa-test-", dir=quick_disk())).resolve()
     path.chmod(0o755)
     yield path

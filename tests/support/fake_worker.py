@@ -1,10 +1,11 @@
-"""A worker that only speaks with its parent, as `stoa.cli.workers.child` does; its first argument says how it behaves.
+"""A worker that only implements the protocol with its parent, like `stoa.cli.workers.child`. Its first argument sets
+its behaviour.
 
-serves    is ready, counts, and ends when it is drained
-crashes   ends with exit code 7 as soon as it has its order
-refuses   says why it cannot start
-hangs     is ready, and does nothing more, whatever it is told
-breaks:F  serves; the second one serves as long as there is no file F, and else crashes
+    serves    is ready, counts, and exits when drained
+    crashes   exits with code 7 as soon as it gets its order
+    refuses   reports why it cannot start
+    hangs     is ready, then ignores everything
+    breaks:F  serves; its second instance serves only while there is no file F, and otherwise crashes
 """
 
 import json

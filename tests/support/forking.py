@@ -1,7 +1,7 @@
-"""Processes forked from one that has loaded Stoa: the same code, without the two seconds of CPU that loading takes.
+"""Processes forked from one that has loaded Stoa: the same code, without two seconds of CPU for imports.
 
-All of them come from one server of multiprocessing in each worker. It loads everything that any of them needs, whoever
-asks first; what it lacks, each process would load for itself.
+Each test worker has one multiprocessing fork server for all of them. It loads everything that any of them needs; each
+process would have to load a missing module itself.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Command:
 
 
 class _Child:
-    """What the process does. Its descriptors are sent along when it is started."""
+    """The body of the process. Its descriptors are sent when it is started."""
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str], home: str, out: int, err: int) -> None:
         self._arguments = list(arguments)

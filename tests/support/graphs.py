@@ -1,4 +1,4 @@
-"""Graphs for tests: nodes in few words, and a driver over honest ports without a server."""
+"""Graphs for tests: short definitions of nodes, and a driver over in-memory ports without a server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ SHORT_NAMES = {
 
 
 def node(kind: str, node_id: str, *depends: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """`pick`: what the node reads, by JSONPath; `handling`: its error_handling; `agent` and `llm` name a model."""
+    """`pick`: the node's transformer, by JSONPath; `handling`: its error_handling; `agent` and `llm` name a model."""
     made: dict[str, Any] = {"id": node_id, "type": SHORT_NAMES[kind]}
     if depends:
         made["depends"] = [{"node": one} if isinstance(one, str) else one for one in depends]
@@ -67,7 +67,7 @@ def node(kind: str, node_id: str, *depends: str | dict[str, Any], **fields: Any)
 
 
 def flow(*nodes: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """With an input named `start`, and an output named `end` behind the last node where none is given."""
+    """Adds an input node `start`, and an output node `end` after the last node where there is none."""
     given = [node("input", "start"), *nodes]
     if not any(one["type"] == SHORT_NAMES["output"] for one in nodes):
         given.append(node("output", "end", nodes[-1]["id"] if nodes else "start"))
@@ -75,7 +75,7 @@ def flow(*nodes: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 class SteppedClock:
-    """Time that passes when it is waited for; `slept` holds the waits."""
+    """Time passes only by waiting; `slept` has the waits."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -96,7 +96,7 @@ class SteppedClock:
 
 @dataclass
 class GraphRun:
-    """One run of a graph, driven as the server drives it, with what it said and stored."""
+    """One run of a graph, driven as on the server; records its events and checkpoints."""
 
     flow: Mapping[str, Any]
     fields: Mapping[str, Any] = field(default_factory=lambda: {"input": "Hi"})
@@ -106,7 +106,7 @@ class GraphRun:
     answers: dict[str, Any] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     rows: dict[str, Any] = field(default_factory=dict)
-    """What the database holds of the nodes."""
+    """The stored rows of the nodes."""
     questions: list[Question] = field(default_factory=list)
     billed: int = 0
     checkpoints: int = 0
@@ -115,7 +115,7 @@ class GraphRun:
     sandbox: Sandbox | None = None
     files: Sequence[FileText] = ()
     stored: dict[str, Sequence[NewDocument]] = field(default_factory=dict)
-    """What was put into knowledge bases, by what names the work."""
+    """The documents added to knowledge bases, by idempotency key."""
     found: Sequence[Quote] = ()
     asked: list[Any] = field(default_factory=list)
     last: Any = None
@@ -183,14 +183,14 @@ class GraphRun:
         return self.found
 
     def died(self) -> "GraphRun":
-        """What another server finds: the rows that were stored, and nothing else."""
+        """The state that another server finds: the stored rows only."""
         state = WorkflowCheckpoint(nodes={path: NodeState.of(one) for path, one in self.rows.items()})
         return GraphRun(
             self.flow, self.fields, self.model, self.tools, state, self.answers, rows=dict(self.rows), clock=self.clock
         )
 
     def said(self, kind: str) -> list[str]:
-        """The ids of nodes that this happened to, in order: `completed`, `skipped`, …"""
+        """The ids of nodes with this event, in order: `completed`, `skipped`, …"""
         return [one.data["id"] for one in self.events if one.type.name == f"NODE_{kind.upper()}"]
 
     def output(self, node_id: str) -> Any:

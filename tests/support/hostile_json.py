@@ -1,4 +1,4 @@
-"""JSON that is cheap to send and dear to read, each near the limit of an ordinary body."""
+"""JSON that is cheap to send and expensive to parse, each near the size limit of an ordinary body."""
 
 HOSTILE_JSON = {
     "lists": b'{"metadata": [' + b"[]," * 349_000 + b"1]}",

@@ -1,5 +1,5 @@
-"""Requests that are dear to answer, made from the OpenAPI documents of a server's hosts: for each operation its body,
-its query and its path, with something huge in one place."""
+"""Requests that are expensive to answer, made from the OpenAPI documents of a server's hosts: for each operation its
+body, query and path with something huge in one place."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ NAMED = b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + b"n"
 HEADED = b"--b\r\n" + b"X-A: 1\r\n" * 60_000 + b'Content-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n'
 MANY = "&".join(f"p{number}=" for number in range(6_000))
 BODIES_MAX = 3
-"""Of one operation; which fields they spoil, and how, changes from one operation to the next."""
+"""The limit for one operation; fields and faults vary from one operation to the next."""
 LONG = "a," * 15_000
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas that cost more than they look."""
+"""JSON schemas that cost more than they seem to."""
 
 from typing import Any
 

@@ -15,7 +15,8 @@ SCRIPTS: Final = Path(__file__).parents[1] / "clients"
 
 
 def node(script: str, told: Any, *, seconds_max: float = 110, **environment: str) -> list[str]:
-    """The lines that a script of tests/clients prints; `told` is its standard input, as JSON. Skips without Node."""
+    """The lines that a script of tests/clients prints; `told` is its standard input, as JSON. Skips where there is no
+    Node."""
     done = subprocess.run(
         [node_command(), str(SCRIPTS / script)],
         input=json.dumps(told),

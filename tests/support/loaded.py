@@ -1,6 +1,6 @@
-"""What the server that processes are forked from has loaded: the commands, and what each server loads at its start.
+"""What the fork server has loaded: the commands, and what each server loads at its start.
 
-Their console asks here whether it prints to a terminal. It does not: what is forked prints into a pipe or a file.
+Consoles ask here whether they print to a terminal. They do not: forked processes print to a pipe or a file.
 """
 
 import contextlib
@@ -16,4 +16,4 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
     import stoa.cli.serve  # noqa: F401
 
 gc.collect()
-gc.freeze()  # So that a child, when it collects, copies no page of what it shares.
+gc.freeze()  # So that a garbage collection in a child copies no shared page.

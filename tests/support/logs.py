@@ -1,4 +1,4 @@
-"""What servers in this process log, as it is rendered: without the standard error that all tests share."""
+"""Captures the rendered log of servers in this process, separate from the shared standard error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import structlog
 
 @contextmanager
 def logged() -> Iterator[list[str]]:
-    """The lines that are logged meanwhile."""
+    """The lines that are logged within the block."""
     lines: list[str] = []
 
     def record(_: Any, __: str, line: str) -> str:
@@ -25,8 +25,8 @@ def logged() -> Iterator[list[str]]:
 
 
 class Setup:
-    """The configuration that tests log with. A command that is tried in this process makes its own: loggers must not
-    keep that for good (`cache_logger_on_first_use`), and the next test gets back the first."""
+    """The logging configuration of tests. A command that runs in this process configures its own; loggers must not
+    cache that (`cache_logger_on_first_use`), and the next test gets the original back."""
 
     def __init__(self, **options: Any) -> None:
         self._configure, self._options = structlog.configure, options

@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 @dataclass
 class Mailbox:
-    """`accounts` are those that may sign in; `refuses` is what it answers to each message, instead of taking it."""
+    """`accounts` may sign in; `refuses` is the answer to each message, instead of accepting it."""
 
     port: int = 0
     messages: list[EmailMessage] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Mailbox:
         assert isinstance(data, LoginPassword)
         name = data.login.decode()
         self.signed_in.append(name)
-        # Not `handled`: the server says 535 itself, where it would say nothing otherwise.
+        # Not `handled`: then the server answers 535 itself; otherwise it would answer nothing.
         return AuthResult(success=self.accounts.get(name) == data.password.decode(), handled=False)
 
     async def next(self, to: str) -> EmailMessage:

@@ -1,9 +1,8 @@
-"""Real nodes for tests: `stoa serve` in processes of their own on one database, that can be killed, frozen, cut off and
-drained.
+"""Real nodes for tests: `stoa serve` in processes of their own on one database, which can be killed, frozen,
+partitioned and drained.
 
-A node is forked from a server that has loaded everything, so it starts in a moment. `Way` is a road to the database
-that can be
-blocked; `ToolServer` is a world in which calls of tools leave a trace.
+A node is forked from a server that has loaded everything, so it starts quickly. `BlockableProxy` is a proxy to the
+database; `ToolServer` records the calls of tools.
 """
 
 import asyncio
@@ -122,7 +121,7 @@ class Node:
         await asyncio.to_thread(self.process.join)
 
     async def drain(self, seconds_max: float = 40.0) -> int:
-        """SIGTERM; gives the exit code."""
+        """SIGTERM; returns the exit code."""
         self.up.clear()
         self.signal(signal.SIGTERM)
         await asyncio.to_thread(self.process.join, seconds_max)
@@ -130,7 +129,7 @@ class Node:
         return int(self.process.exitcode)
 
     async def end(self) -> None:
-        """However it is."""
+        """Ends the node in any state."""
         if self.process is not None and self.process.is_alive():
             self.thaw()
             await self.kill()
@@ -154,7 +153,7 @@ class Node:
         )
 
     async def send(self, conversation_id: str, text: str, **fields: Any) -> str:
-        """A message whose run goes on in the background; gives the run's id."""
+        """Sends a message whose run continues in the background; returns the run's id."""
         body = {"content": text, "background": True, **fields}
         return str(
             (await self.call("POST", f"/v3/conversations/{conversation_id}/messages", 202, json=body))["data"]["id"]
@@ -216,18 +215,18 @@ async def frames(response: httpx.Response) -> AsyncIterator[tuple[dict[str, Any]
 
 
 def script(**fields: Any) -> str:
-    """A message that scripts its answer."""
+    """A message that contains the script of its answer."""
     return f"Go. [[script {json.dumps(fields)}]]"
 
 
 def hidden(text: str) -> str:
-    """A script inside of a script: found only once the outer one was read."""
+    """A script within a script: found only once the outer one was read."""
     return text.replace("]]", "]\\u005d")
 
 
-class Way:
-    """A TCP road to a database's unix socket: open, blocked (nothing comes through, and nobody is told), or cut
-    (reset)."""
+class BlockableProxy:
+    """A TCP proxy to a database's unix socket: open, blocked (nothing passes, and nobody is notified), or cut
+    (connections are reset)."""
 
     def __init__(self, dsn: str) -> None:
         parts = urlsplit(dsn)
@@ -270,7 +269,7 @@ class Way:
         self._open.set()
 
     def cut(self) -> None:
-        """Every connection is reset; new ones may be made."""
+        """Resets every connection; new ones are possible."""
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -310,7 +309,7 @@ class Way:
 
 @dataclass
 class Made:
-    """A call as the world outside saw it."""
+    """A call as the tool server saw it."""
 
     key: str
     arguments: dict[str, Any]
@@ -320,7 +319,7 @@ class Made:
 
 
 class ToolServer:
-    """An endpoint whose every POST is an effect. The argument `wait` holds the answer back for so many seconds."""
+    """An endpoint where every POST is an effect. The argument `wait` delays the answer by so many seconds."""
 
     def __init__(self) -> None:
         self._server: asyncio.Server | None = None

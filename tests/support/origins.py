@@ -1,4 +1,4 @@
-"""Places that hold documents, real and on loopback: what sources are synced from in tests."""
+"""Document origins on loopback, for tests of sources."""
 
 import asyncio
 import gzip
@@ -32,7 +32,7 @@ from tests.support.listening import Listener
 
 
 class Memory:
-    """What a sync keeps of an origin, without a database."""
+    """A sync's knowledge about an origin, without a database."""
 
     def __init__(self) -> None:
         self.states: dict[str, dict[str, Any]] = {}
@@ -159,8 +159,8 @@ async def site() -> AsyncGenerator[Site]:
 # --- worlds: one way to write into every kind of origin
 # -----------------------------------------------------------------
 class World:
-    """`put` and `remove` documents by path; `origin` as a source would open it; `downloads` counts contents that were
-    sent."""
+    """`put` and `remove` documents by path; `origin` as a source would open it; `downloads` counts transferred
+    contents."""
 
     async def put(self, path: str, text: str) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What one project has, and who is a stranger to it."""
+"""The objects of one project, and principals without access to it."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -17,22 +17,22 @@ from tests.support.transfers import made_up
 
 @dataclass
 class Owned:
-    """What the first organization's project has, by the name of the path's parameter."""
+    """The objects of the first organization's project, by the name of the path parameter."""
 
     ids: dict[str, str]
     strangers: list[httpx.AsyncClient]
 
 
 def needed(operation: Mapping[str, Any]) -> dict[str, str]:
-    """A good query of a route, by the OpenAPI document: the parameters without which it answers nothing."""
+    """A valid query of a route, by the OpenAPI document: the required parameters."""
     given = operation.get("parameters", ())
     return {one["name"]: "u" for one in given if one["in"] == "query" and one.get("required")}
 
 
 @asynccontextmanager
 async def owning(server: Running) -> AsyncGenerator[Owned]:
-    """One of everything for the first project of the server's organization, and a stranger of another organization and
-    one of another project."""
+    """Creates one of everything for the first project of the server's organization, and a principal each of another
+    organization and of another project."""
     conversation_id = await server.conversation(title="Secret plans")
     upload = await server.call(
         "POST", f"/v1/conversations/{conversation_id}/files", 201, files={"file": ("plan.txt", b"The secret plan.")}

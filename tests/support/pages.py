@@ -17,8 +17,8 @@ SHELLS = {"sh": ("sh",), "bash": ("bash", "--norc"), "zsh": ("zsh", "-f")}
 
 
 def shell_of(page: str) -> tuple[str, ...]:
-    """The shell that a page's blocks are pasted into: bash for one page, zsh for the next, so that all pages together
-    are tried in both; the plain one where it is not installed. `PASTED_INTO` names another."""
+    """The shell that runs a page's blocks: bash and zsh alternate, so that the pages together test both; bash or sh
+    where zsh is not installed. `PASTED_INTO` names another."""
     name = os.environ.get("PASTED_INTO") or PASTED_INTO[page]
     if shutil.which(name) is None:
         assert not os.environ.get("CI"), f"CI must have {name}"

@@ -51,11 +51,11 @@ SECONDS = {
     "tests/http/": 0.3,
     "tests/unit/": 0.05,
 }
-"""What a test takes, roughly, by its directory or module. It only decides what is started first."""
+"""The rough duration of a test, by its directory or module. It only decides what starts first."""
 SECONDS_ELSEWHERE = 0.2
-# Tests here mostly wait, for processes, for browsers, for bounds to pass: another one works meanwhile.
+# Tests here mostly wait (for processes, browsers, timeouts): another one works meanwhile.
 WAITING = ("tests/crash/", "tests/cluster/", "tests/docs/", "tests/e2e/", "tests/attack/", "tests/clients/")
-# Tests here share nothing but the session's fixtures: each may go to any worker.
+# Tests here share only the session's fixtures: each may run on any worker.
 APART = ("tests/crash/", "tests/docs/", "tests/e2e/")
 # Tests here share an expensive fixture of their package.
 TOGETHER = ("tests/cluster/",)
@@ -65,10 +65,11 @@ _leftovers = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Where Python may not cache what it compiles, each process that a test starts spends half a second on compiling.
+    # Where Python cannot cache bytecode, each process that a test starts spends half a second on compiling.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    gc.disable()  # While tests are collected nearly everything stays: looking for garbage would be a tenth of it.
+    # Nearly everything that is allocated during collection stays: garbage collection would be a tenth of it.
+    gc.disable()
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if given is not None:
         config.stash[_room] = Path(given["room"]) / given["workerid"]
@@ -82,8 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays for the whole run: the garbage collector need not go through two million objects again
-    and again, which is a tenth of what tests in process take."""
+    """Everything allocated so far stays for the whole run: the garbage collector need not scan two million objects
+    repeatedly, which would be a tenth of the time of in-process tests."""
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -109,7 +110,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The cores that this process may use: those of its affinity, within its control group's quota."""
+    """The cores that this process may use: its affinity, limited by its control group's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         share, period = quota.read_text().split()
@@ -147,8 +148,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def woven(scopes: Mapping[str, int]) -> list[str]:
-    """The order in which scopes start, given the number of tests in each: long ones first, so that no worker is left
-    alone with one at the end; and those that wait spread evenly among those that work, so that the cores are busy."""
+    """The order in which scopes start, given the number of tests in each: long ones first, so that none runs alone at
+    the end; waiting ones are spread evenly among working ones, so that the cores stay busy."""
 
     def seconds(scope: str) -> float:
         one = next((taken for folder, taken in SECONDS.items() if scope.startswith(folder)), SECONDS_ELSEWHERE)
@@ -173,7 +174,7 @@ def woven(scopes: Mapping[str, int]) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Runs after every worker has gone. A process that is still there was forgotten by a test, which is a failure."""
+    """Runs after every worker has exited. A remaining process was forgotten by a test, which is a failure."""
     if hasattr(session.config, "workerinput"):
         return
     room = session.config.stash[_room]
@@ -193,8 +194,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _started_by(room: Path) -> list[psutil.Process]:
-    """Processes with the run's mark in their environment, or at work in its directory (PostgreSQL overwrites its
-    environment)."""
+    """Processes with the run's mark in their environment, or whose working directory is the run's (PostgreSQL
+    overwrites its environment)."""
     found: list[psutil.Process] = []
     above = {process.pid for process in psutil.Process().parents()} | {os.getpid()}
     for process in psutil.process_iter():
@@ -207,7 +208,7 @@ def _started_by(room: Path) -> list[psutil.Process]:
 
 
 def _own_helper(process: psutil.Process) -> bool:
-    """Python's own servants of this process end with it."""
+    """Python's own helper processes end with this process."""
     return process.ppid() == os.getpid() and any("multiprocessing" in part for part in process.cmdline())
 
 

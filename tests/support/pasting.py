@@ -1,4 +1,4 @@
-"""A guide's shell, pasted as it stands into a shell beside a server."""
+"""Runs a guide's shell blocks, unchanged, in a shell beside a server."""
 
 import asyncio
 import os
@@ -19,8 +19,7 @@ def need_curl() -> None:
 
 
 async def pasted(page: str, home: Path, *changes: tuple[str, str, int], **environment: str) -> str:
-    """What the page's shell prints in `home`, with what a reader replaces: (what is written, what is meant, how
-    often)."""
+    """What the page's shell prints in `home`, after replacing placeholders: (written, replacement, count)."""
     shell = "set -eu\n" + "\n".join(blocks(ROOT / "docs/guide" / page, "sh"))
     for written, meant, times in changes:
         assert shell.count(written) == times, written

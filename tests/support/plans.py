@@ -1,7 +1,7 @@
-"""What a statement reads, from PostgreSQL's own plan: which tables, and by which conditions.
+"""What a statement reads, from PostgreSQL's query plan: which tables, and by which conditions.
 
-The plan is the generic one (`$1` stays `$1`) of the role that owns the tables. Row-level security does not apply to
-it, so a condition that the plan shows was written in the statement.
+The plan is the generic one (`$1` stays `$1`) of the role that owns the tables. Row-level security does not apply to it,
+so a condition in the plan was written in the statement.
 """
 
 import json
@@ -48,8 +48,8 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def scans_without(column: str, plan: Mapping[str, Any], tables: AbstractSet[str]) -> Sequence[str]:
-    """Scans of these tables whose `column` no equality binds to a value from outside of them: a parameter, a setting, a
-    row of something else. Two of them that are only equal to each other are unbound."""
+    """Scans of these tables whose `column` is not bound by an equality to a value from outside of them: a parameter, a
+    setting, or another table's row. Two that are only equal to each other are unbound."""
     found = list(nodes(plan))
     scans = {
         str(node["Alias"]): str(node["Relation Name"])
@@ -58,7 +58,7 @@ def scans_without(column: str, plan: Mapping[str, Any], tables: AbstractSet[str]
     }
     bound: set[str] = set()
     equal: list[tuple[str, str]] = []
-    # What a Bitmap Index Scan looks up, the heap scan above it has as its Recheck Cond, with OR where that is meant.
+    # The heap scan above a Bitmap Index Scan has its condition as Recheck Cond, with OR where there is one.
     read = [node for node in found if node["Node Type"] != "Bitmap Index Scan"]
     for condition in (str(node[kind]) for node in read for kind in _CONDITIONS if kind in node):
         for left, right in _equalities(condition):
@@ -78,8 +78,8 @@ def scans_without(column: str, plan: Mapping[str, Any], tables: AbstractSet[str]
 
 
 def _hashed(column: str, found: Sequence[Mapping[str, Any]]) -> Sequence[tuple[str | None, str]]:
-    """(outer, inner) of each subquery that PostgreSQL hashes: its rows are looked up by what the outer row has, and no
-    condition of its own says so."""
+    """(outer, inner) of each hashed subquery: PostgreSQL looks up its rows by the outer row's value, without a
+    condition in the subquery itself."""
     outputs = {str(node["Subplan Name"]): node.get("Output", ()) for node in found if "Subplan Name" in node}
     pairs: list[tuple[str | None, str]] = []
     for condition in (str(node[kind]) for node in found for kind in _CONDITIONS if kind in node):
@@ -91,7 +91,7 @@ def _hashed(column: str, found: Sequence[Mapping[str, Any]]) -> Sequence[tuple[s
 
 
 def _equalities(condition: str) -> Iterator[tuple[str, str]]:
-    """Both sides of each equality that must hold: of what AND joins, nothing of what OR joins."""
+    """Both sides of each equality that must hold: parts of AND, but not of OR."""
     for part in _split(_bare(condition), " AND "):
         bare = _bare(part)
         if len(_split(bare, " AND ")) > 1:
@@ -101,7 +101,7 @@ def _equalities(condition: str) -> Iterator[tuple[str, str]]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """At this separator, outside of parentheses and quotes."""
+    """Splits at this separator, outside of parentheses and quotes."""
     parts, depth, quoted, start = [], 0, False, 0
     for position, letter in enumerate(text):
         quoted ^= letter == "'"
@@ -114,7 +114,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _bare(text: str) -> str:
-    """Without the parentheses that enclose all of it."""
+    """Removes parentheses that enclose the whole text."""
     while text.startswith("(") and _encloses(text):
         text = text[1:-1]
     return text

@@ -1,5 +1,5 @@
-"""Two real PostgreSQL servers, the second a synchronous standby of the first, and what a manager of failovers does with
-them: it promotes the standby, fences the old primary, and makes it the standby of the new one."""
+"""Two real PostgreSQL servers, the second a synchronous standby of the first, and the operations of a failover manager:
+it promotes the standby, fences the old primary, and makes it the standby of the new one."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import psutil
 
 from stoa.db.embedded.account import Account, choose_account
 from stoa.db.embedded.programs import Programs, find_programs, reachable_programs
-from tests.support.nodes import Way
+from tests.support.nodes import BlockableProxy
 
 USER = "stoa"
 START_SECONDS_MAX = 60.0
@@ -47,27 +47,27 @@ include_if_exists = '{folder}/standbys.conf'
 
 @dataclass
 class Server:
-    """One server in a folder of its own. Whoever speaks to it comes over `way`, the standby too."""
+    """One server in a directory of its own. Everybody connects to it through `way`, the standby too."""
 
     name: str
     folder: Path
     programs: Programs
     account: Account
     port: int
-    way: Way = field(init=False)
+    way: BlockableProxy = field(init=False)
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
         self.account.give(self.folder)
-        self.way = Way(self.dsn("stoa"))
+        self.way = BlockableProxy(self.dsn("stoa"))
 
     @property
     def cluster(self) -> Path:
         return self.folder / "cluster"
 
     def dsn(self, database: str) -> str:
-        """Past the way: how the manager sees it."""
+        """The DSN that bypasses the proxy, for the manager."""
         return f"postgresql://{USER}@/{database}?host={self.folder}&port={self.port}"
 
     def run(self, program: str, *arguments: str) -> None:
@@ -87,12 +87,12 @@ class Server:
         self.configure()
 
     def configure(self) -> None:
-        """Its own folder and port, also in a cluster that was copied from the other's."""
+        """Its own directory and port, also in a cluster that was copied from the other one."""
         (self.cluster / "postgresql.conf").write_text(CONFIGURATION.format(folder=self.folder, port=self.port))
         (self.cluster / "pg_hba.conf").write_text("local all all trust\nlocal replication all trust\n")
 
     def wait_for_standby(self, *, wanted: bool) -> None:
-        """Whether a commit waits for the standby, from the next reading of the configuration on."""
+        """Sets whether a commit waits for the standby, from the next reload of the configuration on."""
         (self.folder / "standbys.conf").write_text(f"synchronous_standby_names = '{'*' if wanted else ''}'\n")
 
     async def start(self) -> None:
@@ -128,7 +128,7 @@ class Server:
             await connection.close()
 
     def kill(self) -> None:
-        """All of its processes at once: none finishes what it had begun."""
+        """Kills all of its processes at once: none completes anything."""
         if self.process is None:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -141,14 +141,14 @@ class Server:
         self.process = None
 
     async def stop(self) -> None:
-        """In good order: sessions are ended, and the standby gets everything."""
+        """A clean shutdown: sessions are ended, and the standby gets everything."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         await asyncio.wait_for(asyncio.to_thread(self.process.wait), START_SECONDS_MAX)
         self.process = None
 
     def follow(self, primary: "Server") -> None:
-        """It starts as the standby of the other one."""
+        """Starts as the standby of the other one."""
         host, port = primary.way.address
         (self.cluster / "standby.signal").touch()
         (self.cluster / "postgresql.auto.conf").write_text(
@@ -156,7 +156,7 @@ class Server:
         )
 
     def copy(self, primary: "Server") -> None:
-        """Becomes a copy of the other one, whatever it was before."""
+        """Becomes a copy of the other one."""
         shutil.rmtree(self.cluster, ignore_errors=True)
         arguments = ["-D", str(self.cluster), "-h", str(primary.folder), "-p", str(primary.port), "-U", USER]
         self.run("pg_basebackup", *arguments, "-X", "stream", "--checkpoint=fast", "--no-sync")
@@ -176,7 +176,7 @@ class Pair:
         self._stack = contextlib.AsyncExitStack()
 
     def dsn(self, database: str = "stoa", *, user: str = USER) -> str:
-        """Both servers, over their ways, as nodes are told of them."""
+        """Both servers through their proxies, as nodes' settings name them."""
         hosts = ",".join("{}:{}".format(*server.way.address) for server in self._servers)
         return f"postgresql://{user}@{hosts}/{database}?target_session_attrs=read-write"
 
@@ -195,7 +195,7 @@ class Pair:
         await self._stack.aclose()
 
     async def attach(self) -> None:
-        """The standby is made anew from the primary, which waits for it with every commit from now on."""
+        """Rebuilds the standby from the primary, which from now on waits for it at every commit."""
         self.standby.kill()
         await asyncio.to_thread(self.standby.copy, self.primary)
         await self._join_as_standby()
@@ -211,13 +211,14 @@ class Pair:
         await self.primary.until("SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state = 'sync'")
 
     async def promote(self) -> None:
-        """The standby takes writes from now on, alone. Nobody has asked the old primary."""
+        """The standby accepts writes from now on, alone. The old primary is not asked."""
         await self.standby.ask("SELECT pg_promote(wait_seconds => 60)")
         await self.standby.until("SELECT NOT pg_is_in_recovery()")
         self.primary, self.standby = self.standby, self.primary
 
     async def switch_over(self) -> None:
-        """As planned: the primary stops in good order, the standby is promoted, and the old one follows it."""
+        """A planned switchover: the primary shuts down cleanly, the standby is promoted, and the old primary follows
+        it."""
         await self.primary.stop()
         await self.promote()
         await self._join_as_standby()

@@ -35,9 +35,9 @@ async def serve(
     typed: bool = False,
     **environment: str,
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process | Command, list[str]]]:
-    """`stoa serve` on a free port, or on this one; gives its process and what it printed up to the last curl line.
+    """`stoa serve` on a free port, or on this one; yields its process and its output up to the last curl line.
 
-    `typed`: as somebody starts it at a terminal, instead of from a process that has loaded it.
+    `typed`: the real command, instead of a fork of a process that has loaded it.
     """
     arguments = ["serve", "--port", str(port), "--data-dir", str(home), *(("--config", str(config)) if config else ())]
     process: asyncio.subprocess.Process | Command
@@ -65,7 +65,7 @@ async def serve(
 
 
 def stop_database(home: Path) -> None:
-    """A killed server leaves its PostgreSQL behind for the next start; after a test there is none."""
+    """A killed server leaves its PostgreSQL for the next start; stops it after a test."""
     record = home / "postgres" / "cluster" / "postmaster.pid"
     with contextlib.suppress(OSError, IndexError, ValueError, psutil.NoSuchProcess):
         postmaster = psutil.Process(int(record.read_text().split()[0]))
@@ -79,7 +79,7 @@ def url_of(said: list[str]) -> str:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now."""
+    """A port that nobody listens on now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])

@@ -1,5 +1,5 @@
-"""The wires of the model providers as they publish them: what each sends, and what it refuses. Docs' examples, not
-recordings of anybody's calls."""
+"""The model providers' APIs as they publish them: what each sends, and what it refuses. From examples in documentation,
+not recordings of calls."""
 
 # ruff: noqa: E501 - wires as they were recorded
 

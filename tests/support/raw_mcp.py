@@ -1,4 +1,4 @@
-"""An MCP server over HTTP by hand: it keeps to the protocol as far as a test lets it."""
+"""A hand-written MCP server over HTTP, which follows the protocol as far as a test wants."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ Sent = tuple[int, Mapping[str, str], bytes]
 
 
 class RawMcp:
-    """`tools` are listed and `result` answers every call, as they stand. `unknown` answers whoever has no session."""
+    """`tools` are listed and `result` answers every call, unchanged. `unknown` answers callers without a session."""
 
     def __init__(self, tools: Sequence[Any], result: Mapping[str, Any]) -> None:
         self.url = ""

@@ -1,4 +1,4 @@
-"""What tests of reading files share: both ways in which a file is read, and what comes of it."""
+"""Shared by tests of reading files: both ways to start a reader, and its results."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every route that is asked in every wrong way, with a good body; a test keeps the table complete."""
+"""Every route, with a valid body, for tests that send invalid requests; a test keeps the table complete."""
 
 from dataclasses import dataclass
 from uuid import uuid4
@@ -17,7 +17,7 @@ class Route:
     upload: bool = False
     needs_id: bool = False
     paged: bool = True
-    """Whether a GET is of a list that comes in pages, or of one thing."""
+    """Whether a GET returns a paged list or one object."""
 
 
 ROUTES = [

@@ -4,7 +4,7 @@ statement that makes it."""
 from stoa.runs.rules import MOVES
 
 OFF = "SET session_replication_role = replica"
-"""For a connection that breaks a database on purpose."""
+"""For a connection that deliberately violates invariants."""
 
 
 def guard() -> str:

@@ -19,7 +19,8 @@ _PART: Final = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|\x1b\][^\x07]*\x07|\x1b[=
 
 
 class Screen:
-    """Lines without an end above, so that what has scrolled away is there too; the cursor cannot reach it."""
+    """Rows without a limit above the window, so that text which scrolled away is still there; the cursor cannot reach
+    it."""
 
     def __init__(self, rows: int, columns: int) -> None:
         self.rows, self.columns = rows, columns
@@ -100,7 +101,7 @@ class Shown:
         self._changed.set()
 
     async def until(self, words: str, *, times: int = 1, seconds: float = 30) -> None:
-        """Until these words stand on the screen so many times."""
+        """Waits until these words are on the screen so many times."""
         try:
             async with asyncio.timeout(seconds):
                 while self.screen.text.count(words) < times:
@@ -120,7 +121,7 @@ class Shown:
         os.kill(self.pid, number)
 
     async def ended(self, seconds: float = 30) -> int:
-        """The exit code; of one that a signal ended, its negative."""
+        """The exit code; for a signal, its negative number."""
         until = time.monotonic() + seconds
         while self.status is None and time.monotonic() < until:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

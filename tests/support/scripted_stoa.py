@@ -1,5 +1,5 @@
-"""A server that plays the cases of clients/cases/streams.yaml over loopback: Stoa's stream of one run, and what may
-happen to it on the way. It runs in a thread of its own, so that synchronous clients can be tried as well.
+"""A server that plays the cases of clients/cases/streams.yaml over loopback: the stream of one run, with faults. It
+runs in a thread, so that synchronous clients can be tested too.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ ENDS: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancel
 
 @dataclass
 class Journal:
-    """A run as it is stored: its events, and the bytes of their `data`."""
+    """A stored run: its events, and the bytes of their `data`."""
 
     events: list[dict[str, Any]]
     data: list[bytes]
@@ -111,13 +111,13 @@ class Request:
 
 @dataclass
 class Play:
-    """One case as one client meets it."""
+    """One case, played for one client."""
 
     journal: Journal
     faults: list[dict[str, Any]]
     requests: list[Request] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
-    """Idempotency keys under which a message was carried out: each makes a run."""
+    """Idempotency keys of messages that were carried out: each creates a run."""
 
     def next_fault(self) -> dict[str, Any]:
         number = len(self.requests) - 1
@@ -126,7 +126,7 @@ class Play:
 
 
 class ScriptedStoa:
-    """Plays cases: `play` gives the base URL at which one client meets one case."""
+    """Plays cases: `play` returns the base URL at which a client meets one case."""
 
     def __init__(self) -> None:
         self._plays: dict[str, Play] = {}
@@ -242,7 +242,7 @@ async def _whole(writer: asyncio.StreamWriter, status: int, body: bytes, headers
 
 
 async def _flushed(writer: asyncio.StreamWriter) -> None:
-    """Everything has left this process: the abort that follows throws nothing away."""
+    """Everything has left this process, so the abort that follows discards nothing."""
     writer.close()
     await writer.wait_closed()
 

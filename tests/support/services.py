@@ -1,4 +1,4 @@
-"""A stranger's HTTP service, for tools to call: it records what was asked and answers by path."""
+"""A foreign HTTP service that tools call: it records requests and answers by path."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ SECRET = "t0ken-of-the-service"
 
 @dataclass
 class Service:
-    """A web service on loopback: answers what the path says, and remembers what it was asked."""
+    """A web service on loopback: the path says how it answers, and it records the requests."""
 
     url: str = ""
     asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     gone: int = 0
     documents: dict[str, bytes] = field(default_factory=dict)
     statuses: dict[str, list[int]] = field(default_factory=dict)
-    """What each path answers in turn, before it answers as it says; 0 closes the connection without an answer."""
+    """Statuses that each path answers first, in turn; 0 closes the connection without an answer."""
     willing: bool = False
     """Whether paths of /hang answer after all."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -35,7 +35,7 @@ class Service:
             yield made
 
     async def until_asked(self, times: int) -> None:
-        """Returns once so many requests have come in."""
+        """Returns once so many requests have arrived."""
         async with asyncio.timeout(20):
             while len(self.asked) < times:
                 await self.changed.wait()

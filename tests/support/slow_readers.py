@@ -15,7 +15,7 @@ from tests.support.running import FIRST_KEY
 
 @asynccontextmanager
 async def stalled_readers(url: str, path: str, count: int, key: str = FIRST_KEY) -> AsyncGenerator[None]:
-    """Connections that ask for a stream, see that it begins, and never read again; the kernel holds little for them."""
+    """Connections that request a stream, see its beginning, and then never read; their kernel buffers are small."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     loop, held = asyncio.get_running_loop(), contextlib.ExitStack()
     with held:

@@ -1,4 +1,4 @@
-"""The named statements of all stores, as PostgreSQL gets them."""
+"""The named statements of all stores, as they are sent to PostgreSQL."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,7 @@ def statements_of(file: Path) -> Mapping[str, str]:
 
 
 def filled(statement: str) -> str:
-    """With something in each place that a store fills in."""
+    """Fills each placeholder of a store with a value."""
     for place, filling in FILLINGS.items():
         statement = statement.replace(place, filling)
     return statement

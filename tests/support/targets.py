@@ -1,4 +1,4 @@
-"""A server process under attack, and what must hold meanwhile."""
+"""A server process under attack, and the invariants that must hold meanwhile."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from tests.support.nodes import KEY, Node
 from tests.support.witness import Witness
 
 STREAM_SECONDS = 0.05
-"""Between two pieces of the other client's stream."""
+"""The interval between two pieces of the other client's stream."""
 
 
 class Target:
@@ -27,7 +27,7 @@ class Target:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def exchange(self, request: bytes, seconds_max: float = 10) -> bytes:
-        """Everything that the server answers to these bytes until it closes, or falls silent after an answer."""
+        """The server's answer to these bytes, until it closes or pauses after an answer."""
         reader, writer = await self.connect()
         answer = bytearray()
         try:
@@ -47,8 +47,8 @@ class Target:
 
     @asynccontextmanager
     async def undisturbed(self) -> AsyncGenerator[None]:
-        """While the body runs: /health answers, another client's stream loses nothing, memory stays; afterwards no bug
-        is in the log."""
+        """During the block: /health answers, another client's stream loses nothing, memory stays bounded; afterwards
+        the log has no bug."""
         conversation = await self.node.conversation()
         pieces = [f"word{number} " for number in range(40)]
         script = json.dumps({"pieces": pieces, "delay": STREAM_SECONDS})

@@ -1,4 +1,4 @@
-"""A certificate authority of a company, and a front that speaks TLS with its certificate before a plain service."""
+"""A company's certificate authority, and a TLS proxy with its certificate in front of a plain service."""
 
 import asyncio
 import datetime
@@ -24,8 +24,8 @@ def _name(text: str) -> x509.Name:
 
 
 class Authority:
-    """Signs a certificate for `localhost` and 127.0.0.1, on request one that has expired. `bundle` is what its company
-    hands out (PEM)."""
+    """Signs a certificate for `localhost` and 127.0.0.1, on request an expired one. `bundle` is the authority's
+    certificate (PEM)."""
 
     def __init__(self, folder: Path, *, expired: bool = False) -> None:
         key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -63,7 +63,7 @@ class Authority:
 
     @asynccontextmanager
     async def before(self, url: str) -> AsyncGenerator[str]:
-        """The https:// URL of a front that passes everything on to the plain service at `url`."""
+        """The https:// URL of a proxy for the plain service at `url`."""
         port = int(url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.chain_file, self.key_file)

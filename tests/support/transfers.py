@@ -1,4 +1,4 @@
-"""Exports of projects: what is in one, and one that somebody made up."""
+"""Exports of projects: reads one, or makes one up."""
 
 import gzip
 import hashlib
@@ -50,7 +50,7 @@ def packed(lines: Sequence[bytes]) -> bytes:
 
 
 def made_up(*parts: tuple[str, bool, Sequence[bytes]], **fields: Any) -> tuple[dict[str, Any], list[bytes]]:
-    """A manifest of a project that never was, and its parts: (table, whether contents, lines)."""
+    """A manifest of an invented project, and its parts: (table, whether contents, lines)."""
     contents = [packed(lines) for _, _, lines in parts]
     columns: dict[str, list[str]] = {}
     counted: dict[str, int] = {}

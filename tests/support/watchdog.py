@@ -1,11 +1,11 @@
-"""Measures whether anything holds up the event loop, and shows what it was.
+"""Detects whether anything blocks the event loop, and shows what it was.
 
     async with Watchdog():
         await client.post(...)
 
-A beat runs on the loop every few milliseconds. Judged is the processor time that the loop's own thread used between two
-beats: a crowded machine makes wall-clock time long, and does not make this long. A sampling thread remembers the stack
-while a beat is late.
+A beat runs on the loop every few milliseconds. It measures the processor time of the loop's own thread between two
+beats: wall-clock time grows on a busy machine, processor time does not. A sampling thread records the stack while a
+beat is late.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ BLOCKED_SECONDS_MAX = 0.05
 
 
 TIMES_MAX = 3
-"""What holds up the loop does so each time. Where another program shares the core, processor time is now and then twice
+"""Code that blocks the loop does so each time. If another program shares the core, processor time is now and then twice
 as long."""
 
 
 async def unblocked(action: Callable[[], Awaitable[T]]) -> T:
-    """What the action gives, once it has left the loop free."""
+    """The result of the action; fails if it blocks the loop."""
     for _ in range(TIMES_MAX - 1):
         try:
             async with Watchdog():
@@ -40,7 +40,7 @@ async def unblocked(action: Callable[[], Awaitable[T]]) -> T:
 
 
 class Blocked(AssertionError):
-    """The loop was busy for too long."""
+    """The loop was blocked for too long."""
 
 
 class Watchdog:
@@ -53,7 +53,7 @@ class Watchdog:
         self._late: list[str] = []
         self.longest_seconds = 0.0
         self.stack = ""
-        """Where the loop was during the longest."""
+        """The stack during the longest block."""
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

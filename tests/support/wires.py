@@ -1,4 +1,4 @@
-"""Bytes of a provider's answer, read as the server reads them: without a socket."""
+"""Reads the bytes of a provider's answer as the server does, without a socket."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,7 +28,8 @@ class Body:
         self._take: Callable[[bytes], bool] | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """What is refused is given with the chunk after it, as where both have come before the reader was awake."""
+        """A refused chunk is returned together with the next one, as if both had arrived before the reader was
+        awake."""
         left = list(self._chunks)
         while left:
             chunk = left.pop(0)
@@ -43,7 +44,7 @@ class Body:
 
 
 class Heard:
-    """What a reply said, and the error that ended it, if one did."""
+    """The deltas of a reply, and the error that ended it, if any."""
 
     def __init__(self, deltas: Sequence[Delta], error: ModelError | None) -> None:
         self.deltas, self.error = deltas, error
@@ -53,7 +54,7 @@ class Heard:
 
     @property
     def calls(self) -> list[tuple[str, Any]]:
-        """Each call's name and arguments, which are text where they are no JSON."""
+        """Each call's name and arguments; invalid JSON stays text."""
         found: dict[int, tuple[str, str]] = {}
         for one in self.deltas:
             if isinstance(one, ToolCallDelta):
@@ -73,13 +74,13 @@ def _json(text: str) -> Any:
 
 
 def event(value: Any) -> bytes:
-    """One event of a stream: bytes as they are, anything else as JSON."""
+    """One event of a stream: bytes unchanged, anything else as JSON."""
     data = value if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False).encode()
     return b"data: " + data + b"\n\n"
 
 
 def chunk(delta: Any = None, finish: Any = None, **more: Any) -> bytes:
-    """One event of OpenAI's wire."""
+    """One event of OpenAI's API."""
     choice = {"index": 0, "delta": {} if delta is None else delta, "finish_reason": finish}
     return event({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **more})
 
@@ -88,7 +89,7 @@ DONE = event(b"[DONE]")
 
 
 async def hear(wire: str, chunks: Sequence[bytes], content_type: str = "text/event-stream") -> Heard:
-    """Raises only what is no typed error. What is pushed says the same as what is iterated."""
+    """Raises only untyped errors. Checks that pushing and iterating give the same result."""
     heard = await _heard(wire, Body(chunks, content_type), None)
     for refused in (0, 3):
         pushed = await _heard(wire, Body(chunks, content_type), refused)
@@ -98,7 +99,7 @@ async def hear(wire: str, chunks: Sequence[bytes], content_type: str = "text/eve
 
 
 async def _heard(wire: str, body: Body, refused: int | None) -> Heard:
-    """By iteration alone; or pushed from the first batch on, where each `refused`-th push is refused."""
+    """By iteration alone; or pushed from the first batch on, with each `refused`-th push refused."""
     made = READINGS[wire]
     reception = Reception(made(CLEAN, NAMES, "test host"), lambda: made(CLEAN, NAMES), CLEAN)
     deltas: list[Delta] = []

@@ -1,9 +1,9 @@
-"""Watches a server from outside: how long /health takes, and how much memory the process holds.
+"""Observes a server from outside: how long /health takes, and how much memory the process has.
 
-The witness is a process of its own. Its sleeps say whether the machine is quiet: they end in time where it is, and the
-server works more than it waits for a processor. There an answer may take 100 ms, whatever the attack does. Where other
-programs use the processors too, the kernel says how much longer the server's work took because it had to wait for one,
-and the bound grows by as much.
+The witness is a process of its own. Its sleeps show whether the machine is quiet: then they end in time, and the server
+works more than it waits for a processor. On a quiet machine an answer may take 100 ms, whatever the attack does. If
+other programs use the processors too, the kernel reports how much longer the server waited for one, and the bound grows
+by as much.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ INTERVAL_SECONDS = 0.02
 SAMPLES_MIN = 50
 HEALTH_P99_SECONDS_MAX = 0.1
 QUIET_SECONDS_MAX = 0.01
-"""How late a sleep of the witness may end, at p99, on a machine that counts as quiet."""
+"""How late the witness's sleeps may end, at p99, on a machine that counts as quiet."""
 GROWTH_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the witness saw during the attack."""
+    """What the witness observed during the attack."""
 
     answers: Sequence[float]
     """Seconds of each GET /health."""
     late: Sequence[float]
-    """Seconds by which each sleep of the witness ended too late."""
+    """By how many seconds each sleep of the witness ended too late."""
     ran: float
     waited: float
-    """Seconds in which the server's event loop ran, and in which it could run and had no processor."""
+    """Seconds in which the server's event loop ran, and in which it waited for a processor."""
     memory_before: int
     memory_largest: int
 
@@ -65,7 +65,7 @@ def scheduled(pid: int) -> tuple[float, float]:
 
 
 def watch(port: int, pid: int, pipe: Connection) -> None:
-    """The process of the witness: asks until it is told to stop, then sends what it saw."""
+    """The process of the witness: it polls until it is stopped, then sends its observations."""
     asked = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
 
     def ask() -> float:

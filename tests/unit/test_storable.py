@@ -56,7 +56,7 @@ def test_any_value_becomes_json(value: object) -> None:
     assert b"\\u0000" not in written
 
 
-def test_what_is_json_stays_as_it_is() -> None:
+def test_json_stays_unchanged() -> None:
     value = {"a": [1, 2.5, None, True, "ü", {"b": []}], "n": 2**63 - 1}
     assert as_storable_value(value) == value
     assert is_storable(value)

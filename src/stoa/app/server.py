@@ -21,7 +21,7 @@ from stoa.db.listen import Listener
 from stoa.db.migrate import migrate
 from stoa.db.polls import Polls
 from stoa.db.readiness import check_storable
-from stoa.http import Gate, absent, errors, metrics, openapi, operations, route_index, welcome
+from stoa.http import Gate, errors, metrics, openapi, operations, route_index, unsupported, welcome
 from stoa.http.component import Component, Kit, Started, merged, unique
 from stoa.http.cors import Cors
 from stoa.http.edge import Edge
@@ -126,7 +126,7 @@ async def open_server(
         operated = _operations(settings, kit, slices, traffic, heartbeats, siblings)
         for part in operated.background:
             stack.push_async_callback(part.stop)
-        missing = Component(routers={HostKind.API: [absent.routes()]})
+        missing = Component(routers={HostKind.API: [unsupported.routes()]})
         asgi = Cors(
             Hosts(_surfaces([operated, *slices.all, missing]), settings.domain),
             allow_origins=settings.cors_origins,

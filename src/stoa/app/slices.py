@@ -82,10 +82,8 @@ async def open_slices(
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
         deployed = await enter(_open_apps(settings, kit, owner, models, chosen, public))
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _EarlierSlices(
-            journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept
-        )
-        talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
+        needs = _Needs(journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept)
+        talking = await enter(_open_conversations(settings, kit, owner, needs, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
         dialects = await enter(_open_dialects(kit, talking, streams, models, deployed, chosen, settings.cors_origins))
@@ -217,8 +215,8 @@ async def _open_hosted(
 
 
 @dataclass(frozen=True, slots=True)
-class _EarlierSlices:
-    """The abilities of earlier slices that conversations and runs get."""
+class _Needs:
+    """What conversations and runs need of earlier slices."""
 
     journal: journal_component.JournalComponent
     streams: streams_component.StreamsComponent
@@ -257,39 +255,39 @@ def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
 
 @asynccontextmanager
 async def _open_conversations(
-    settings: Settings, kit: Kit, owner: access.Access, lent: _EarlierSlices, blobs: BlobStore
+    settings: Settings, kit: Kit, owner: access.Access, needs: _Needs, blobs: BlobStore
 ) -> AsyncGenerator[_ConversationSlices]:
     """Conversations and runs: each gets the abilities of the other."""
     async with AsyncExitStack() as stack:
-        catalogue, streams = lent.models.gateway.catalogue, lent.streams
-        reader = conversations.Reader(kit.database, partial(adapters.read_file, lent.models.documents, blobs))
-        uploads, trials = hosting.AppUploads(), flows.FlowTrials(lent.apps.workflows, catalogue)
+        catalogue, streams = needs.models.gateway.catalogue, needs.streams
+        reader = conversations.Reader(kit.database, partial(adapters.read_file, needs.models.documents, blobs))
+        uploads, trials = hosting.AppUploads(), flows.FlowTrials(needs.apps.workflows, catalogue)
         worked = await stack.enter_async_context(
             runs_component.open_component(
                 kit,
-                lent.node,
-                lent.journal.journal,
+                needs.node,
+                needs.journal.journal,
                 catalogue,
-                lent.context(conversations.Transcript(kit.database, reader, blobs)),
-                find_model=find_model(catalogue, lent.models.gateway.routing, lent.models.gateway.breakers),
-                open_tools=lent.toolbox.open,
-                resource_tools=lent.kept.resource_tools,
-                flows=lent.apps.released,
-                library=lent.library,
-                writing=lent.writing,
+                needs.context(conversations.Transcript(kit.database, reader, blobs)),
+                find_model=find_model(catalogue, needs.models.gateway.routing, needs.models.gateway.breakers),
+                open_tools=needs.toolbox.open,
+                resource_tools=needs.kept.resource_tools,
+                flows=needs.apps.released,
+                library=needs.library,
+                writing=needs.writing,
                 open_stream=streams.open_stream,
                 admit_stream=streams.streams.admit,
                 is_operators_model=catalogue.find,
-                app_gate=lent.apps.gate,
-                app_projects=lent.apps.apps,
-                callbacks=lent.hosted.callbacks.callbacks,
-                recalling=lent.kept.recalling,
-                check_requirements=lent.hosted.requirements.lending.check,
+                app_gate=needs.apps.gate,
+                app_projects=needs.apps.apps,
+                callbacks=needs.hosted.callbacks.callbacks,
+                recalling=needs.kept.recalling,
+                check_requirements=needs.hosted.requirements.lending.check,
                 uploads=uploads,
-                published=lent.kept.published,
+                published=needs.kept.published,
                 trials=trials,
                 reading=_reading(streams),
-                living=adapters.valid_run_owners(owner, lent.public),
+                living=adapters.valid_run_owners(owner, needs.public),
                 revoked=settings.runs_of_revoked_keys,
                 sandbox=choices.sandbox(settings),
                 runs_max=settings.runs_max,
@@ -304,15 +302,15 @@ async def _open_conversations(
                 kit,
                 blobs,
                 reader,
-                lent.journal.journal,
+                needs.journal.journal,
                 worked.runs,
                 catalogue,
-                lent.toolbox,
+                needs.toolbox,
                 owner,
-                lent.apps.apps,
+                needs.apps.apps,
                 owner.principal_of,
             )
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
-        trials.conversations, lent.hosted.reports.runs = talks.conversations, worked.runs
+        trials.conversations, needs.hosted.reports.runs = talks.conversations, worked.runs
         yield _ConversationSlices(talks, worked)

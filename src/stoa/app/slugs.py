@@ -49,7 +49,7 @@ def find_model(
             slug, model = await catalogue.model(run.org_id, run.project_id, model_id)
             return runs.Supply(model, slug, routing.price(slug), partial(gateway.extra_of, model))
         targets = await _targets(run, named)
-        together = gateway.FallingBack(targets, breakers)
+        together = gateway.FallbackModel(targets, breakers)
         return runs.Supply(together, targets[0].slug, together.price, lambda fields: fields)
 
     async def _targets(run: runs.Run, named: Sequence[UUID]) -> Sequence[gateway.Target]:

@@ -7,10 +7,10 @@ from stoa.gateway.catalogue import Catalogue, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
-from stoa.gateway.offers import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
+from stoa.gateway.provider_models import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.router.breaker import Breakers
-from stoa.gateway.router.falling_back import FallingBack
+from stoa.gateway.router.fallback_model import FallbackModel
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.sampling import extra_of
 from stoa.gateway.router.types import RouteSettings, Target, TargetSettings
@@ -54,7 +54,7 @@ __all__ = [
     "Delta",
     "DocumentPart",
     "Facts",
-    "FallingBack",
+    "FallbackModel",
     "Finish",
     "FinishReason",
     "ImagePart",

@@ -12,8 +12,8 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
-from stoa.gateway.offers import ModelEntry, Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, line_of
+from stoa.gateway.provider_models import ModelEntry, Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Capabilities, Endpoint, Model
 from stoa.kernel.errors import BadRequest, NotFound, Unavailable

@@ -16,8 +16,8 @@ from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ocr.api import ocr_routes
 from stoa.gateway.ocr.asking import Asking
 from stoa.gateway.ocr.service import Ocr, Reader
-from stoa.gateway.offers import Provider
 from stoa.gateway.prices import Facts, Price
+from stoa.gateway.provider_models import Provider
 from stoa.gateway.registry import compatible_root
 from stoa.gateway.router import api as router_api
 from stoa.gateway.router import messages_api
@@ -29,8 +29,8 @@ from stoa.gateway.router.calls import Calls
 from stoa.gateway.router.chat import Chat
 from stoa.gateway.router.direct import PATH, DirectChat
 from stoa.gateway.router.embeddings import Embedder, Embeddings
+from stoa.gateway.router.idempotency import IdempotentCalls
 from stoa.gateway.router.messages import Messages
-from stoa.gateway.router.repeating import Repeats
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.types import RouteSettings
 from stoa.gateway.secrets import Vault
@@ -98,7 +98,7 @@ async def open_component(
         chat = Chat(calls, routing, router_wire.error_body)
         cache = Cache(kit.database, calls, Receipts(kit.database, kit.ids, [KIND]))
         embeddings = Embeddings(calls, routing, catalogue, embedders)
-        repeats = Repeats(kit.database, kit.ids, kit.clock)
+        repeats = IdempotentCalls(kit.database, kit.ids, kit.clock)
         routed = router_api.Routed(chat, embeddings, routing, catalogue, repeats, cache)
         router = router_api.routes(routed, kit.gate)
         shown = routes(catalogue, connections, routing, breakers, cache, kit.gate)

@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stoa.gateway.connections import Connection
-from stoa.gateway.offers import ModelEntry
 from stoa.gateway.prices import Facts, Price
+from stoa.gateway.provider_models import ModelEntry
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import CircuitState
 from stoa.http import Body, Timestamp, Wire

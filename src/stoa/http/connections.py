@@ -19,7 +19,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stoa.http import websockets
-from stoa.http.leaving import WHEN_GONE
+from stoa.http.disconnects import WHEN_GONE
 from stoa.http.raw_refusals import CROWDED, head_too_large, malformed, refusal
 from stoa.http.smuggling import unsafe
 from stoa.http.sse import WRITE_BODY

@@ -142,13 +142,13 @@ def explain(errors: Iterable[Mapping[str, Any]], annotation: object = Any) -> di
         if error["type"] in ("union_tag_not_found", "union_tag_invalid"):
             tag = error["ctx"]["discriminator"].strip("'")
             path = f"{path}.{tag}" if path else tag
-        if isinstance(misfit := error.get("ctx", {}).get("error"), Misfit):
-            path = f"{path}.{misfit.field}" if path else misfit.field
+        if isinstance(mismatch := error.get("ctx", {}).get("error"), FieldMismatch):
+            path = f"{path}.{mismatch.field}" if path else mismatch.field
         details.setdefault(path or "body", _reason(error, at.known))
     return details
 
 
-class Misfit(ValueError):
+class FieldMismatch(ValueError):
     """Raised by a validator of a whole object: `field` is what does not fit the others."""
 
     def __init__(self, field: str, reason: str) -> None:

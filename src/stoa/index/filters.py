@@ -49,20 +49,20 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class And:
     """The intersection; without parts everything."""
 
     parts: tuple["Expression", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
+class Or:
     """The union; without parts nothing."""
 
     parts: tuple["Expression", ...]
 
 
-Expression: TypeAlias = AnyTerm | Between | Not | All | Some
+Expression: TypeAlias = AnyTerm | Between | Not | And | Or
 
 
 def leaves(expression: Expression) -> Iterator[AnyTerm | Between]:
@@ -72,7 +72,7 @@ def leaves(expression: Expression) -> Iterator[AnyTerm | Between]:
             yield expression
         case Not(part):
             yield from leaves(part)
-        case All(parts) | Some(parts):
+        case And(parts) | Or(parts):
             for part in parts:
                 yield from leaves(part)
 
@@ -193,7 +193,7 @@ def _condition(given: Any, path: str, depth: int, count: list[int]) -> Expressio
         return _comparison(given, path)
     if "operator" in given and "value" in given:
         raise BadRequest.field(f"{path}.field", "is missing: it names the metadata to compare")
-    return All(tuple(_shorthand(key, value, path, count) for key, value in given.items()))
+    return And(tuple(_shorthand(key, value, path, count) for key, value in given.items()))
 
 
 def _shorthand(key: str, value: Any, path: str, count: list[int]) -> Expression:
@@ -216,8 +216,8 @@ def _logic(given: Mapping[str, Any], path: str, depth: int, count: list[int]) ->
         _condition(one, f"{path}.conditions[{index}]", depth + 1, count) for index, one in enumerate(conditions)
     )
     if operator == "OR":
-        return Some(parts)
-    return All(parts) if operator == "AND" else Not(All(parts))
+        return Or(parts)
+    return And(parts) if operator == "AND" else Not(And(parts))
 
 
 def _comparison(given: Mapping[str, Any], path: str) -> Expression:
@@ -259,7 +259,7 @@ def _compare(field: str, operator: str, value: Any, path: str) -> Expression:
         raise BadRequest.field(path, f"holds more than {VALUES_MAX} values")
     each = tuple(_equals(field, one) for one in value)
     if operator == "contains_all":
-        return All(each)
+        return And(each)
     return Not(_any(each)) if operator == "not in" else _any(each)
 
 
@@ -267,7 +267,7 @@ def _any(parts: tuple[Expression, ...]) -> Expression:
     """The lookups of many values are one."""
     terms = tuple(term for part in parts if isinstance(part, AnyTerm) for term in part.terms)
     others = tuple(part for part in parts if not isinstance(part, AnyTerm))
-    return Some((AnyTerm(terms), *others)) if others else AnyTerm(terms)
+    return Or((AnyTerm(terms), *others)) if others else AnyTerm(terms)
 
 
 def _equals(field: str, value: Any) -> Expression:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stoa.index.searching import Openings
+    from stoa.index.searching import IndexRowCache
 
 RESCAN_RECORDS_MAX: Final = 4_000_000
 """Postings that a re-scan reads of one index: 32 MB, some 50,000 chunks."""
@@ -26,7 +26,7 @@ class Index:
 
     def __init__(self) -> None:
         self._stemmer = Stemmer()
-        self._openings: Openings | None = None
+        self._row_cache: IndexRowCache | None = None
 
     async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str:
         """Replaces the item's old chunks, if any; returns its language. Searches see either all old or all new
@@ -89,6 +89,6 @@ class Index:
         BadRequest for a filter that is none."""
         from stoa.index import searching  # noqa: PLC0415 — NumPy: the server starts without it
 
-        if self._openings is None:
-            self._openings = searching.Openings()
-        return await searching.search(tx, self._stemmer, self._openings, key, query, query_vector)
+        if self._row_cache is None:
+            self._row_cache = searching.IndexRowCache()
+        return await searching.search(tx, self._stemmer, self._row_cache, key, query, query_vector)

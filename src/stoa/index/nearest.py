@@ -31,7 +31,7 @@ scanned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class NearestSearch:
     """One statement, whose rows are (ordinal, score, listed): the nearest vectors, best first, and those of the keyword
     hits (`listed`). Without a statement there is nothing to find."""
 
@@ -51,7 +51,7 @@ def sent(vector: NDArray[np.float32]) -> str:
     return f"[{','.join(['%.5g'] * len(halves))}]" % tuple(halves)
 
 
-async def way(
+async def plan_search(
     tx: Tx,
     key: BaseKey,
     index: Row,
@@ -59,13 +59,13 @@ async def way(
     vector: str,
     allowed: scoring.Chosen | None,
     by_words: Sequence[int],
-) -> Way:
+) -> NearestSearch:
     """Scans if there are few vectors or few pass the filter; else uses the index's HNSW graph. `vector` comes from
     `sent`; `by_words` are the keyword hits, whose scores are always read."""
     table = store.vectors_table(index)
     passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
     if not passing:
-        return Way("none")
+        return NearestSearch("none")
     first = (key.org_id, index["index_id"], vector)
     hybrid, share = query.mode is Mode.HYBRID, min(1.0, passing / index["chunks"])
     if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid)):
@@ -74,14 +74,14 @@ async def way(
             await tx.fetchval(SQL.widen, str(width))
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
         bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
-        return Way(
+        return NearestSearch(
             "hnsw", statement.format(vectors=table, dimensions=index["dimensions"]), (*first, count, by_words, *bits)
         )
     count = max(MEANING_MIN if hybrid else 1, query.limit)
     if allowed is not None:
         ranges = scoring.runs_of(allowed)
-        return Way("listed", SQL.nearest_listed.format(vectors=table), (*first, count, by_words, *ranges))
-    return Way("exact", SQL.nearest.format(vectors=table), (*first, count, by_words))
+        return NearestSearch("listed", SQL.nearest_listed.format(vectors=table), (*first, count, by_words, *ranges))
+    return NearestSearch("exact", SQL.nearest.format(vectors=table), (*first, count, by_words))
 
 
 async def similarities(tx: Tx, index: Row, query: Query, vector: str, ordinals: Sequence[int]) -> Mapping[int, float]:

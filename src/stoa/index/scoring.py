@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stoa.index.filters import All, AnyTerm, Between, Expression, Not, Some
+from stoa.index.filters import And, AnyTerm, Between, Expression, Not, Or
 from stoa.index.postings import Block
 
 K1: Final = 0.9
@@ -120,9 +120,9 @@ def selected(
                 return _ranges(found.get(places[one], ()), size)
             case Not(part):
                 return ~chosen(part)
-            case All(inner):
+            case And(inner):
                 return np.logical_and.reduce([chosen(part) for part in inner]) if inner else np.ones(size, bool)
-            case Some(inner):
+            case Or(inner):
                 return np.logical_or.reduce([chosen(part) for part in inner]) if inner else np.zeros(size, bool)
 
     return chosen(expression)

@@ -69,7 +69,7 @@ class _Words:
 NO_WORDS: Final = _Words(np.zeros(0, np.float32), (), {})
 
 
-class Openings:
+class IndexRowCache:
     """Caches the rows of indexes from their last search. A query is tokenized by the cached row, so that one statement
     can open the index and read the postings. If the row has changed since, the query is tokenized and looked up again.
     """
@@ -88,14 +88,19 @@ class Openings:
 
 
 async def search(
-    tx: Tx, stemmer: Stemmer, openings: Openings, key: BaseKey, query: Query, query_vector: NDArray[np.float32] | None
+    tx: Tx,
+    stemmer: Stemmer,
+    row_cache: IndexRowCache,
+    key: BaseKey,
+    query: Query,
+    query_vector: NDArray[np.float32] | None,
 ) -> Found:
     """The hits, best first. Raises BadRequest for an invalid filter."""
     wanted, asked = _wanted(query), query
     if query.one_per_item:
         query = replace(query, limit=query.limit * CANDIDATES_PER_ITEM)
     stages = _Stages()
-    index, terms, postings = await _opened(tx, stemmer, openings, key, query, filtered=bool(wanted.parts))
+    index, terms, postings = await _opened(tx, stemmer, row_cache, key, query, filtered=bool(wanted.parts))
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
         return Found((), stages.shown if query.explain else {}, stages.seconds)
@@ -112,10 +117,10 @@ async def search(
         assert query_vector is not None, "a search by meaning has a vector"
         vector = nearest.sent(query_vector)
         listed = [ordinal for ordinal, _ in words.ranking]
-        way = await nearest.way(tx, key, index, query, vector, allowed, listed)
-        rows = await way.rows(tx)
+        near_search = await nearest.plan_search(tx, key, index, query, vector, allowed, listed)
+        rows = await near_search.rows(tx)
         near = {row["ordinal"]: nearest.similarity(row["score"], query) for row in rows}
-        stages.end("semantic", candidates=sum(not row["listed"] for row in rows), method=way.method)
+        stages.end("semantic", candidates=sum(not row["listed"] for row in rows), method=near_search.method)
     ranking, parts = _fused(query, words, near, stages)
     if query.similarity_threshold is not None:
         ranking = [one for one in ranking if one[1] >= query.similarity_threshold]
@@ -130,26 +135,26 @@ async def search(
 
 
 async def _opened(
-    tx: Tx, stemmer: Stemmer, openings: Openings, key: BaseKey, query: Query, *, filtered: bool
+    tx: Tx, stemmer: Stemmer, row_cache: IndexRowCache, key: BaseKey, query: Query, *, filtered: bool
 ) -> tuple[Row | None, Sequence[Word], "_Postings | None"]:
     """The index, the words of the query, and their postings; None for the postings in semantic mode, which does not
     need them."""
     width = nearest.width_min(query.mode, filtered=filtered)
     opening = (key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX))
-    known = openings.row(key) if query.mode is not Mode.SEMANTIC else None
+    known = row_cache.row(key) if query.mode is not Mode.SEMANTIC else None
     if known is not None and is_read_alone(known):
         terms = await asked_words(tx, stemmer, known, query)
         looked_up = list(dict.fromkeys(term for word in terms for term in word.terms))
         index = await tx.fetchrow(SQL.open_with_words, *opening, known["index_id"], looked_up, POSTINGS_MAX)
         if index is not None:
-            openings.remember(key, index)
+            row_cache.remember(key, index)
             if all(index[name] == known[name] for name in READS):
                 return index, terms, _Postings.of(terms, index)
     else:
         index = await tx.fetchrow(SQL.open_index, *opening)
     if index is None or not index["chunks"]:
         return index, (), None
-    openings.remember(key, index)
+    row_cache.remember(key, index)
     terms = await asked_words(tx, stemmer, index, query)
     if query.mode is Mode.SEMANTIC:
         return index, terms, None
@@ -159,17 +164,17 @@ async def _opened(
     return index, terms, _Postings.of(terms, row)
 
 
-def _wanted(query: Query) -> filters.All:
+def _wanted(query: Query) -> filters.And:
     parts: list[filters.Expression] = []
     if query.filters:
         parts.append(filters.compiled(query.filters))
     visible = admits(query.user, query.groups)
     if visible is not None:
         parts.append(visible)
-    return filters.All(tuple(parts))
+    return filters.And(tuple(parts))
 
 
-async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.All) -> scoring.Chosen:
+async def _allowed(tx: Tx, key: BaseKey, index: Row, wanted: filters.And) -> scoring.Chosen:
     parts = list(dict.fromkeys(filters.leaves(wanted)))
     asked = [
         (place, term)

@@ -11,7 +11,7 @@ search that names neither comes from the application itself and sees everything.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from stoa.index.filters import AnyTerm, Expression, Not, Some, existence_term, string_term
+from stoa.index.filters import AnyTerm, Expression, Not, Or, existence_term, string_term
 from stoa.kernel.errors import BadRequest
 
 ROOT: Final = "acl"
@@ -45,7 +45,7 @@ def admits(user: str | None, groups: Sequence[str] | None) -> Expression | None:
         named = (string_term(USERS, user), *named)
     # Items that were indexed before `access_terms` existed have the terms of their flat keys alone.
     restricted = AnyTerm(tuple(existence_term(path) for path in (ROOT, USERS, GROUPS)))
-    return Some((Not(restricted), AnyTerm(named))) if named else Not(restricted)
+    return Or((Not(restricted), AnyTerm(named))) if named else Not(restricted)
 
 
 def _entries(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

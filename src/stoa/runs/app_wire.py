@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, RootModel, model_validat
 from stoa.callbacks import CALLBACKS_MAX, CallbackBody, Report
 from stoa.conversations import File, Session
 from stoa.http import Body, Timestamp, Wire
-from stoa.http.errors import Misfit
+from stoa.http.errors import FieldMismatch
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.runs.rules import ACTIVE, FIGURE_RUNS_MAX
@@ -38,7 +38,7 @@ class StartRun(Body):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.stream and self.background:
-            raise Misfit("stream", "cannot be true together with background: send one of them")
+            raise FieldMismatch("stream", "cannot be true together with background: send one of them")
         return self
 
 

@@ -16,7 +16,7 @@ from stoa.http import errors
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import MESSAGE_LIMIT, read_json
 from stoa.http.sse import Frames
-from stoa.http.talks import POLICY, RESTART, Talk, check_origin, connection_of
+from stoa.http.websocket_sessions import POLICY, RESTART, WebSocketSession, check_origin, connection_of
 from stoa.kernel.errors import AppError, BadRequest, Conflict
 from stoa.runs import app_wire, wire
 from stoa.runs.host import AppRuns, StreamState
@@ -38,7 +38,7 @@ def socket_routes(app_runs: AppRuns, gate: AppGate, origins: Collection[str]) ->
             await socket.send_denial_response(errors.response(refusal))
             return
         await socket.accept()
-        await _Talk(socket, app_runs, gate).go_on()
+        await _RunsSession(socket, app_runs, gate).go_on()
 
     return router
 
@@ -48,7 +48,7 @@ async def _admitted(socket: WebSocket, gate: AppGate) -> AppCaller:
     return await gate.admit(connection, bearer_token(connection), "apps:run")
 
 
-class _Talk(Talk):
+class _RunsSession(WebSocketSession):
     def __init__(self, socket: WebSocket, app_runs: AppRuns, gate: AppGate) -> None:
         super().__init__(socket)
         self._app_runs = app_runs

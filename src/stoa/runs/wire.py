@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stoa.conversations import CONTENT_PARTS_MAX, ContentPart, Metadata, ModelName
 from stoa.http import Body, Timestamp, Wire
-from stoa.http.errors import Misfit
+from stoa.http.errors import FieldMismatch
 from stoa.http.wire import not_blank, storable
 from stoa.runs.types import Input, InputRequest, RequestType, Run, ToolCallRow
 
@@ -31,7 +31,7 @@ class AnswerBody(Body):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.stream and self.background:
-            raise Misfit("stream", "cannot be true together with background: send one of them")
+            raise FieldMismatch("stream", "cannot be true together with background: send one of them")
         return self
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, model_validator
 
 from stoa.http import Body, Timestamp, Wire
-from stoa.http.errors import Misfit, explain
+from stoa.http.errors import FieldMismatch, explain
 from stoa.http.wire import not_blank
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.json_paths import CHARACTERS_MAX
@@ -84,7 +84,7 @@ class ScheduleConfig(Body):
         if (self.schedule is None) == (self.run_at is None):
             raise ValueError("needs exactly one of schedule and run_at")
         if self.run_at is not None and self.expires_at is not None:
-            raise Misfit("expires_at", "cannot be sent together with run_at, which comes once")
+            raise FieldMismatch("expires_at", "cannot be sent together with run_at, which comes once")
         return self
 
 

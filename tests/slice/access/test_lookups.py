@@ -51,7 +51,7 @@ async def counting(dsn: str) -> AsyncIterator[Counting]:
     await database.close()
 
 
-async def test_those_of_one_moment_share_a_statement(counting: Counting) -> None:
+async def test_concurrent_look_ups_share_a_statement(counting: Counting) -> None:
     lookups = KeyLookups(counting)  # type: ignore[arg-type] # what it uses of a database
     asked = [digest(name) for name in ("a", "b", "c", "a") * 25]
     async with asyncio.timeout(10):
@@ -60,7 +60,7 @@ async def test_those_of_one_moment_share_a_statement(counting: Counting) -> None
     assert counting.lent == 1
 
 
-async def test_a_statement_that_hangs_holds_up_no_other(counting: Counting) -> None:
+async def test_a_hanging_look_up_blocks_no_other(counting: Counting) -> None:
     lookups = KeyLookups(counting)  # type: ignore[arg-type] # the same
     counting.gate.clear()
     async with asyncio.timeout(10):
@@ -91,7 +91,7 @@ async def test_a_database_that_is_away_refuses_each(counting: Counting) -> None:
         assert await lookups.row(digest("a")) is not None
 
 
-async def test_nothing_is_remembered(counting: Counting, dsn: str) -> None:
+async def test_look_ups_are_not_cached(counting: Counting, dsn: str) -> None:
     lookups = KeyLookups(counting)  # type: ignore[arg-type] # the same
     assert await lookups.row(digest("a")) is not None
     connection = await asyncpg.connect(dsn)

@@ -133,7 +133,7 @@ def files_of(data_dir: Path) -> dict[str, bytes]:
     }
 
 
-async def test_what_is_restored_is_what_was_there(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
+async def test_a_restore_equals_the_original(lived: Lived, cluster: Databases, tmp_path: Path) -> None:
     repository = open_repository(lived.root, None)
     manifest = repository.manifest(repository.backups()[-1])
     assert manifest == lived.taken.manifest

@@ -219,7 +219,7 @@ async def test_an_operators_own_setting_wins_over_ours(room: Path) -> None:
 
 
 @pytest.mark.usefixtures("used")
-async def test_a_second_process_joins_and_the_last_one_turns_off_the_light(
+async def test_a_second_process_joins_and_the_last_one_stops_the_server(
     room: Path, processes: Callable[..., Process]
 ) -> None:
     first = processes(room)

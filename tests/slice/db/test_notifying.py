@@ -54,7 +54,7 @@ async def heard(dsn: str) -> AsyncIterator[Heard]:
     await connection.close()
 
 
-async def test_it_goes_out_after_the_commit_and_never_without(database: Database, heard: Heard) -> None:
+async def test_a_notification_is_sent_after_the_commit_only(database: Database, heard: Heard) -> None:
     async with internal(database) as tx:
         tx.notify("news", "committed")
         await tx.execute("SELECT 1")
@@ -76,7 +76,7 @@ async def test_it_goes_out_after_the_commit_and_never_without(database: Database
     assert heard.payloads == ["committed", "a statement"]
 
 
-async def test_many_are_few_transactions_one_after_the_other(
+async def test_many_notifications_share_few_transactions(
     database: Database, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And equal ones are one. Ids are joined into payloads that PostgreSQL takes."""
@@ -119,7 +119,7 @@ async def test_a_lost_connection_loses_none_of_them(database: Database, heard: H
     await heard.until(lambda: "last" in heard.payloads)
 
 
-async def test_what_was_asked_for_before_the_end_is_sent(dsn: str, heard: Heard) -> None:
+async def test_pending_notifications_are_sent_at_the_end(dsn: str, heard: Heard) -> None:
     """A node that gives its runs back wakes the others, and ends at once."""
     database = await Database.open(dsn, connections_max=1)
     database.notifier.send([("news", "goodbye")])

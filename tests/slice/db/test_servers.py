@@ -19,7 +19,7 @@ from stoa.journal import Head, Journal, JournalKey, JournalWriter, LiveBuffer
 from stoa.kernel.clock import SystemClock
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.ids import RandomIds
-from tests.support.nodes import Way
+from tests.support.nodes import BlockableProxy
 from tests.support.postgres_pairs import Pair
 
 pytestmark = pytest.mark.timeout(120)
@@ -59,7 +59,7 @@ async def test_the_one_that_takes_writes_is_used(pair: Pair) -> None:
     only = pair.dsn().replace("{}:{},".format(*pair.primary.way.address), "", 1)
     with pytest.raises(SchemaError, match=r"every server that answers is a standby.*Name the primary"):
         await migrate(only)
-    async with Way("postgresql://stoa@/x?host=/nowhere&port=5432") as hung:
+    async with BlockableProxy("postgresql://stoa@/x?host=/nowhere&port=5432") as hung:
         hung.block()  # The first of three answers nothing at all.
         listed = pair.dsn().replace("@", "@{}:{},".format(*hung.address), 1)
         connection = await reach(listed, seconds_max=20)
@@ -170,7 +170,7 @@ async def test_a_server_that_became_read_only_is_left(pair: Pair) -> None:
         await database.close()
 
 
-async def test_after_a_failover_every_node_lives_until_it_could_come(pair: Pair) -> None:
+async def test_after_a_failover_nodes_count_as_living_until_they_could_reconnect(pair: Pair) -> None:
     """The new primary knows none of their locks. The one that has died does not come, and is dead soon."""
     living = "SELECT id FROM living_nodes"
     node, gone = Node(pair.dsn(), RandomIds(), SystemClock()), uuid4()

@@ -529,7 +529,7 @@ async def test_an_abandoned_run_is_released_and_continues(opened: Opened) -> Non
         assert (await server.call("GET", "/v1/doctor"))["data"]["healthy"]
 
 
-async def test_since_leaves_the_past_alone(opened: Opened) -> None:
+async def test_since_limits_a_check_to_later_rows(opened: Opened) -> None:
     for statement in ("UPDATE model_calls SET prompt_tokens = 1", "DELETE FROM events WHERE sequence = 2"):
         await opened.execute(statement)
     moment = await opened.value("SELECT now() + interval '1 second'")

@@ -13,7 +13,7 @@ from stoa.db.internal import internal
 from stoa.gateway.ledger import SQL
 from stoa.gateway.prices import Price
 from stoa.gateway.router.accounting import Accounts
-from stoa.gateway.router.open_calls import SEGMENT_PLACES, OpenCalls, left_behind
+from stoa.gateway.router.open_calls import SEGMENT_PLACES, OpenCalls, abandoned_files
 from stoa.gateway.types import Usage
 from stoa.kernel.ids import RandomIds
 from tests.conftest import Running
@@ -67,7 +67,7 @@ async def died(directory: Path, whose: Mapping[str, Any], database: Database) ->
         for one in ids[:2]:
             scope = [UUID(whose[name]) for name in ("org_id", "project_id", "key_id")]
             await tx.execute(SQL.reserve, *scope, one, 1, NODE)
-    assert left_behind(directory) == [], "a process that lives keeps its file"
+    assert abandoned_files(directory) == [], "a process that lives keeps its file"
     calls.close(keep=True)
 
 
@@ -125,7 +125,7 @@ def test_places_are_used_again_and_the_file_grows(tmp_path: Path) -> None:
         calls.take(uuid4(), {})
     assert (tmp_path / str(NODE)).stat().st_size == size
     calls.close(keep=True)
-    (file,) = left_behind(tmp_path)
+    (file,) = abandoned_files(tmp_path)
     lost = {call.about.get("id"): call for call in file.calls()}
     assert lost[str(ids[0])].model is not None, "what is too long is cut off, and harms no other call"
     assert len(file.calls()) == len(ids)

@@ -250,7 +250,7 @@ async def test_stems_of_words_are_remembered_and_what_names_somebody_is_not(data
 
 
 # --- meaning and both -----------------------------------------------------------------------------------------------
-async def test_meaning_is_the_cosine(database: Database, index: Index) -> None:
+async def test_semantic_scores_are_cosines(database: Database, index: Index) -> None:
     stored = np.stack([unit(number) for number in range(60)])
     await put(database, index, *(item(number, f"text {number}", vectors=stored[number][None]) for number in range(60)))
     query = unit(999)
@@ -498,7 +498,7 @@ async def test_filters_that_are_none_are_refused(database: Database, index: Inde
         assert list(refused.value.details or {}) == [field], given
 
 
-async def test_acl(database: Database, index: Index) -> None:
+async def test_access_lists_restrict_searches(database: Database, index: Index) -> None:
     """Item 1 and 5 are everybody's; every other says in some form that it is not."""
     forms: list[Any] = [
         {},

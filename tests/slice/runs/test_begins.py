@@ -15,7 +15,7 @@ from tests.conftest import Running
 from tests.support.doubles import answer
 
 
-async def test_each_message_reads_those_before_it_and_itself_once(running: Running) -> None:
+async def test_each_message_is_in_the_models_context_once(running: Running) -> None:
     talk = await running.conversation()
     for text in ("One", "Two", "Three"):
         await running.ask(talk, text)
@@ -64,7 +64,7 @@ async def test_a_start_that_fails_leaves_nothing_of_its_preparation(
     assert len(running.model.requests[1].messages) == 3, "and knows nothing of the message"
 
 
-async def test_of_many_that_begin_at_once_one_does(running: Running) -> None:
+async def test_of_many_concurrent_starts_one_succeeds(running: Running) -> None:
     gate = asyncio.Event()
     running.model.scripts = [[gate, *answer("Hello.")], answer("Again.")]
     talk = await running.conversation()

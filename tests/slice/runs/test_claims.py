@@ -74,7 +74,7 @@ async def test_projects_take_turns_and_keys_within_them(table: Table) -> None:
     assert {(row["status"], row["node_id"], row["attempt"]) for row in rows} == {("started", ME, 1)}
 
 
-async def test_one_free_place_at_a_time_goes_round(table: Table) -> None:
+async def test_single_free_places_go_to_each_project_in_turn(table: Table) -> None:
     projects = [uuid4() for _ in range(4)]
     for project in projects:
         await table.add(20, project)
@@ -143,7 +143,7 @@ async def test_runs_of_dead_nodes_come_first_whatever_room_their_project_has(tab
     assert await table.claim(places) == [], "its own runs, and what has no room, are left"
 
 
-async def test_what_is_not_to_be_claimed_is_not(table: Table) -> None:
+async def test_runs_that_must_not_be_claimed_are_left(table: Table) -> None:
     project = uuid4()
     for status in ("paused", "completed", "failed", "canceled"):
         await table.add(1, project, status=status)

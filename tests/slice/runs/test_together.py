@@ -51,9 +51,7 @@ async def rows(running: Running, query: str, *arguments: object) -> list[asyncpg
         await connection.close()
 
 
-async def test_they_begin_and_end_in_one_transaction_as_they_would_alone(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_grouped_starts_and_ends_equal_separate_ones(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = await running.ask(await running.conversation())
     talks = await conversations(running, 5)
     together(monkeypatch, 5)
@@ -79,7 +77,7 @@ async def test_they_begin_and_end_in_one_transaction_as_they_would_alone(
     assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
 
 
-async def test_one_that_is_refused_leaves_the_others_alone(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_start_does_not_affect_the_others(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = asyncio.Event()
     running.model.scripts = [[gate, WORDS], [WORDS]]
     busy, *free = await conversations(running, 3)
@@ -97,7 +95,7 @@ async def test_one_that_is_refused_leaves_the_others_alone(running: Running, mon
     assert (await running.call("GET", "/v1/doctor"))["data"]["healthy"]
 
 
-async def test_one_whose_conversation_is_locked_holds_up_no_other(
+async def test_a_locked_conversation_does_not_delay_the_others(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talks = await conversations(running, 3)

@@ -288,7 +288,7 @@ async def test_a_stored_credential_is_sent_to_its_own_host_only(made: Site) -> N
         assert not any("authorization" in headers for _, _, headers in other.asked)
 
 
-async def test_nobody_there() -> None:
+async def test_an_unreachable_site() -> None:
     async with session() as http:
         config = WebsiteConfig(url="http://127.0.0.1:9/", delay_seconds=0)
         with pytest.raises(SourceError) as caught:

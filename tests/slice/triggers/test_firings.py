@@ -123,7 +123,7 @@ DUE = datetime(2026, 3, 29, 1, tzinfo=UTC)
 EVENTS = "SELECT trigger_id, due_at, status, run_id IS NOT NULL FROM trigger_events"
 
 
-async def test_many_that_look_at_once_write_each_instant_once(world: World) -> None:
+async def test_concurrent_nodes_write_each_due_time_once(world: World) -> None:
     ids = {await world.trigger(BERLIN, DUE) for _ in range(50)}
     for _ in range(3):
         await asyncio.gather(*(worker.look() for worker in world.workers))
@@ -202,7 +202,7 @@ async def test_a_schedule_that_cannot_be_read_stops_and_stops_no_other(world: Wo
     assert not await world.workers[0].look()
 
 
-async def test_what_is_made_up_for_waits_for_room(world: World) -> None:
+async def test_catching_up_waits_for_pending_events(world: World) -> None:
     minutely = {"timezone": "UTC", "schedule": "* * * * *", "catch_up": "all"}
     begin = NOW - timedelta(minutes=250)
     await world.trigger(minutely, begin.replace(second=0))

@@ -1,12 +1,10 @@
-"""A seeded campaign of faults: real nodes on one database, a scripted model, tools with effects, helpers and people;
-and at random moments
-connections are cut, runs cancelled, nodes killed, frozen, drained and cut off, and the database is killed.
+"""A seeded campaign of faults: real nodes on one database, a scripted model, tools with effects, subagents and people.
+At random moments connections are cut, runs cancelled, nodes killed, frozen, drained and partitioned, and the database
+is killed.
 
-What must hold: whatever a client has seen is a prefix of the journal, a resume gives exactly the rest, every run ends
-once, its terminal
-event's hash is that of what was seen, nothing follows an acknowledged cancel, no effect is repeated that nobody allowed
-to be repeated,
-and in the end the doctor finds nothing.
+Invariants: what a client has seen is a prefix of the journal; a resume returns exactly the rest; every run ends once;
+its terminal event's hash matches the events seen; nothing follows an acknowledged cancel; no effect is repeated without
+permission; at the end the doctor finds nothing.
 """
 
 import asyncio
@@ -28,7 +26,7 @@ from stoa.db.checks import Scope
 from stoa.db.embedded import EmbeddedServer, start_embedded
 from stoa.settings import Settings
 from tests.support.crashes.client import Client
-from tests.support.nodes import Node, ToolServer, Way
+from tests.support.nodes import BlockableProxy, Node, ToolServer
 from tests.support.scripted_model import ScriptedServer
 
 NODES = 3
@@ -43,11 +41,11 @@ FATES = {
     "database": 1,
     "everything": 1,
 }
-"""How often each befalls the nodes, in proportion; cut connections and cancels are the clients' doing."""
+"""How often each fault happens to the nodes, in proportion. Clients cut connections and cancel runs."""
 FULL_SECONDS = (0.5, 4.0)
-"""How long a disk stays full, from and to."""
+"""How long a disk stays full: minimum and maximum."""
 LOST: tuple[str, ...] = ("kill", "freeze", "partition")
-"""After these a run goes on elsewhere within seconds."""
+"""Faults after which a run continues elsewhere within seconds."""
 
 
 @dataclass
@@ -68,7 +66,7 @@ class Report:
     seconds: float = 0.0
     back_seconds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in LOST})
     resumed_seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """From the moment when a standby took writes until a client had its next event."""
+    """From a standby's promotion until a client has its next event."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -103,7 +101,7 @@ class Disk(Protocol):
 
 
 class Field:
-    """Everything that takes part, and the faults that befall it."""
+    """All participants, and the faults that happen to them."""
 
     kind_of_client: type[Client] = Client
 
@@ -112,7 +110,7 @@ class Field:
         self.model = ScriptedServer()
         self.world = ToolServer()
         self.nodes: list[Node] = []
-        self.ways: list[Way | None] = []
+        self.ways: list[BlockableProxy | None] = []
         self.enough = asyncio.Event()
         self.last_fault: tuple[str, float] = ("", 0.0)
         self._embedded: EmbeddedServer | None = None
@@ -138,22 +136,25 @@ class Field:
         return Node(f"node {place}", dsn, self.home, self.model.url, log, settings)
 
     async def _open_database(self) -> list[str]:
-        """Gives the URL for each node."""
+        """Returns the URL for each node."""
         self._embedded = await start_embedded(self.home)
         self._stack.push_async_callback(self._embedded.stop)
         watch = asyncio.create_task(self._embedded.watch(0.2))
         self._stack.callback(watch.cancel)
-        # The first has the embedded database for its own; the others come by a road that can be blocked.
-        self.ways = [None, *[await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(1, NODES)]]
+        # The first node has its own embedded database; the others connect through a proxy that can be blocked.
+        self.ways = [
+            None,
+            *[await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn)) for _ in range(1, NODES)],
+        ]
         return [way.dsn if way else "" for way in self.ways]
 
     def settings_of(self, _place: int) -> dict[str, str]:
-        """Of one node, beside those of all."""
+        """A node's settings beside the common ones."""
         return {}
 
     @property
     def _dsn(self) -> str:
-        """Past all roads."""
+        """Bypasses all proxies."""
         assert self._embedded is not None
         return self._embedded.dsn
 
@@ -161,10 +162,10 @@ class Field:
         await self._stack.aclose()
 
     def progress(self, client: int) -> None:
-        """An event has come to this client."""
+        """Called when a client has received an event."""
 
     def node(self) -> Node:
-        """One that is up, where one is; the dead are asked now and then too."""
+        """A running node, if there is one; now and then a dead one."""
         up = [node for node in self.nodes if node.up.is_set()]
         return self.dice.choice(up if up and self.dice.random() < 0.9 else self.nodes)
 
@@ -248,7 +249,7 @@ class Field:
         for number in which:
             self._disks[number].free()
 
-    def _way(self) -> tuple[Node, Way]:
+    def _way(self) -> tuple[Node, BlockableProxy]:
         place = self.dice.randrange(1, NODES)
         way = self.ways[place]
         assert way is not None
@@ -270,7 +271,7 @@ class Field:
 
     # --- the end ----------------------------------------------------------------------------------------------------
     def _settings(self) -> Settings:
-        """Of the doctor who examines what is left."""
+        """The settings of the doctor that examines the result."""
         return Settings(data_dir=self.home)
 
     async def diagnose(self) -> None:
@@ -296,8 +297,8 @@ async def campaign(
     disks: tuple[Disk, Disk] | None = None,
     kind_of_field: type[Field] = Field,
 ) -> Report:
-    """`fates` faults of nodes and database, then cuts and cancels until there are `faults`. Raises AssertionError on a
-    broken promise."""
+    """Runs until there were `fates` faults of nodes and database, then adds cuts and cancels until there are `faults`.
+    Raises AssertionError for a violated invariant."""
     dice, report, began = random.Random(seed), Report(seed), time.monotonic()
     async with kind_of_field(home, dice, report, disks) as field_:
         model_id = (await field_.nodes[0].call("GET", "/v1/router/models"))["data"]
@@ -316,7 +317,7 @@ async def campaign(
             while report.faults.total() < faults and time.monotonic() - began < seconds_max:
                 await asyncio.sleep(0.05)
             field_.enough.set()
-        # A run that lost its node three times is given up, as promised; nothing else may end one.
+        # A run that lost its node three times fails, as documented; no other run may fail.
         assert set(report.endings) <= {"run.completed", "run.canceled", "failed: attempts_exhausted"}, report.endings
         _settle_effects(field_)
         await field_.diagnose()
@@ -325,7 +326,7 @@ async def campaign(
 
 
 def _settle_effects(field_: Field) -> None:
-    """What the world outside saw, once every run has ended."""
+    """Checks the effects of all runs once they have ended."""
     report = field_.report
     by_name: dict[str, list[str]] = {}
     for made in field_.world.made:

@@ -1,5 +1,5 @@
-"""A client of the campaign, and the person behind it: run after run in one conversation, each followed through every
-fault to its end."""
+"""A client of the campaign, and the person behind it. It starts one run after the other in one conversation, and
+follows each to its end through every fault."""
 
 import asyncio
 import hashlib
@@ -22,17 +22,17 @@ _BROKEN = (httpx.TransportError, OSError, TimeoutError)
 
 class Client:
     approved: ClassVar[set[str]] = set()
-    """Calls that somebody has approved, by their argument `n`."""
+    """Calls that were approved, by their argument `n`."""
     approved_doubts: ClassVar[Counter[str]] = Counter()
-    """Calls that somebody wants made again though they may have happened, by `n`: how often."""
+    """Calls that a person wants repeated although they may have happened: how often, by `n`."""
 
     delays: ClassVar[tuple[float, ...]] = (0, 0.004, 0.02)
-    """Seconds between the pieces of an answer: one of these for each answer."""
+    """Seconds between the pieces of an answer; one value is chosen for each answer."""
     patience: ClassVar[tuple[int, int]] = (1, 9)
-    """After so many events a client hangs up and comes back: a number between these."""
+    """After how many events a client disconnects and resumes: a number in this range."""
     run_seconds_max: ClassVar[float] = 240.0
     answer_seconds_max: ClassVar[float] = 6.0
-    """How long it waits for the next byte before it asks again, of any node."""
+    """How long it waits for the next byte before it asks another node."""
 
     def __init__(self, number: int, field: "Field", model_id: str, dice: random.Random) -> None:
         self._number, self._field, self._model_id, self._dice = number, field, model_id, dice
@@ -116,7 +116,7 @@ class Client:
                     if run_id and self._dice.random() < 0.8:
                         query = {"after_sequence": len(seen)} if seen else {}
                         request, skip = http.build_request("GET", f"/v1/runs/{run_id}/stream", params=query), 0
-                    else:  # A retry is a resume: the same POST again gives the same run from its first event.
+                    else:  # A repeated POST resumes: it returns the same run from its first event.
                         path = f"/v3/conversations/{self._conversation_id}/messages"
                         request, skip = (
                             http.build_request("POST", path, json=body, headers={"Idempotency-Key": key}),
@@ -164,7 +164,8 @@ class Client:
             self._answers.append(asyncio.create_task(self._answer(run_id, event["data"])))
 
     async def _answer(self, run_id: str, asked: dict[str, Any]) -> None:
-        """The person: soon or later, yes or no, on whatever node; an answer whose own answer is lost is given again."""
+        """The person answers sooner or later, yes or no, on any node. If the response is lost, the answer is sent
+        again."""
         await asyncio.sleep(self._dice.choice([0, 0.05, 0.5]))
         self._report.questions += 1
         data: dict[str, Any] = {"request_id": asked["id"], "feedback": "As you like."}
@@ -181,7 +182,7 @@ class Client:
         await self._insist("POST", f"/v1/runs/{run_id}/input", {"type": kind, "data": data}, good=(200, 400))
 
     async def _cancel(self, run_id: str) -> int:
-        """Gives how many events there are once the cancel is acknowledged."""
+        """Returns the number of events at the acknowledgement of the cancel."""
         await self._insist("POST", f"/v1/runs/{run_id}/cancel")
         self._report.faults["cancel"] += 1
         stored = await self._insist("GET", f"/v1/runs/{run_id}/events?page_size=1")
@@ -218,7 +219,7 @@ class Client:
         good: tuple[int, ...] = (200, 201),
         **options: Any,
     ) -> Any:
-        """A call that is made again, anywhere, until it is answered. Gives the answer's JSON, or its bytes."""
+        """Repeats a call, on any node, until it is answered. Returns the answer's JSON, or its bytes."""
         headers = {"Idempotency-Key": key} if key else {}
         async with asyncio.timeout(self.run_seconds_max):
             while True:
@@ -235,8 +236,7 @@ class Client:
 
 
 def _said(seen: list[dict[str, Any]]) -> str:
-    """As a client puts the answer together: what a recovery makes void is dropped, and a helper's words are none of
-    it."""
+    """The answer as a client assembles it: text that a recovery voids is dropped, and subagents' text is left out."""
     said: list[tuple[int, str]] = []
     for event in seen:
         if event["type"] == "run.recovered":

@@ -1,4 +1,4 @@
-"""Small disks of their own, for the data and for the log, that can be filled up and freed again."""
+"""Small disks for the data and for the log, which can be filled up and freed again."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ FULL: Final = {"full_data": 2, "full_log": 1, "full_both": 1, "kill": 1}
 
 
 class NoDisks(Exception):
-    """This system does not let us mount a disk; the message says why."""
+    """A disk cannot be mounted on this system; the message says why."""
 
 
 @dataclass

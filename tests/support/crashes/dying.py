@@ -1,9 +1,8 @@
-"""A server that dies like `kill -9`, at the n-th statement around a tool call: for tests/crash/test_ledger.py, in a
+"""A server that dies like `kill -9` at the n-th statement around a tool call: for tests/crash/test_ledger.py, in a
 process of its own.
 
-A tick is a statement that the server is about to send to the database, the moment before the tool's effect and the
-moment
-after it. Ticks count from the model's first reply on, so that every gap between two statements is one of them.
+A tick is a statement that the server is about to send to the database, the moment before the tool's effect, or the
+moment after it. Ticks count from the model's first reply on, so every gap between two statements is one of them.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ class Countdown:
 
 
 class EffectTool:
-    """Writes a line per effect: what the world outside sees of a call."""
+    """Writes a line per effect: the observable result of a call."""
 
     kind = ToolKind.PYTHON
     description = "Has an effect outside."
@@ -60,7 +59,7 @@ class EffectTool:
 
 
 class CountingModel(ScriptedModel):
-    """Answers by what it reads: a question with a call, a result with words."""
+    """Answers a question with a call, and a result with text."""
 
     countdown: Countdown
 
@@ -85,7 +84,7 @@ def parts(effects: Path, ticks: int = 0) -> tuple[CountingModel, ScriptedToolbox
 
 
 def die(dsn: str, directory: str, tool: str, ticks: int) -> None:
-    """Sends one message, then dies, or ends with 0 when there were not so many ticks."""
+    """Sends one message, then dies; exits with 0 if there were fewer ticks."""
     asyncio.run(_die(dsn, Path(directory), tool, ticks))
 
 
@@ -117,8 +116,8 @@ def count_statements(countdown: Countdown) -> None:
 
 
 def _of_a_run() -> bool:
-    """What else a server does (its lease, its looks for work, our own questions) comes when it comes, and says nothing
-    about a run."""
+    """Other statements of the server (its lease, its polling, our own queries) come at any time, and do not belong to a
+    run."""
     task = asyncio.current_task()
     return task is not None and task.get_name().startswith(("run ", "drive ", RECORDING, "journal.writer"))
 

@@ -45,7 +45,7 @@ def parts(effects: Path, countdown: Countdown, *, idempotent: bool) -> tuple[Scr
 
 
 def die(dsn: str, directory: str, app_id: str, ticks: int, idempotent: bool) -> None:
-    """Starts one run, then dies, or ends with 0 when there were not so many ticks."""
+    """Starts one run, then dies; exits with 0 if there were fewer ticks."""
     asyncio.run(_die(dsn, Path(directory), app_id, ticks, idempotent=idempotent))
 
 
@@ -64,14 +64,14 @@ async def _die(dsn: str, directory: Path, app_id: str, ticks: int, *, idempotent
 
 @dataclass(frozen=True)
 class Left:
-    """A run that a server left behind, and at which tick it died."""
+    """A run that a dead server left, and the tick at which it died."""
 
     tick: int
     run_id: str
 
 
 async def survivors(dsn: str, room: Path, app_id: str, ticks: Iterable[int], *, idempotent: bool) -> list[Left]:
-    """For each of these ticks: the run that a server left which died at it."""
+    """For each of these ticks, the run of a server that died at it."""
     left: list[Left] = []
     waiting = list(ticks)
     while waiting:
@@ -101,7 +101,8 @@ async def _left(dsn: str, tick: int) -> Left:
 
 
 async def deaths(dsn: str, room: Path, home: Path, ticks: Iterable[int], *, idempotent: bool) -> int:
-    """Lets a server die at each of these ticks, another take over, and checks the promises. Gives how many died."""
+    """Kills a server at each of these ticks, lets another one continue, and checks the invariants. Returns how many
+    died."""
     room.mkdir()
     model, shelf = parts(room / "effects", Countdown(0), idempotent=idempotent)
     async with serving(dsn, home, model, toolbox=shelf) as server:
@@ -145,7 +146,7 @@ async def _check(server: Running, left: Left, effects: Path, *, idempotent: bool
 
 
 async def every_death(home: Path) -> dict[str, int]:
-    """At every tick there is, with tools that may be repeated and with tools that may not. Gives how many died."""
+    """At every possible tick, with idempotent and with other tools. Returns how many died."""
     home.mkdir(parents=True, exist_ok=True)
     embedded = await start_embedded(home / "database")
     databases = Databases(embedded.dsn)

@@ -1,7 +1,7 @@
 """A server that dies like `kill -9` at the n-th statement of a change, for many kinds of changes at once.
 
-Each kind has an organization of its own, so no change waits for a lock of another one's. Each stops before its n-th
-statement; when all have stopped or been answered, the process ends without a word. Then another server is asked again.
+Each kind has an organization of its own, so no change waits for another one's lock. Each stops before its n-th
+statement; when all have stopped or been answered, the process dies. Then another server gets the same requests.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ from tests.support.transfers import made_up
 
 TICKS_MAX = 60
 CONNECTIONS_MAX = 60
-"""More than there are kinds: each holds one while it is stopped."""
+"""The size of the pool; each kind holds a connection while it is stopped."""
 PASSING = ("audit_heads", "list_counts", "list_progress", "key_uses", "nodes", "blob_counts")
-"""Tables that change by themselves."""
+"""Tables that change without a request."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Change:
 
     @property
     def creates(self) -> bool:
-        """Whether it makes something: then an Idempotency-Key counts."""
+        """Whether it creates something; then the Idempotency-Key applies."""
         return self.method == "POST" and not self.path.endswith("/save")
 
 
 @dataclass(frozen=True)
 class Room:
-    """An organization of its own, for one kind of change."""
+    """An organization for one kind of change."""
 
     org_id: str
     project_id: str
@@ -254,7 +254,7 @@ async def import_apply(room: Room) -> Change:
 # --- dying ----------------------------------------------------------------------------------------------------------
 @dataclass
 class Doomed:
-    """Which changes are at which statement, and how many have stopped or been answered."""
+    """Counts the statement of each change, and how many changes have stopped or been answered."""
 
     tick: int
     open: int
@@ -272,7 +272,7 @@ class Doomed:
             await asyncio.Event().wait()
 
     def ended(self) -> None:
-        """One more stopped, or was answered."""
+        """Another change has stopped or been answered."""
         self.open -= 1
         if self.open == 0:
             os._exit(DIED if self.stopped else 0)
@@ -331,16 +331,16 @@ async def asked(
 # --- checking -------------------------------------------------------------------------------------------------------
 @dataclass
 class Deaths:
-    """What happened at the deaths so far."""
+    """The outcomes of the deaths so far."""
 
     died: int = 0
     undone: int = 0
     done: int = 0
-    """Committed, and nobody heard of it."""
+    """Committed, without an answer."""
 
 
 async def deaths(dsn: str, room: Path, home: Path, ticks: Iterable[int]) -> Deaths:
-    """Lets a server die at each of these ticks, and another one answer the same requests again."""
+    """Kills a server at each of these ticks, and sends the same requests to another one."""
     room.mkdir()
     found = Deaths()
     context = multiprocessing.get_context("forkserver")
@@ -374,7 +374,7 @@ async def deaths(dsn: str, room: Path, home: Path, ticks: Iterable[int]) -> Deat
 
 
 Contents = Mapping[tuple[str, str], tuple[int, int]]
-"""(organization, table) → how many rows, and a sum over what they say."""
+"""(organization, table) → the number of rows, and a checksum of their content."""
 
 
 async def _check(
@@ -410,11 +410,11 @@ async def _check(
 
 
 ACTIONS = {"project_delete": "project.delete", "key_rotate": "access_key.rotate", "import_apply": "project.import"}
-"""What must be among the lines of a change that has several."""
+"""The line that must be among those of a change with several."""
 
 
 def without_secret(answer: httpx.Response) -> tuple[int, Any]:
-    """A secret is in the first answer alone, which a client that hears nothing cannot have."""
+    """The secret is in the first answer only; a client without that answer cannot have it."""
     told = answer.json()
     if isinstance(told.get("data"), dict):
         told["data"].pop("key", None)
@@ -456,7 +456,7 @@ async def _contents(database: asyncpg.Connection) -> Contents:
         " AND c.relnamespace = 'public'::regnamespace"
     )
     kept = [row["name"] for row in tables if row["name"] not in PASSING]
-    # Lines of the audit are sealed a moment later: that they are there counts, not their place in the chain.
+    # Audit lines are sealed a moment later: check that they exist, not their position in the chain.
     said = {name: "0" if name == "audit" else "hashtextextended(t::text, 0)::numeric" for name in kept}
     query = " UNION ALL ".join(
         f"SELECT org_id::text, '{name}' AS name, count(*) AS rows, sum({said[name]})::text AS said"
@@ -467,7 +467,7 @@ async def _contents(database: asyncpg.Connection) -> Contents:
 
 
 async def every_moment(home: Path) -> dict[str, int]:
-    """At every statement of the longest change. Gives how often what happened."""
+    """At every statement of the longest change. Returns how often each outcome occurred."""
     home.mkdir(parents=True, exist_ok=True)
     embedded = await start_embedded(home / "database")
     databases = Databases(embedded.dsn)

@@ -24,7 +24,7 @@ EDIT = {"action": "edit", "path": "n", "find": "x", "replace": "xx", "replace_al
 
 
 class Editing(ScriptedModel):
-    """Edits the note, and answers once that is done: whatever another server did before."""
+    """Edits the note, and answers when that is done, whatever another server did before."""
 
     @asynccontextmanager
     async def stream(self, request: ModelRequest) -> AsyncGenerator[AsyncIterator[Sequence[Delta]]]:
@@ -37,7 +37,7 @@ def model() -> Editing:
 
 
 def die(dsn: str, directory: str, app_id: str, ticks: int) -> None:
-    """Starts one run, then dies, or ends with 0 when there were not so many ticks."""
+    """Starts one run, then dies; exits with 0 if there were fewer ticks."""
     asyncio.run(_die(dsn, Path(directory), app_id, ticks))
 
 
@@ -54,7 +54,8 @@ async def _die(dsn: str, directory: Path, app_id: str, ticks: int) -> None:
 
 
 async def deaths(dsn: str, room: Path, home: Path, ticks: Iterable[int]) -> int:
-    """Lets a server die at each of these ticks, another take over, and checks the promises. Gives how many died."""
+    """Kills a server at each of these ticks, lets another one continue, and checks the invariants. Returns how many
+    died."""
     room.mkdir()
     wanted = list(ticks)
     async with serving(dsn, home, model()) as server:

@@ -32,17 +32,17 @@ CLAIM = (
     "deadline = now() + interval '60 seconds'"
     " WHERE source_id = $2 AND status = 'pending' RETURNING *"
 )
-"""Its own sync alone: those that others left behind are the survivor's."""
+"""Claims its own sync only: those of dead servers belong to the survivor."""
 
 
 def die(dsn: str, directory: str, shared: str, source_id: str, ticks: int) -> None:
-    """Syncs one source, and dies at that statement of it; ends with 0 when there were not so many."""
+    """Syncs one source, and dies at that statement; exits with 0 if there were fewer."""
     asyncio.run(_die(dsn, Path(directory), Path(shared), source_id, ticks))
 
 
 @dataclass
 class Parts:
-    """What of a server a sync needs."""
+    """The parts of a server that a sync needs."""
 
     database: Database
     node: Node

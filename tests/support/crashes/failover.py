@@ -1,5 +1,5 @@
-"""The campaign on two PostgreSQL servers: the primary is killed, cut off from everybody while it lives on, or switched
-over as planned, in the middle of streams; and what readiness says meanwhile."""
+"""The campaign on two PostgreSQL servers: the primary is killed, partitioned while it lives on, or switched over as
+planned, in the middle of streams. Readiness is checked meanwhile."""
 
 import asyncio
 import time
@@ -19,30 +19,30 @@ NODES: Final = 2
 READY_SECONDS_MAX: Final = 90.0
 STREAMS_SECONDS_MAX: Final = 180.0
 START_SECONDS_MAX: Final = 600.0
-"""Until so many clients have had their first event, on any machine."""
+"""Clients must have their first event within this time, on any machine."""
 STARTING_MAX: Final = 10
-"""Clients that have not had their first event: more at once, and what they ask is answered after they have given up."""
+"""The limit of clients that wait for their first event: with more, answers come after clients have given up."""
 QUIET: Final = "without a fault"
 PACE_SECONDS: Final = 1.0
-"""In which a client has its next event on a machine that carries the campaign."""
+"""A client has its next event within this time, on a machine that can carry the campaign."""
 BUDGET_SECONDS: Final = 5.0
-"""What a failover may add to the wait for the next event, at the 99th percentile."""
+"""The limit of what a failover adds to the wait for the next event, at the 99th percentile."""
 
 
 class SlowClient(Client):
-    """Its answers take seconds, so that a failover meets most of them."""
+    """Its answers take seconds, so that most of them overlap a failover."""
 
     delays = (0.1, 0.2)
 
     async def live(self) -> None:
-        """One after another: so many that begin at once would all be late."""
+        """Clients start one after another: starting together would delay all of them."""
         assert isinstance(self._field, FailoverField)
         await self._field.turn(self._number)
         await super().live()
 
 
 class FailoverField(Field):
-    """Every node is told of both servers, and comes to each by a way that can be blocked."""
+    """Every node has the URLs of both servers, and reaches each through a proxy that can be blocked."""
 
     kind_of_client = SlowClient
 
@@ -67,7 +67,7 @@ class FailoverField(Field):
 
     # --- what is measured -------------------------------------------------------------------------------------------
     async def turn(self, client: int) -> None:
-        """Until few clients before this one wait for their first event."""
+        """Waits until few earlier clients wait for their first event."""
         async with self._more:
             await self._more.wait_for(lambda: client < len(self._begun) + STARTING_MAX)
 
@@ -87,8 +87,8 @@ class FailoverField(Field):
             self._more.notify_all()
 
     async def _streaming(self) -> None:
-        """Until streams are under way; and measures how long they wait for the next event when nothing happens. What
-        the machine does beside the campaign makes that longer, and the bounds of this campaign with it."""
+        """Waits until streams are running, and measures the wait for the next event without a fault. Other load on the
+        machine makes it longer, and the bounds of this campaign with it."""
         async with asyncio.timeout(START_SECONDS_MAX):
             while len(self._begun) < self.streams_min:
                 await asyncio.sleep(0.02)
@@ -101,7 +101,7 @@ class FailoverField(Field):
         self._slowness = max(1.0, waited[len(waited) // 2] / PACE_SECONDS)
 
     async def _next_events(self, kind: str, since: float, seconds_max: float) -> None:
-        """Until every client that has a stream has had an event since that moment."""
+        """Waits until every streaming client has had an event since that moment."""
         self._kind, self._writes_since = kind, since
         self._awaited = set(self._following)
         self._again.clear()
@@ -109,7 +109,7 @@ class FailoverField(Field):
             await self._again.wait()
 
     async def _through(self, kind: str, failover: Coroutine[Any, Any, None]) -> None:
-        """Waits for the end of the failover, then until every stream goes on and every node says that it is ready."""
+        """Waits for the end of the failover, then until every stream continues and every node is ready."""
         await failover
         since = time.monotonic()
         nodes = asyncio.gather(*(ready(node, 200, READY_SECONDS_MAX * self._slowness) for node in self.nodes))
@@ -127,14 +127,14 @@ class FailoverField(Field):
         await self.pair.attach()
 
     async def _primary_cut_off(self) -> None:
-        """It lives, and nothing reaches it or comes from it; no connection is closed. It is back before it is
+        """It runs, but nothing reaches it or comes from it; no connection is closed. The partition ends before it is
         stopped."""
         await self._streaming()
         self.pair.primary.way.block()
         await asyncio.gather(*(ready(node, 503, READY_SECONDS_MAX * self._slowness) for node in self.nodes))
         await self._through("primary_cut_off", self.pair.promote())
         self.pair.standby.way.open()
-        await asyncio.sleep(self.dice.uniform(0, 1))  # Two servers take writes, and only one of them commits.
+        await asyncio.sleep(self.dice.uniform(0, 1))  # Two servers accept writes, and only one of them commits.
         self.pair.standby.kill()
         await self.pair.attach()
 
@@ -144,8 +144,8 @@ class FailoverField(Field):
 
 
 def late(resumed_seconds: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
-    """By kind of failover, the seconds by which the budget is not kept: what the 99th percentile of waits for the next
-    event is more than without a fault, and more than `BUDGET_SECONDS`."""
+    """By kind of failover, by how many seconds the budget is exceeded: the 99th percentile of waits for the next event,
+    minus that without a fault, minus `BUDGET_SECONDS`."""
 
     def worst(kind: str) -> float:
         waited = sorted(resumed_seconds[kind])

@@ -28,7 +28,7 @@ from tests.support.crashes.wire_provider import Exchange, Fate, WireProvider, an
 
 SETTLED_SECONDS_MAX: Final = 60.0
 CLEAN_EVERY: Final = 3
-"""A call that succeeds, after so many that fail: five failures in a row would open a provider's circuit."""
+"""One success after so many failures: five failures in a row would open a provider's circuit."""
 WORDS: Final = "the quick brown fox jumps over the lazy dog " * 12
 PRICES: Final = {"alpha/m": (1.0, 2.0), "beta/m": (3.0, 4.0)}
 """US dollars per million tokens."""
@@ -36,7 +36,7 @@ TOLERANCE: Final = 0.05
 
 
 class Kind(NamedTuple):
-    """How a call is made: the front's path, who is asked first, and whether the answer is streamed."""
+    """A kind of call: the route, the provider that is called first, and whether the answer is streamed."""
 
     front: str
     first: str
@@ -54,7 +54,7 @@ class Kind(NamedTuple):
         return self.streamed or self.translates(provider)
 
     def begun(self, provider: WireProvider, exchange: Exchange) -> bool:
-        """Whether the answer has begun: with its first event, or with its first word where it is translated."""
+        """Whether the answer has begun: at its first event, or at its first text where it is translated."""
         start = exchange.answer.said[0][0] if self.translates(provider) else exchange.answer.begun
         return exchange.sent >= start
 
@@ -75,12 +75,12 @@ class Report:
     exact: int = 0
     estimated: int = 0
     worst: float = 0.0
-    """The largest part by which an estimate was off."""
+    """The largest relative error of an estimate."""
     settled_seconds_max: float = 0.0
-    """From a kill of the server until its calls were on the bill, the new server's start included."""
+    """From a kill of the server until its calls were billed, including the new server's start."""
     resumed: int = 0
     complete: bool = True
-    """Whether there was time for every fault."""
+    """Whether there was time for all faults."""
 
     def as_json(self) -> dict[str, Any]:
         numbers = {name: getattr(self, name) for name in ("calls", "lines", "exact", "estimated", "resumed")}
@@ -94,7 +94,7 @@ class Campaign:
         self.home = home
         self.random = random.Random(seed)
         self.until = math.inf
-        """When (time.monotonic) the part of the campaign that is under way ends, whatever is left of it."""
+        """When (time.monotonic) the current part of the campaign ends, finished or not."""
         self.providers = {"alpha": WireProvider("alpha", "openai"), "beta": WireProvider("beta", "anthropic")}
         self.report = Report()
         self._numbers = itertools.count()
@@ -123,7 +123,7 @@ class Campaign:
                 await self.server.stop()
 
     def new_call(self, kind: Kind) -> tuple[str, dict[str, Any]]:
-        """A name that no other call has, and the request."""
+        """A unique name, and the request."""
         name = f"c{next(self._numbers)}"
         self.kinds[name] = kind
         self.report.calls += 1
@@ -137,7 +137,7 @@ class Campaign:
         return _bearer(self.keys[int(name[1:]) % len(self.keys)])
 
     async def whole(self, kind: Kind, name: str, body: dict[str, Any]) -> tuple[int, str]:
-        """The status and the body, as far as it came."""
+        """The status and the received part of the body."""
         got = bytearray()
         status = 0
         try:
@@ -151,7 +151,7 @@ class Campaign:
         return status, got.decode()
 
     async def clean(self) -> None:
-        """A call of each provider that nothing befalls."""
+        """A call of each provider without a fault."""
         for first in self.providers:
             kind = Kind("/v1/chat/completions", first, streamed=True)
             name, body = self.new_call(kind)
@@ -160,7 +160,7 @@ class Campaign:
             assert text.rstrip().endswith("[DONE]")
 
     def cuts(self, kind: Kind, every: int) -> Sequence[int]:
-        """Bytes of an answer, each `every`th and the ends."""
+        """Positions in an answer: each `every`th byte, and both ends."""
         provider = self.providers[kind.first]
         end = len(answer(provider.wire, kind.first, streamed=kind.streamed_by(provider), prompt=1).content)
         start = self.random.randrange(every)
@@ -182,7 +182,7 @@ class Campaign:
             self._check_seam(kind, name, status, text)
 
     def over(self) -> bool:
-        """Whether the time for this part is over; the report says so."""
+        """Whether the time for this part is over; recorded in the report."""
         ended = time.monotonic() > self.until
         self.report.complete = self.report.complete and not ended
         return ended
@@ -190,7 +190,8 @@ class Campaign:
     def _check_seam(self, kind: Kind, name: str, status: int, text: str) -> None:
         first, second = (self.providers[one].log.get(name) for one in (kind.first, kind.second))
         assert first is not None, (kind, name)
-        # A kept connection that closes without a byte may have been closed before: the request goes over a new one.
+        # A kept-alive connection that closes without a byte may have been closed before: the request is sent again over
+        # a new one.
         assert first.asked == 1 or not first.sent, (kind, name, first.asked)
         ours = [one for one in (kind.first, kind.second) if f"{one} says" in text]
         assert len(ours) < 2, f"two answers were joined: {kind} {name}"
@@ -212,7 +213,7 @@ class Campaign:
                 await self._clients_die_reading(kind, every)
 
     async def _clients_die_asking(self, kind: Kind, every: int) -> None:
-        """Nobody is asked what was not asked to its end."""
+        """An incomplete request reaches no provider."""
         _, body = self.new_call(kind)
         size = len(self._request(kind, "c0", body))
         for at in {*range(self.random.randrange(every), size, every), size - 1}:
@@ -228,7 +229,7 @@ class Campaign:
             assert all(name not in provider.log for provider in self.providers.values())
 
     async def _clients_die_reading(self, kind: Kind, every: int) -> None:
-        """The provider has said everything and waits with its count."""
+        """The provider has sent all text and holds back its usage."""
         provider = self.providers[kind.first]
         wire = answer(provider.wire, kind.first, streamed=True, prompt=1)
         hold = wire.said[-1][0] + 2
@@ -270,7 +271,7 @@ class Campaign:
 
     # --- the server dies --------------------------------------------------------------------------------------------
     async def servers_die(self, kinds: Iterable[Kind], every: int, at_once: int) -> None:
-        """All calls under way, each held at another byte of its answer, lose their server."""
+        """All calls are held, each at another byte of its answer, when the server is killed."""
         places = [(kind, at) for kind in kinds for at in self.cuts(kind, every)]
         self.random.shuffle(places)
         for start in range(0, len(places), at_once):
@@ -290,7 +291,7 @@ class Campaign:
             async with asyncio.timeout(60):
                 for fate in fates:
                     await fate.reached.wait()
-                for _ in range(3):  # What was sent before these requests has been read when they are answered.
+                for _ in range(3):  # When these requests are answered, everything sent before them has been read.
                     assert (await self.http.get("/health")).status_code == 200
             self.report.faults["server"] += len(places)
             await self.server.kill(database=database)
@@ -312,7 +313,7 @@ class Campaign:
                 self.report.faults[fault] += 1
 
     async def _resumable(self, at: int | None) -> bytes:
-        """The client dies after so many bytes, and goes on where it was."""
+        """The client disconnects after so many bytes, and resumes."""
         name, body, headers = self._resumable_call()
         got = bytearray()
         async with self.http.stream("POST", _RESUMABLE, json=body, headers=headers) as response:
@@ -372,7 +373,7 @@ class Campaign:
         return name, {**body, "model": "alpha/m"}, headers
 
     async def _rest(self, body: dict[str, Any], headers: dict[str, str], seen: bytes) -> bytes:
-        """What follows what was seen, by the id of its chunks, or by the same request where none came."""
+        """The rest of the answer, by the id of its chunks, or by the same request where no chunk arrived."""
         numbers = [number for number, _ in _events(seen) if number]
         self.report.resumed += 1
         if not numbers:
@@ -385,7 +386,7 @@ class Campaign:
 
     # --- what must hold ---------------------------------------------------------------------------------------------
     def expected(self) -> dict[str, tuple[str, Exchange]]:
-        """The line of each call: who was asked last, if that provider began to answer or was asked no more."""
+        """The expected line of each call: the provider that was called last, if it began to answer."""
         found: dict[str, tuple[str, Exchange]] = {}
         for provider in self.providers.values():
             for name, exchange in provider.log.items():
@@ -394,7 +395,7 @@ class Campaign:
         return found
 
     async def settled(self) -> None:
-        """Waits until as many calls are on the bill as providers were asked."""
+        """Waits until all calls of providers are billed."""
         wanted = len(self.expected())
         async with asyncio.timeout(SETTLED_SECONDS_MAX):
             while (lines := await self._lines()) < wanted:
@@ -409,7 +410,7 @@ class Campaign:
         return total
 
     async def healthy(self) -> None:
-        """On a busy machine the doctor may stop before its last check; it is asked again then."""
+        """On a busy machine the doctor may time out before its last check; then it is called again."""
         for _ in range(DOCTORS_MAX):
             doctor = (await self.http.get("/v1/doctor", headers=_bearer(KEY))).json()["data"]
             assert not doctor["broken"], doctor
@@ -418,7 +419,7 @@ class Campaign:
         assert doctor["healthy"], doctor
 
     async def audit(self) -> None:
-        """The bill beside the providers' logs. The server is down."""
+        """Compares the bill with the providers' logs. The server is down."""
         embedded = await start_embedded(self.home)
         database = await asyncpg.connect(embedded.dsn)
         try:
@@ -466,8 +467,8 @@ _RESUMABLE: Final = "/router/v1/chat/completions"
 async def gateway_campaign(
     home: Path, *, seed: int, every: int, at_once: int, kills: int, seconds_max: float = math.inf
 ) -> Report:
-    """`every`: how many bytes of an exchange are passed over between two faults. Each part of the campaign has its
-    share of `seconds_max`."""
+    """`every`: how many bytes of an exchange are skipped between two faults. Each part of the campaign has its share of
+    `seconds_max`."""
     campaign = Campaign(home, seed)
     begun = time.monotonic()
     async with campaign.running():

@@ -1,9 +1,8 @@
-"""`python -m tests.support.crashes.knowledge [--long] [--seed N]`: servers and databases killed at random moments while
-files go in, are replaced and are deleted.
+"""`python -m tests.support.crashes.knowledge [--long] [--seed N]`: servers and databases are killed at random moments
+while files are added, replaced and deleted.
 
-What must hold: a search never finds two versions of a file, finds one as soon as one was ever found, finds none once
-its deletion was
-acknowledged; no item stays unsettled; in the end nothing is left that nobody refers to: no rows, no chunks, no content.
+Invariants: a search never finds two versions of a file, always finds one once it was found, and finds none after its
+deletion was acknowledged; no item stays unsettled; at the end there are no unreferenced rows, chunks or contents.
 """
 
 import argparse
@@ -29,13 +28,13 @@ from tests.support.crashes.server import KEY, Server
 
 CALL_SECONDS_MAX = 60.0
 SETTLE_SECONDS_MAX = 240.0
-"""An item that lost its worker five times rests for more than two minutes."""
+"""An item that lost its worker five times waits for more than two minutes."""
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 
 @dataclass
 class Slot:
-    """One file of the campaign: what was last asked for, what may be seen, and whether something must be."""
+    """One file of the campaign: the last request for it, which versions may be found, and whether one must be."""
 
     number: int
     item_id: str | None = None
@@ -90,7 +89,7 @@ class Campaign:
         self.answered = 0
 
     async def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Insists until the server answers: every call is one that may be made twice."""
+        """Repeats until the server answers: every call may be made twice."""
         headers = {**HEADERS, **options.pop("headers", {})}
         async with asyncio.timeout(CALL_SECONDS_MAX):
             while True:
@@ -172,11 +171,11 @@ class Campaign:
             answered = self.answered
             while (
                 self.answered == answered
-            ):  # On a busy machine a start may take longer than the pause: something is done between two kills.
+            ):  # On a busy machine a start may take longer than the pause: do something between two kills.
                 await asyncio.sleep(0.05)
             await asyncio.sleep(self.dice.uniform(0.1, 1.2))
             what = ("server", "server and database", "database")[number % 3]
-            if what == "database":  # The server lives on, says 503, and starts it again.
+            if what == "database":  # The server survives, answers 503, and restarts the database.
                 for file in self.home.rglob("postmaster.pid"):
                     os.kill(int(file.read_text().splitlines()[0]), signal.SIGKILL)
             else:
@@ -203,7 +202,7 @@ class Campaign:
 
 
 async def campaign(home: Path, *, files: int, operations: int, kills: int, seed: int, writers: int = 3) -> Report:
-    """Raises AssertionError on a broken promise."""
+    """Raises AssertionError for a violated invariant."""
     began = time.monotonic()
     server = Server(home, "http://127.0.0.1:9/v1")
     await server.start()
@@ -236,7 +235,7 @@ UNVERIFIED = "SELECT count(*) FROM deletions WHERE verified_at IS NULL"
 
 
 async def orphans(home: Path, items: set[str | None]) -> None:
-    """Starts once more, so that what the last kill left behind is swept, and counts everything by hand."""
+    """Starts once more, so that remains of the last kill are swept, and counts everything with SQL."""
     server = Server(home, "http://127.0.0.1:9/v1")
     await server.start()
     embedded = await start_embedded(home)

@@ -1,11 +1,11 @@
-"""The campaign behind PgBouncer in transaction mode: what needs a session goes past it, on a way of its own for each
-node. PgBouncer is killed too, and all of its connections to the database are reset."""
+"""The campaign behind PgBouncer in transaction mode. Connections that need a session bypass it, through a separate
+proxy for each node. PgBouncer is killed too, and all of its connections to the database are reset."""
 
 import asyncio
 from typing import Final
 
 from tests.support.crashes.campaign import NODES, Field
-from tests.support.nodes import Way
+from tests.support.nodes import BlockableProxy
 from tests.support.poolers import Pooler
 
 POOLED: Final = {
@@ -18,7 +18,7 @@ POOLED: Final = {
     "drain": 1,
     "database": 1,
 }
-"""`reset` and `partition` are of what goes past the pooler: the pool works on meanwhile."""
+"""`reset` and `partition` affect only connections that bypass the pooler."""
 CONFIGURATION: Final = """
 [databases]
 stoa = host={host} port={port} dbname=stoa
@@ -41,8 +41,8 @@ class PooledField(Field):
     async def _open_database(self) -> list[str]:
         await super()._open_database()
         assert self._embedded is not None
-        self.ways = [await self._stack.enter_async_context(Way(self._embedded.dsn)) for _ in range(NODES)]
-        self._back = await self._stack.enter_async_context(Way(self._embedded.dsn))
+        self.ways = [await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn)) for _ in range(NODES)]
+        self._back = await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn))
         home = self.home.with_name(f"{self.home.name}-pgbouncer")
         host, port = self._back.address
         users = home / "users.txt"

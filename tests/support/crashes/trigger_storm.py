@@ -1,9 +1,9 @@
-"""Triggers that come due over a shift of daylight saving while their servers are killed: for
+"""Triggers that come due across daylight saving changes while their servers are killed: for
 tests/crash/test_triggers.py and bench/triggers.py.
 
-Every node has the same hurried clock, which leaps over a week between two shifts: Berlin's spring and Sydney's autumn.
-What is checked afterwards is what the schedules say: each due instant has one event, each accepted event its own run,
-and no run is without an event.
+Every node has the same fast clock, which jumps over a week between two changes: Berlin's spring and Sydney's autumn.
+Afterwards the events are compared with the schedules: each due time has one event, each accepted event its own run, and
+no run lacks an event.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ CONFIGS: tuple[dict[str, Any], ...] = (
 
 
 class HurriedClock(SystemClock):
-    """Runs through the windows from `begin` (of time.time) on, then stands still."""
+    """Runs through the windows from `begin` (of time.time) on, then stops."""
 
     def __init__(self, begin: float, factor: float, windows: int) -> None:
         self._begin = begin
@@ -80,13 +80,13 @@ class Report:
     runs: int = 0
     seconds: float = 0.0
     taken_over: int = 0
-    """Events whose run another node, or a later attempt, began."""
+    """Events whose run was started by another node or a later attempt."""
 
 
 async def storm(
     dsn: str, home: Path, *, triggers: int, nodes: int, kills: int, factor: float, windows: int, seed: int
 ) -> Report:
-    """Raises AssertionError where a promise is broken."""
+    """Raises AssertionError for a violated invariant."""
     report, began = Report(triggers, kills), time.time()
     await _prepare(dsn, home, triggers)
     chance = random.Random(seed)
@@ -119,7 +119,7 @@ async def storm(
 
 
 async def _prepare(dsn: str, home: Path, count: int) -> None:
-    """The triggers, active before the first window begins, and no server."""
+    """Creates the triggers and activates them before the first window, then stops the server."""
     standing = HurriedClock(time.time() + 10_000, 1, 1)
     async with serving(dsn, home / "first", ScriptedModel(), clock=standing) as server:
         apps = [(await deployed(server, name=f"App {number}"))["id"] for number in range(1 + count // 150)]
@@ -138,7 +138,7 @@ async def _create(server: Running, gate: asyncio.Semaphore, app_id: str, config:
 
 
 async def _settled(dsn: str, end: float, windows: int) -> None:
-    """Returns once the clock stands still and nothing is due or waits."""
+    """Returns once the clock has stopped and nothing is due or pending."""
     database = await asyncpg.connect(dsn)
     try:
         async with asyncio.timeout(300):

@@ -1,7 +1,7 @@
-"""A provider of OpenAI's or Anthropic's wire whose answers are known to the byte, and cut or held where a test says.
+"""A provider of OpenAI's or Anthropic's API whose answers are known to the byte, and are cut or held where a test says.
 
-It counts as the gateway estimates: four characters to a token. Its log says, for each exchange, how often it was asked,
-how many bytes of its answer it sent, what it reported, and what it had said.
+It counts tokens as the gateway estimates them: four characters each. Its log has, for each exchange, how often it was
+called, how many bytes it sent, the usage that it reported, and its text.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _MODELS: Final = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n
 
 
 def pieces_of(name: str) -> list[str]:
-    """What the provider of this name says: nobody else says it."""
+    """The text of the provider with this name, which no other provider sends."""
     return [f"{name} says piece {number:02d}, " for number in range(PIECES)]
 
 
@@ -29,8 +29,8 @@ def tokens(characters: int) -> int:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer as it goes over the wire. `said` has, for each piece of text, where it is complete, and
-    `reported` where the provider's count is; `begun` where the first event, or the whole answer, is."""
+    """A whole answer as bytes. `said` has the offset at which each piece of text is complete, `reported` the offset of
+    the usage, `begun` that of the first event or of the whole answer."""
 
     content: bytes
     said: list[tuple[int, int]]
@@ -70,7 +70,7 @@ def _streamed(wire: str, pieces: list[str], prompt: int) -> Answer:
         data = event if isinstance(event, str) else json.dumps(event)
         frame = f"{name}data: {data}\n\n".encode()
         out.extend(b"%x\r\n%b\r\n" % (len(frame), frame))
-        return len(out) - 2  # The frame's own end; the line break after it is the chunk's.
+        return len(out) - 2  # The end of the frame itself; the line break after it belongs to the chunk.
 
     count = tokens(sum(map(len, pieces)))
     if wire == "openai":
@@ -102,7 +102,7 @@ def _chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
 
 @dataclass
 class Exchange:
-    """What befell one request at this provider."""
+    """The record of one request at this provider."""
 
     answer: Answer
     prompt: int
@@ -115,7 +115,7 @@ class Exchange:
 
     @property
     def said(self) -> int:
-        """Characters."""
+        """In characters."""
         return sum(size for end, size in self.answer.said if end <= self.sent)
 
     @property
@@ -125,13 +125,13 @@ class Exchange:
 
 @dataclass
 class Fate:
-    """After how many bytes of its answer an exchange is cut, or held until the other side goes."""
+    """After how many bytes of its answer an exchange is cut, or held until the client disconnects."""
 
     at: int
     hold: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
-    """The other side has gone."""
+    """The client has disconnected."""
 
 
 class WireProvider:
@@ -201,5 +201,5 @@ class WireProvider:
             await reader.read(1)
             fate.left.set()
         elif writer.can_write_eof():
-            writer.write_eof()  # Everything before it arrives; a reset could overtake it.
+            writer.write_eof()  # Sends everything before it; a reset could overtake the data.
         return False

@@ -1,5 +1,5 @@
 """The campaign on `stoa serve --workers N` with its files in a bucket: workers and their parent are killed, frozen and
-drained, the way to the database is cut, and the bucket fails between any two requests."""
+drained, the connection to the database is cut, and bucket requests fail."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from stoa.settings import Settings
 from tests.support.buckets import CREDENTIALS, BucketServer, Fault, bucket_server, credentials
 from tests.support.crashes.campaign import Field
 from tests.support.crashes.client import Client
-from tests.support.nodes import KEY, Node, Way
+from tests.support.nodes import KEY, BlockableProxy, Node
 from tests.support.processes import ENVIRONMENT, STOA, free_port
 
 WORKER_FATES: Final = {
@@ -33,14 +33,13 @@ WORKER_FATES: Final = {
 BUCKET_FAULTS: Final = ("500", "503", "before", "after", "body")
 START_SECONDS_MAX: Final = 300.0
 GONE_SECONDS_MAX: Final = 10.0
-"""The kernel ends workers whose parent is gone; the port is free then."""
+"""The kernel ends workers whose parent is gone; then the port is free."""
 LARGE_BYTES: Final = 9 * 1024 * 1024
-"""More than one part of an upload."""
+"""More than one part of a multipart upload."""
 
 
 class FileClient(Client):
-    """Before some messages it uploads a file, and reads it back at the end of its life: what was acknowledged is there,
-    whole."""
+    """Uploads a file before some messages, and reads it back at the end: an acknowledged file is complete."""
 
     run_seconds_max = 600.0  # There is no other server while this one starts: on a busy machine that takes a minute.
 
@@ -103,7 +102,7 @@ class ServerOfWorkers(Node):
         found: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children():
-                with contextlib.suppress(psutil.Error):  # It ends just now.
+                with contextlib.suppress(psutil.Error):  # It has just ended.
                     if "stoa.cli.workers.child" in child.cmdline():
                         found.append(child)
         return found
@@ -144,7 +143,7 @@ class WorkersField(Field):
         self._stack.push_async_callback(self._embedded.stop)
         watch = asyncio.create_task(self._embedded.watch(0.2))
         self._stack.callback(watch.cancel)
-        way = await self._stack.enter_async_context(Way(self._embedded.dsn))
+        way = await self._stack.enter_async_context(BlockableProxy(self._embedded.dsn))
         self.ways = [way]
         return [way.dsn]
 
@@ -175,7 +174,7 @@ class WorkersField(Field):
                 await asyncio.sleep(0.02)
         return self.dice.choice(workers)
 
-    def _way(self) -> tuple[Node, Way]:
+    def _way(self) -> tuple[Node, BlockableProxy]:
         (way,) = self.ways
         assert way is not None
         return self._server, way

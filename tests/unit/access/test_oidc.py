@@ -278,7 +278,7 @@ async def test_an_address_is_taken_from_the_user_information_of_the_same_person(
 
 
 @pytest.mark.parametrize("word", [False, "false", None, 1, "yes", "TRUE", [True]])
-async def test_only_a_plain_yes_verifies_an_address(scripted: Scripted, word: Any) -> None:
+async def test_only_true_verifies_an_address(scripted: Scripted, word: Any) -> None:
     scripted.token = signed(said(email_verified=word))
     assert not (await provider(scripted, Clock()).claims("c", NONCE, "v"))[0].email_verified
     trusting = provider(scripted, Clock(), trust_email=True)

@@ -44,7 +44,7 @@ class Run:
         (Run(None, APP, APP), (None, ())),
     ],
 )
-async def test_whoever_needs_no_key_sees_nothing_restricted(run: Run, expected: tuple[Any, Any]) -> None:
+async def test_callers_without_a_key_see_nothing_restricted(run: Run, expected: tuple[Any, Any]) -> None:
     asked = Asked()
     await KnowledgeLibrary(cast("bases.Search", asked)).look(cast("runs.Run", run), [APP], "x", None)
     assert (asked.user, asked.groups) == expected

@@ -57,5 +57,5 @@ def test_the_embedder_is_that_of_a_connection_of_this_server() -> None:
         flow({"type": EMBEDDER, "connection": {"type": "dynamiq.connections.OpenAI"}}),
     ],
 )  # fmt: skip
-def test_what_says_nothing_leaves_the_choice_to_the_server(given: dict[str, Any]) -> None:
+def test_a_flow_without_settings_leaves_the_defaults(given: dict[str, Any]) -> None:
     assert (flows.chunking(given), flows.embedder(given)) == ({}, None)

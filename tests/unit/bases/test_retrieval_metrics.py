@@ -35,7 +35,7 @@ def test_recall_and_reciprocal_rank_by_hand() -> None:
     assert judged(["a", "b"], grades)["recall@10"] == 1.0
 
 
-def test_what_cannot_be_judged() -> None:
+def test_judging_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="relevant"):
         ndcg(["a"], {"a": 0})
     with pytest.raises(ValueError, match="nothing"):

@@ -13,7 +13,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize(("pass_through", "expected"), [(False, 0o700), (True, 0o711)])
-def test_a_new_one_and_one_of_an_older_version(tmp_path: Path, pass_through: bool, expected: int) -> None:
+def test_new_and_older_directories_are_private(tmp_path: Path, pass_through: bool, expected: int) -> None:
     fresh, old = tmp_path / "a" / "fresh", tmp_path / "old"
     close_to_others(fresh, pass_through=pass_through)
     old.mkdir(mode=0o755)

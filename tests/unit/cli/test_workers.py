@@ -60,7 +60,7 @@ def counted(families: list[Family]) -> dict[str, float]:
     }
 
 
-async def test_one_that_is_killed_is_started_again_and_what_it_had_counted_stays() -> None:
+async def test_a_killed_worker_is_restarted_and_its_counts_stay() -> None:
     async with crew_of("serves") as pool:
         assert len(await pool.serve({}, "dsn")) == 2
         assert counted(await pool.page(1))["n"] == 3.0, "1 of the first and 2 of the second"
@@ -75,13 +75,13 @@ async def test_one_that_is_killed_is_started_again_and_what_it_had_counted_stays
         assert pool.failed is None
 
 
-async def test_one_that_never_starts_ends_the_server_and_says_so() -> None:
+async def test_a_server_whose_worker_never_starts_ends_with_the_reason() -> None:
     async with crew_of("crashes", 1) as pool:
         with pytest.raises(StartError, match=f"Worker 1 has ended {FAILURES_MAX} times in a row before it"):
             await pool.serve({}, "dsn")
 
 
-async def test_one_that_starts_no_more_does_not_end_its_siblings(tmp_path: Path) -> None:
+async def test_a_worker_that_cannot_restart_does_not_end_its_siblings(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     async with crew_of(f"breaks:{broken}") as pool:
         await pool.serve({}, "dsn")
@@ -99,13 +99,13 @@ async def test_one_that_starts_no_more_does_not_end_its_siblings(tmp_path: Path)
                 await asyncio.sleep(0.01)
 
 
-async def test_what_it_says_of_a_wrong_setting_is_said_at_once() -> None:
+async def test_a_workers_settings_error_is_reported_at_once() -> None:
     async with crew_of("refuses") as pool:
         with pytest.raises(StartError, match=r"^STOA_BOOTSTRAP_KEY is no key$"):
             await pool.serve({}, "dsn")
 
 
-async def test_one_that_is_stuck_is_ended_and_started_again() -> None:
+async def test_a_stuck_worker_is_killed_and_restarted() -> None:
     async with crew_of("hangs", 1) as pool:
         await pool.serve({}, "dsn")
         stuck = pool.pids()[1]
@@ -123,7 +123,7 @@ async def test_draining_waits_for_all_and_starts_none_again() -> None:
 
 
 @pytest.mark.parametrize("pressed", [True, False])
-async def test_one_that_does_not_drain_is_killed(pressed: bool) -> None:
+async def test_a_worker_that_does_not_drain_is_killed(pressed: bool) -> None:
     stopping = asyncio.Event()
     async with crew_of("hangs", stopping=stopping) as pool:
         await pool.serve({}, "dsn")
@@ -137,7 +137,7 @@ async def test_one_that_does_not_drain_is_killed(pressed: bool) -> None:
         assert pool.pids() == {}
 
 
-async def test_a_page_does_not_wait_for_one_that_does_not_answer() -> None:
+async def test_the_metrics_page_does_not_wait_for_a_silent_worker() -> None:
     quiet = Pace(count_every=60, abort=0.1, drain_more=0.1, end_max=0.1)
     async with crew_of("hangs", 1, quiet) as pool:
         await pool.serve({}, "dsn")
@@ -155,7 +155,7 @@ def test_the_number_of_workers(given: str | None, expected: object, tmp_path: Pa
 
 
 @pytest.mark.parametrize("given", ["0", "65", "-1", "many", "1.5", "all"])
-def test_a_number_that_is_none(given: str, tmp_path: Path) -> None:
+def test_an_invalid_number_of_workers(given: str, tmp_path: Path) -> None:
     (tmp_path / "stoa.toml").touch()
     with pytest.raises(SettingsError, match=f"{given} is not a number from 1 to 64, or auto"):
         load({}, {"workers": given}, tmp_path / "stoa.toml")
@@ -197,7 +197,7 @@ async def test_a_database_with_too_few_connections_is_refused(dsn: str) -> None:
         await check_connections(dsn, Settings(connections_max=6), 64)
 
 
-def test_the_key_is_told_by_whoever_made_it() -> None:
+def test_the_banner_has_the_key_of_the_worker_that_created_it() -> None:
     nothing = {"first_key": None, "sign_in_link": None, "owner_link": None, "default_model": "m", "providers": []}
     told = ready_of([{**nothing, "owner_link": "o"}, {**nothing, "first_key": "k", "sign_in_link": "s"}])
     assert (told.first_key, told.sign_in_link, told.owner_link) == ("k", "s", "o")

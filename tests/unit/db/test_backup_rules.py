@@ -57,7 +57,7 @@ def test_when_a_backup_is_due_and_overdue() -> None:
 @pytest.mark.parametrize(
     ("expression", "words"), [("0 3 * *", "five fields"), ("61 * * * *", "no cron"), ("0 0 31 2 *", "no cron|never")]
 )
-def test_what_is_no_schedule(expression: str, words: str) -> None:
+def test_invalid_schedules_are_refused(expression: str, words: str) -> None:
     problem = rules.schedule_problem(expression)
     assert problem is not None
     assert any(word in problem for word in words.split("|"))
@@ -71,7 +71,7 @@ def test_two_backups_of_one_second_are_in_order() -> None:
     assert [rules.taken_at(one) for one in names] == [first, second.replace(microsecond=2_000)]
 
 
-def test_what_is_no_identity() -> None:
+def test_invalid_backup_ids_are_refused() -> None:
     for text in ("../../etc/passwd", "", "20261399T000000Z-1a2b3c4d"):
         with pytest.raises(BackupError):
             rules.check_identity(text)

@@ -13,7 +13,7 @@ def sent(**message: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("role", [["user"], {"is": "user"}, 5, None, "activity"])
-def test_a_role_of_any_type_that_is_none_says_nothing(role: Any) -> None:
+def test_a_role_of_the_wrong_type_is_ignored(role: Any) -> None:
     turn, run_id = turn_of("agent", sent(role=role, content="Hi"))
     assert (run_id, [*turn.history, *turn.tail]) == ("r", [])
 

@@ -35,7 +35,7 @@ WRONG = [
 ]
 
 
-def test_a_complete_one() -> None:
+def test_a_complete_request_is_read() -> None:
     asked = read(FIELDS)
     assert (asked.user, asked.wanted["output_tokens_max"]) == ("ada", 5)
 

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from stoa.dialects.a2a import translator as a2a
-from stoa.dialects.a2a.shapes import Words
+from stoa.dialects.a2a.shapes import Vocabulary
 from stoa.dialects.agui import translator as agui
 from stoa.dialects.completions import translator as completions
 from stoa.dialects.responses import translator as responses
@@ -157,8 +157,12 @@ DIALECTS = {
         lambda: completions.CompletionTranslator("chatcmpl_1", 1, "m", usage=True),
         lambda made: completions.Numbered(0).encode(made),
     ),
-    "a2a": Translator(lambda: a2a.A2aTranslator(Words("0.3"), "task", "context"), lambda made: a2a.encode(made, 7)),
-    "a2a_v1": Translator(lambda: a2a.A2aTranslator(Words("1.0"), "task", "context"), lambda made: a2a.encode(made, 7)),
+    "a2a": Translator(
+        lambda: a2a.A2aTranslator(Vocabulary("0.3"), "task", "context"), lambda made: a2a.encode(made, 7)
+    ),
+    "a2a_v1": Translator(
+        lambda: a2a.A2aTranslator(Vocabulary("1.0"), "task", "context"), lambda made: a2a.encode(made, 7)
+    ),
 }
 
 
@@ -179,7 +183,7 @@ def test_golden(dialect: str, run: str) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_it_does_not_matter_in_which_pieces_the_events_come(dialect: str, run: str) -> None:
+def test_events_may_be_split_anywhere(dialect: str, run: str) -> None:
     made = DIALECTS[dialect]
     one = made.make()
     pieces = made.encode([frame for event in events_of(run) for frame in one.take([event])])

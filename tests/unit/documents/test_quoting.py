@@ -69,6 +69,6 @@ async def test_sentences_keep_their_quotes() -> None:
     assert await said("What did the busy server say?", Passage(text)) == [(0, 'The server said "It is busy."')]
 
 
-async def test_nothing_relevant_is_nothing() -> None:
+async def test_irrelevant_passages_give_no_quotes() -> None:
     assert await said("Who won the football match?", EVENTS, LIMITS, STEPS) == []
     assert await said("anything", Passage("")) == []

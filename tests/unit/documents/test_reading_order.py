@@ -59,7 +59,7 @@ def test_the_lines_of_a_grid_follow_one_another() -> None:
     assert texts(ordered(lines, (Grid((50, 620, 200, 665), (("a",), ("b",))),))) == ["above", "a", "b", "below"]
 
 
-def test_what_runs_to_the_left_is_read_from_the_right() -> None:
+def test_right_to_left_text_is_read_from_the_right() -> None:
     right, left = (
         ("ימין אחד כאן עכשיו", "ימין שני כאן גם", "ימין שלישי כאן"),
         ("שמאל אחד כאן גם", "שמאל שני כאן", "שמאל שלישי כאן"),

@@ -114,7 +114,7 @@ async def test_select_never_passes_the_budget_and_falls_back_to_the_beginnings()
     assert beginnings == [DOCUMENT[:1], other[:1]]
 
 
-def test_words_of_one_family_meet() -> None:
+def test_inflected_forms_have_one_stem() -> None:
     for family in (
         "delete deletes deleted deleting deletion",
         "cancel cancels canceled cancelled",

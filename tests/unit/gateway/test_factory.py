@@ -18,7 +18,7 @@ def looked_for(port: int) -> Provider:
     return suppliers.provider("ollama", Endpoint("ollama", f"http://127.0.0.1:{port}"), None, optional=True)
 
 
-async def test_one_that_is_there_is_asked_for_its_models() -> None:
+async def test_a_running_local_server_is_asked_for_its_models() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -38,7 +38,7 @@ async def test_one_that_is_there_is_asked_for_its_models() -> None:
     assert [offer.wire_name for offer in offers] == ["llama3.2"]
 
 
-async def test_one_that_is_not_there_is_said_to_be_missing() -> None:
+async def test_a_missing_local_server_is_reported() -> None:
     with socket.socket() as taken:  # Bound, and not listening: nobody else can be there.
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ProviderError, match="listens"):

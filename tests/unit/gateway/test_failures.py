@@ -103,6 +103,6 @@ def test_how_long_to_wait_in_words(words: str, seconds: float | None) -> None:
         "The image is too large",
     ],
 )
-def test_what_is_not_about_the_context(words: str) -> None:
+def test_other_refusals_are_not_taken_for_context_errors(words: str) -> None:
     _, error = error_of(400, {"error": {"message": words}})
     assert error.code != "context_length_exceeded"

@@ -14,8 +14,8 @@ from stoa.gateway.providers.concessions import Concessions
 from stoa.gateway.providers.history import NO_RESULT, prepared
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.transport import Transport
-from stoa.gateway.router import messages_asking, rules
-from stoa.gateway.router.asking import asked
+from stoa.gateway.router import messages_request, rules
+from stoa.gateway.router.chat_request import asked
 from stoa.gateway.router.sampling import generation_of
 from stoa.kernel.errors import BadRequest
 
@@ -201,9 +201,9 @@ def test_who_asks_for_the_providers_cache_gets_it(fields: Any) -> None:
 def turned(**fields: Any) -> dict[str, Any]:
     """A request of Anthropic's wire as OpenAI's takes it."""
     fields = {"model": "m", "max_tokens": 100, "messages": HI, **fields}
-    messages_asking.check(fields)
+    messages_request.check(fields)
     made = model(OpenAIModel, "gpt")
-    found = asked(messages_asking.chat_fields(fields), made)
+    found = asked(messages_request.chat_fields(fields), made)
     granted = Concessions()
     return dict(made.body(found.request, prepared(found.request, made._demands, granted, made.source), granted))
 
@@ -223,7 +223,7 @@ def test_pictures_in_a_tools_result_are_shown_by_the_user() -> None:
     assert roles[-1] == "user"
     assert [part["type"] for part in sent["messages"][-1]["content"]] == ["image_url"]
     alone = turned(messages=block_result([{"type": "image", "source": {"type": "url", "url": ADDRESS}}]))
-    assert alone["messages"][2]["content"] == messages_asking.SHOWN_BELOW
+    assert alone["messages"][2]["content"] == messages_request.SHOWN_BELOW
     assert alone["messages"][-1]["content"] == [{"type": "image_url", "image_url": {"url": ADDRESS}}]
 
 
@@ -244,7 +244,7 @@ def test_an_empty_result_is_a_result(content: Any) -> None:
     ],
 )
 def test_thinking_is_an_effort_to_other_providers(fields: Any, effort: str | None) -> None:
-    assert messages_asking.chat_fields({"messages": HI, "max_tokens": 9, **fields}).get("reasoning_effort") == effort
+    assert messages_request.chat_fields({"messages": HI, "max_tokens": 9, **fields}).get("reasoning_effort") == effort
 
 
 @pytest.mark.parametrize("name", ["output_config", "output_format"])
@@ -257,7 +257,7 @@ def test_structured_output_reaches_other_providers(name: str) -> None:
 
 def test_what_other_providers_are_not_told_of_is_named() -> None:
     fields = {"model": "m", "messages": HI, "max_tokens": 1, "top_k": 3, "container": "c", "metadata": {}}
-    assert messages_asking.ignored(fields) == ["container", "top_k"]
+    assert messages_request.ignored(fields) == ["container", "top_k"]
 
 
 # --- money ----------------------------------------------------------------------------------------------------------

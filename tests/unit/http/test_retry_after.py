@@ -39,7 +39,7 @@ def test_every_refusal_that_asks_to_wait(kind: type[AppError], render: Any) -> N
 
 
 @pytest.mark.parametrize("status", BUSY)
-async def test_the_edge_adds_it_to_whatever_else_is_answered(status: int) -> None:
+async def test_the_edge_adds_retry_after_to_busy_answers(status: int) -> None:
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await Response("{}", status)(scope, receive, send)
 
@@ -57,7 +57,7 @@ async def test_the_edge_adds_it_to_whatever_else_is_answered(status: int) -> Non
 
 
 @pytest.mark.parametrize("status", [400, 408, 431, *BUSY])
-def test_so_does_a_connection_that_is_refused_before_any_route(status: int) -> None:
+def test_a_refused_connection_has_retry_after(status: int) -> None:
     head, _, body = refusal(status, "unavailable", "Later.").partition(b"\r\n\r\n")
     assert (b"retry-after: 1" in head) == (status in BUSY)
     assert json.loads(body)["error"]["message"] == "Later."

@@ -60,7 +60,7 @@ def _saying(words: str):
 
 
 @pytest.mark.parametrize("root", ["", "/below"])
-async def test_the_same_answers_as_without_it(root: str) -> None:
+async def test_the_index_answers_as_the_plain_router_does(root: str) -> None:
     async with (
         httpx.AsyncClient(
             transport=httpx.ASGITransport(application(indexed=False), root_path=root), base_url="http://test"

@@ -61,7 +61,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_it_counts_until_it_is_closed(guarded: tuple[Guard, int]) -> None:
+async def test_a_websocket_counts_as_a_connection_until_it_is_closed(guarded: tuple[Guard, int]) -> None:
     guard, port = guarded
     async with asyncio.timeout(20), connect(f"ws://127.0.0.1:{port}/") as socket:
         await socket.send("Hi")

@@ -19,7 +19,7 @@ from stoa.kernel.errors import BadRequest
         ),
     ],
 )  # fmt: skip
-def test_a_misspelt_condition_is_no_condition_less(given: dict[str, Any], place: str) -> None:
+def test_a_misspelt_condition_is_refused(given: dict[str, Any], place: str) -> None:
     with pytest.raises(BadRequest) as refused:
         compiled(given)
     assert list(refused.value.details or {}) == [place]

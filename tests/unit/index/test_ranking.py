@@ -35,7 +35,7 @@ def test_sentences_end_where_the_rule_says(text: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_best_are_those_of_a_sort(seed: int) -> None:
+def test_the_best_equal_those_of_a_full_sort(seed: int) -> None:
     draw = np.random.default_rng(seed)
     size, count = int(draw.integers(1, 5_000)), int(draw.integers(1, 200))
     # Few different values, so that there are ties at every edge; mostly zeros in every other one.
@@ -78,7 +78,7 @@ def test_the_table_of_postings_is_read_once_for_a_query() -> None:
     assert SQL.word_blocks.count("knowledge_postings") == SQL.open_with_words.count("knowledge_postings") == 1
 
 
-def test_stretches_are_what_is_chosen() -> None:
+def test_runs_cover_exactly_the_chosen_positions() -> None:
     draw = random.Random(5)
     for _ in range(50):
         chosen = np.array([draw.random() < 0.6 for _ in range(draw.randint(0, 40))], bool)

@@ -40,7 +40,7 @@ def words_of(text: str) -> set[str]:
 
 
 @given(some.lists(some.sampled_from(WORDS), min_size=1, max_size=6), some.data())
-def test_what_cannot_be_seen_changes_nothing(words: list[str], data: some.DataObject) -> None:
+def test_invisible_characters_change_nothing(words: list[str], data: some.DataObject) -> None:
     text = " ".join(words)
     place = data.draw(some.integers(0, len(text)))
     assert list(raw_terms(text[:place] + data.draw(some.sampled_from(INVISIBLE)) + text[place:])) == list(
@@ -97,7 +97,7 @@ def test_terms_of_tokens_are_those_of_the_text(words: list[str]) -> None:
         ("猫粮", "猫"),
     ],
 )
-def test_what_is_written_one_way_is_found_the_other(written: str, asked: str) -> None:
+def test_spelling_variants_find_each_other(written: str, asked: str) -> None:
     wanted = set(raw_terms(asked, asked=True))
     assert {term[1:] for term in wanted} & {term[1:] for term in words_of(f"x {written} y")}
 

@@ -25,7 +25,7 @@ def records(first: int, count: int, size: int = 10) -> list[Record]:
     st.integers(0, 200),
     st.sampled_from([10, BUFFER_BYTES_MAX // 30]),
 )
-def test_memory_gives_exactly_what_follows_or_says_that_it_cannot(batches: list[int], after: int, size: int) -> None:
+def test_the_buffer_returns_exactly_the_next_events_or_none(batches: list[int], after: int, size: int) -> None:
     live, written = LiveBuffer(), []
     for count in batches:
         fresh = records(len(written) + 1, count, size)
@@ -50,7 +50,7 @@ def test_a_run_that_went_elsewhere_and_came_back_leaves_no_gap() -> None:
     assert found.frames == frames_of(records(18, 2))
 
 
-async def test_a_parked_reader_is_not_woken_while_it_can_be_served() -> None:
+async def test_a_waiting_reader_is_not_woken_while_memory_serves_it() -> None:
     subscription, served = Subscription(RUN), []
 
     def flush() -> bool:
@@ -70,7 +70,7 @@ async def test_a_parked_reader_is_not_woken_while_it_can_be_served() -> None:
     assert len(served) == 3
 
 
-async def test_a_nudge_before_parking_is_not_lost() -> None:
+async def test_a_wake_before_waiting_is_not_lost() -> None:
     subscription = Subscription(RUN)
     subscription.wake()
     async with asyncio.timeout(1):

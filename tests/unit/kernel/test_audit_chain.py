@@ -66,7 +66,7 @@ def _renumbered(lines: Lines) -> Lines:
         (lambda _: [], "no line"),
     ],
 )
-def test_what_was_done_to_it_is_found(tamper: Callable[[Lines], Lines], says: str) -> None:
+def test_tampering_is_detected(tamper: Callable[[Lines], Lines], says: str) -> None:
     problem = checked(tamper(chain(9)))
     assert problem is not None
     assert says in problem

@@ -37,7 +37,7 @@ def walked(text: bytes) -> bool:
 
 
 @given(JSON)
-def test_both_ways_refuse_the_same(value: Any) -> None:
+def test_both_paths_refuse_the_same_values(value: Any) -> None:
     text = json.dumps(value).encode()
     assert refused(text) == walked(text)
 
@@ -56,7 +56,7 @@ def test_both_ways_refuse_the_same(value: Any) -> None:
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_refused_stays_so(text: bytes) -> None:
+def test_the_fast_path_refuses_what_the_walk_refuses(text: bytes) -> None:
     assert refused(text)
     assert walked(text)
 

@@ -25,7 +25,7 @@ class Work:
         return [item * 2 for item in items]
 
 
-async def test_those_of_one_turn_and_those_that_waited_are_done_together() -> None:
+async def test_concurrent_and_waiting_items_are_batched() -> None:
     work = Work()
     joined = Joined("work", work, items_max=3, at_once_max=1)
     async with asyncio.timeout(5):
@@ -39,7 +39,7 @@ async def test_those_of_one_turn_and_those_that_waited_are_done_together() -> No
     assert work.batches == [[1, 2], [3, 4, 5], [6]]
 
 
-async def test_work_that_hangs_holds_up_nothing_for_longer_than_its_time() -> None:
+async def test_hanging_work_blocks_others_no_longer_than_its_limit() -> None:
     work = Work()
     joined = Joined("work", work, items_max=9, at_once_max=1, seconds_max=0.01)
     async with asyncio.timeout(5):
@@ -53,7 +53,7 @@ async def test_work_that_hangs_holds_up_nothing_for_longer_than_its_time() -> No
         assert await asyncio.gather(hanging, other) == [2, 4]
 
 
-async def test_the_work_of_who_has_gone_is_done() -> None:
+async def test_work_of_a_cancelled_caller_is_completed() -> None:
     work = Work()
     joined = Joined("work", work, items_max=9, at_once_max=1)
     async with asyncio.timeout(5):
@@ -67,7 +67,7 @@ async def test_the_work_of_who_has_gone_is_done() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), DatabaseUnavailable("The database is away.")])
-async def test_what_it_raises_each_of_them_raises(error: Exception) -> None:
+async def test_an_exception_is_raised_for_each_item(error: Exception) -> None:
     work = Work()
     work.error = error
     work.gate.set()

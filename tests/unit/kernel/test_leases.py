@@ -78,7 +78,7 @@ def test_a_claim_respects_every_projects_share_and_the_free_capacity() -> None:
     assert (places.taken, list(places.wanted(50).projects)) == (0, [])
 
 
-def test_the_turn_goes_round() -> None:
+def test_projects_take_turns() -> None:
     places = Places(10)
     first, second, third = (UUID(int=number) for number in (1, 2, 3))
     places.served([second])

@@ -124,7 +124,7 @@ _VALUES = some.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(schema=_SCHEMAS, value=_VALUES)
-def test_the_process_says_what_this_one_says(schema: dict[str, Any], value: Any) -> None:
+def test_the_process_validates_as_in_process_code_does(schema: dict[str, Any], value: Any) -> None:
     here = schemas.value_problem(value, schema)
 
     async def there() -> Any:

@@ -19,7 +19,7 @@ def test_each_process_sees_the_sum_and_rows_of_dead_processes_are_cleared() -> N
     os.close(descriptor)
 
 
-def test_where_names_fall_is_not_known_outside() -> None:
+def test_the_cells_of_names_depend_on_a_secret() -> None:
     """Whoever could find addresses that share a cell with another one could lock that out."""
     descriptor = memory_for(2)
     one = SharedCounts(descriptor, 2, b"a" * 16).row(0)

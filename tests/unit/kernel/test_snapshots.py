@@ -38,7 +38,7 @@ def test_sums_and_gauges() -> None:
     }
 
 
-def test_of_processes_that_are_gone_or_silent_only_what_was_counted_stays() -> None:
+def test_dead_and_silent_processes_keep_their_counters_only() -> None:
     gone = added(snapshot(of(1, 10)), snapshot(of(2, 20)))
     whole = shown(merged({2: snapshot(of(4, 7))}, 2, stale=[snapshot(of(8, 9))], ended=gone))
     assert whole["c"] == {("zero",): 0, ("a",): 15}

@@ -94,7 +94,7 @@ async def test_stop_ends_a_loop_in_the_middle_of_a_turn() -> None:
         await supervisor.stop()
 
 
-async def test_what_is_done_every_so_often_goes_on_without_the_database() -> None:
+async def test_periodic_work_continues_without_the_database() -> None:
     turns, third = 0, asyncio.Event()
 
     async def action() -> None:
@@ -121,12 +121,12 @@ async def test_a_wakeup_is_not_lost_while_nobody_waits() -> None:
             await wakeup.wait()
 
 
-async def test_a_wait_ends_by_itself_because_a_notification_may_be_lost() -> None:
+async def test_a_wait_times_out_because_a_notification_may_be_lost() -> None:
     async with asyncio.timeout(5):
         await Wakeup(0.001).wait()
 
 
-def test_a_turn_that_takes_too_long_is_stuck_until_it_is_done() -> None:
+def test_a_loop_with_a_long_turn_counts_as_stuck() -> None:
     now = 100.0
     heartbeat = Heartbeat("loop", 10, lambda: now)
     now = 10_000.0

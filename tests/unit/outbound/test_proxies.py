@@ -91,7 +91,7 @@ async def test_every_client_goes_through_the_proxy(
 
 
 @pytest.mark.parametrize("call", CLIENTS)
-async def test_tenants_calls_go_to_the_address_that_was_judged(
+async def test_calls_of_tenants_go_to_the_checked_address(
     proxy: FakeProxy, call: Callable[[Outbound, str], Awaitable[str]]
 ) -> None:
     assert await call(through(proxy), "http://93.184.216.34:8000/v1") == "hi"
@@ -105,7 +105,7 @@ async def test_tenants_calls_go_to_the_address_that_was_judged(
     assert len(proxy.heads) == 1, "the proxy was asked for nothing private"
 
 
-async def test_a_name_that_cannot_be_judged_is_left_to_a_proxy_that_judges(proxy: FakeProxy) -> None:
+async def test_an_unresolvable_name_is_left_to_a_resolving_proxy(proxy: FakeProxy) -> None:
     with pytest.raises(ProxyFailed, match="STOA_PROXY_RESOLVES"):
         await through(proxy).connect("no-such-name.invalid", 443, tls=True)
     assert proxy.heads == []
@@ -123,7 +123,7 @@ async def test_a_name_that_cannot_be_judged_is_left_to_a_proxy_that_judges(proxy
         (b"x" * 40_000, "did not answer as a proxy does"),
     ],
 )
-async def test_what_a_proxy_says_is_told_as_its_own(proxy: FakeProxy, answer: bytes, said: str) -> None:
+async def test_a_refusal_of_a_proxy_names_the_proxy(proxy: FakeProxy, answer: bytes, said: str) -> None:
     proxy.answer = answer
     with pytest.raises(TransportError, match=f"The proxy 127.0.0.1:{proxy.port} .*{said}"):
         await streamed(through(proxy, allow_private=True), "http://models.example/v1")
@@ -131,7 +131,7 @@ async def test_what_a_proxy_says_is_told_as_its_own(proxy: FakeProxy, answer: by
         await RemoteEmbedder("http://models.example", "m", None, outbound=through(proxy, allow_private=True)).prepare()
 
 
-async def test_a_proxy_that_is_not_there() -> None:
+async def test_an_unreachable_proxy() -> None:
     proxies = Proxies.of("http://127.0.0.1:9", "http://127.0.0.1:9", None)
     with pytest.raises(TransportError, match=r"The proxy 127\.0\.0\.1:9 cannot be reached"):
         await streamed(Outbound(allow_private=True, proxies=proxies), "http://models.example/v1")
@@ -163,6 +163,6 @@ def test_settings_of_proxies() -> None:
             Proxy.of(wrong)
 
 
-def test_the_way_out_travels_to_another_process() -> None:
+def test_outbound_settings_reach_another_process() -> None:
     way = Outbound(proxies=Proxies.of("http://u:p@p:1", None, "a,b"), ca_file="/x")
     assert Outbound.of_json(way.to_json()) == way

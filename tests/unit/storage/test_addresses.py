@@ -24,7 +24,7 @@ NO_ROLE = "no credentials were found in the environment, and this machine has no
         ("az://container/stoa", "az", "container", "stoa"),
     ],
 )
-def test_an_address(text: str, scheme: str, bucket: str, prefix: str) -> None:
+def test_addresses_are_parsed(text: str, scheme: str, bucket: str, prefix: str) -> None:
     found = BucketAddress.of(text)
     assert (found.scheme, found.bucket, found.prefix) == (scheme, bucket, prefix)
     assert BucketAddress.of(str(found)) == found
@@ -52,7 +52,7 @@ def test_an_address(text: str, scheme: str, bucket: str, prefix: str) -> None:
         "s3://files/" + "x" * 501,
     ],
 )
-def test_what_is_no_address(text: str) -> None:
+def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|names|has)"):
         BucketAddress.of(text)
 
@@ -60,7 +60,7 @@ def test_what_is_no_address(text: str) -> None:
 @pytest.mark.parametrize(
     "endpoint", [None, "https://s3.example.com", "http://127.0.0.1:9000", "http://[::1]:9", "http://localhost"]
 )
-def test_an_endpoint(endpoint: str | None) -> None:
+def test_valid_endpoints_are_accepted(endpoint: str | None) -> None:
     BucketConnection(endpoint).check()
 
 
@@ -77,7 +77,7 @@ def test_an_endpoint(endpoint: str | None) -> None:
         "http://127.0.0.1.example.com",
     ],
 )
-def test_what_is_no_endpoint(endpoint: str) -> None:
+def test_invalid_endpoints_are_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|is not encrypted)"):
         BucketConnection(endpoint).check()
     if endpoint.startswith("http://"):
@@ -104,7 +104,7 @@ def test_a_proxy_is_for_what_is_not_on_this_machine() -> None:
         (REFUSED, False, "Error performing GET in 1s - HTTP error: error sending request"),
     ],
 )
-def test_what_an_error_says(text: str, final: bool, reason: str) -> None:
+def test_errors_name_what_happened(text: str, final: bool, reason: str) -> None:
     assert is_final(text) is final
     assert reason_of(Exception(text)) == reason
 

@@ -58,7 +58,7 @@ async def test_code_that_fails(body: str, says: str) -> None:
     assert not outcome.timed_out
 
 
-async def test_what_is_no_function() -> None:
+async def test_code_without_a_callable_function_is_refused() -> None:
     for text, says in (("x = 1", "no function run"), ("run = 5", "no function run"), ("def run(:", "SyntaxError")):
         outcome = await Sandbox().run(PROJECT, Code(text), {}, 20)
         assert isinstance(outcome, Ended)

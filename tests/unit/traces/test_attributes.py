@@ -80,7 +80,7 @@ def span_of(attributes_given: dict[str, Any], events: list[dict[str, Any]] | Non
         ),
     ],
 )  # fmt: skip
-def test_one_table_for_all(
+def test_names_of_all_instrumentations_are_read(
     given: dict[str, Any], model: str, tokens: tuple[int, int], session: str | None, user: str | None
 ) -> None:
     span = span_of(given)
@@ -129,13 +129,13 @@ def test_a_step_that_repeats_what_is_below_it_is_not_counted(above: dict[str, st
         ({"ai.prompt.messages": "[3]"}, [], "[3]"),
     ],
 )
-def test_inputs_wherever_they_stand(given: dict[str, Any], events: list[dict[str, Any]], expected: Any) -> None:
+def test_inputs_of_every_convention(given: dict[str, Any], events: list[dict[str, Any]], expected: Any) -> None:
     span = span_of(given, events)
     found = attributes.said(span.body["attributes"], attributes.IN, span.body["events"])
     assert found == expected
 
 
-def test_ids_of_protobufs_own_json_are_read() -> None:
+def test_ids_in_base64_are_read() -> None:
     raw = "W47/95gDgQPSabYzgT/GDA==", "7uGbfsPBsXQ="
     span = {"traceId": raw[0], "spanId": raw[1], "startTimeUnixNano": "1", "attributes": [{"key": "no value"}]}
     (found,) = otlp.read_json({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).spans

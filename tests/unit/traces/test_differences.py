@@ -18,7 +18,7 @@ def shown(left: list[Span], right: list[Span]) -> list[tuple[int, str, str]]:
     return [(pair.depth, (pair.left or pair.right).name, pair.change) for pair in found]  # type: ignore[union-attr]
 
 
-def test_what_only_one_has_stands_alone_with_all_below_it() -> None:
+def test_an_unpaired_step_keeps_its_subtree() -> None:
     left = [step("1", None, "root"), step("2", "1", "a"), step("3", "2", "deep"), step("4", "1", "b")]
     right = [step("9", None, "root"), step("8", "9", "b", model="m"), step("7", "9", "c")]
     assert shown(left, right) == [

@@ -16,7 +16,7 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "bnVsbA", "W10", "WzEsMl0", "WyIyMDI2LTAzLTAxIiwiYSJd", "ä"])
-def test_a_cursor_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         rules.place(text)
 
@@ -29,7 +29,7 @@ def test_a_cursor_that_is_none_is_refused(text: str) -> None:
         *((status, "refused") for status in (400, 409, 413, 415, 422)),
     ],
 )
-def test_what_a_status_means(status: int, verdict: str) -> None:
+def test_the_status_decides_about_another_attempt(status: int, verdict: str) -> None:
     assert rules.verdict(status) == verdict
 
 

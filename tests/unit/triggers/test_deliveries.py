@@ -58,7 +58,7 @@ def test_a_hex_digest_in_a_header(prefix: str) -> None:
     assert signatures.problem(signature, "secret-of-sixteen", {}, BODY, NOW)
 
 
-def test_which_delivery_it_is() -> None:
+def test_the_id_of_a_delivery_is_read() -> None:
     usual = Webhook()
     assert rules.delivery_id(usual, {}) is None
     assert rules.delivery_id(usual, {"x-github-delivery": " 7 ", "ce-id": "8"}) == "7"
@@ -86,7 +86,7 @@ def test_the_input_of_a_run(transformer: Any, expected: Any) -> None:
     assert transforming.transformed(transformer, payload) == expected
 
 
-def test_what_is_not_there_or_no_path_is_said() -> None:
+def test_missing_values_and_invalid_paths_are_named() -> None:
     with pytest.raises(transforming.NoInput, match="missing"):
         transforming.transformed({"selector": {"input": "$.missing"}}, {})
     with pytest.raises(transforming.NoInput, match="more than 10000 values"):

@@ -83,7 +83,7 @@ def test_instants_rise_and_do_not_depend_on_where_the_count_begins(zone: str, ex
     ["", "* * * *", "* * * * * *", "@daily", "60 * * * *", "* 24 * * *", "0 0 30 2 *", "0 0 31 4,6,9,11 *",
      "*/0 * * * *", "a b c d e", "0 0 0 * *", "1-0 * * * *", "٣ * * * *"],
 )  # fmt: skip
-def test_what_is_no_schedule_is_said(expression: str) -> None:
+def test_invalid_schedules_are_explained(expression: str) -> None:
     assert schedules.cron_problem(expression)
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_schedule_is_said(expression: str) -> None:
     "name",
     ["", "Mars/Olympus", "local", "posixrules", "../../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 300],
 )
-def test_what_is_no_zone_is_said(name: str) -> None:
+def test_unknown_time_zones_are_explained(name: str) -> None:
     assert schedules.timezone_problem(name)
 
 

@@ -1,9 +1,9 @@
 """A directory of backups.
 
-repository.json       its format, and the wrapped master key where it is encrypted
-pieces/ab/abcdef…     pieces of tables and files, named by their content and stored once for all backups
-backups/<id>          one manifest for each backup, written last: a killed backup has none
-lock                  locked exclusively by writers and removers, shared by readers
+    repository.json       its format, and the wrapped master key where it is encrypted
+    pieces/ab/abcdef…     pieces of tables and files, named by their content and stored once for all backups
+    backups/<id>          one manifest for each backup, written last: a killed backup has none
+    lock                  locked exclusively by writers and removers, shared by readers
 
 A file appears under its name complete and synced to disk, or not at all. What a killed process leaves ends in `.new`,
 and the next backup removes it.

@@ -1,10 +1,10 @@
 """Restores a backup into an empty database and an empty data directory.
 
-1. a marker in the data directory names the backup that is being restored
-2. the files are written, or uploaded into the bucket; without rows they have no effect
-3. all rows are loaded in one transaction
-4. the schema is upgraded to this release's, as at a start
-5. the marker is removed
+    1. a marker in the data directory names the backup that is being restored
+    2. the files are written, or uploaded into the bucket; without rows they have no effect
+    3. all rows are loaded in one transaction
+    4. the schema is upgraded to this release's, as at a start
+    5. the marker is removed
 
 If the process is killed, the marker remains, and no server starts with it; the same command continues. No existing data
 is overwritten.

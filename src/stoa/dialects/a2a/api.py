@@ -17,7 +17,7 @@ from stoa.dialects.a2a.asked import history_of, listing_of, message_of, task_of
 from stoa.dialects.a2a.card import card
 from stoa.dialects.a2a.errors import Refused
 from stoa.dialects.a2a.service import TaskNotFound, Tasks, ended
-from stoa.dialects.a2a.shapes import Version, Words
+from stoa.dialects.a2a.shapes import Version, Vocabulary
 from stoa.dialects.bodies import documented, read_fields
 from stoa.http import Gate, Routes, refusals
 from stoa.http.authentication import bearer_token
@@ -101,11 +101,11 @@ def a2a_routes(tasks: Tasks, named: Named, admit_stream: Callable[[Principal], N
         """A2A's methods as JSON-RPC: send, stream, get, list, cancel, subscribe. Refusals are errors of JSON-RPC."""
         method = ""
         try:
-            method, params, words = _parsed(call)
+            method, params, vocabulary = _parsed(call)
             if method == "card":
                 url = str(request.url.replace(query=""))
                 return _result(call.id, card(*await named(call.principal, agent), url, _version(call.version)))
-            return await _answered(tasks, admit_stream, call, agent, method, params, words)
+            return await _answered(tasks, admit_stream, call, agent, method, params, vocabulary)
         except Refused as refused:
             return _error(call.id, refused.code, refused.message, streamed=method in _STREAMED)
         except TaskNotFound as missing:
@@ -126,38 +126,38 @@ async def _answered(
     agent: str,
     method: str,
     params: Mapping[str, Any],
-    words: Words,
+    vocabulary: Vocabulary,
 ) -> Response:
     principal = call.principal
     if method == "list":
-        return _result(call.id, await tasks.list(principal, agent, listing_of(params), words))
+        return _result(call.id, await tasks.list(principal, agent, listing_of(params), vocabulary))
     if method == "send":
         configuration = params.get("configuration")
         configured = configuration if isinstance(configuration, dict) else {}
         history = history_of(configured)
         run = await tasks.send(principal, agent, message_of(params))
         at_once = configured.get("blocking") is False or configured.get("returnImmediately") is True
-        task = await (tasks.shown if at_once else tasks.ended)(principal, run, words, history)
-        return _result(call.id, words.wrapped("task", task))
+        task = await (tasks.shown if at_once else tasks.ended)(principal, run, vocabulary, history)
+        return _result(call.id, vocabulary.wrapped("task", task))
     if method == "stream":
         run = await tasks.send(principal, agent, message_of(params))
     else:
         history = history_of(params)
         run = await tasks.get(principal, agent, task_of(params, "id", "taskId"))
         if method == "get":
-            return _result(call.id, await tasks.shown(principal, run, words, history))
+            return _result(call.id, await tasks.shown(principal, run, vocabulary, history))
         if method == "cancel":
             if ended(run):
                 raise Refused(errors.NOT_CANCELABLE, f"The task {run.id} has ended: it is {run.status.value}.")
-            return _result(call.id, await tasks.cancel(principal, run, words))
-        if ended(run) and words.version == "1.0":
+            return _result(call.id, await tasks.cancel(principal, run, vocabulary))
+        if ended(run) and vocabulary.version == "1.0":
             raise Refused(errors.UNSUPPORTED, f"The task {run.id} has ended; get it instead.")
     admit_stream(principal)
-    frames: Frames = tasks.frames(principal, run, words, call.id)
+    frames: Frames = tasks.frames(principal, run, vocabulary, call.id)
     return EventStream(frames, {"Stoa-Run-Id": str(run.id)})
 
 
-def _parsed(call: Call) -> tuple[str, Mapping[str, Any], Words]:
+def _parsed(call: Call) -> tuple[str, Mapping[str, Any], Vocabulary]:
     """The method, its parameters, and the format of the answer. Raises Refused."""
     if call.refusal is not None:
         raise call.refusal
@@ -172,7 +172,7 @@ def _parsed(call: Call) -> tuple[str, Mapping[str, Any], Words]:
     if params is not None and not isinstance(params, dict):
         raise Refused(errors.INVALID_PARAMS, "params must be an object.")
     new = "/" not in name or _version(call.version) == "1.0"
-    return method, params or {}, Words("1.0" if new else "0.3")
+    return method, params or {}, Vocabulary("1.0" if new else "0.3")
 
 
 def _version(named: str) -> Version | None:

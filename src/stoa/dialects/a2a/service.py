@@ -6,7 +6,7 @@ from uuid import UUID
 
 from stoa.dialects.a2a.asked import Listing, Message, token_of
 from stoa.dialects.a2a.errors import UNSUPPORTED, Refused
-from stoa.dialects.a2a.shapes import STATES, Words
+from stoa.dialects.a2a.shapes import STATES, Vocabulary
 from stoa.dialects.a2a.translator import A2aTranslator, answer_artifacts, encode
 from stoa.dialects.starting import Beginning, Order, agent_of, once_for
 from stoa.dialects.threads import Threads
@@ -76,22 +76,26 @@ class Tasks:
             raise TaskNotFound(f"There is no task {task}.")
         return run
 
-    async def shown(self, principal: Principal, run: Run, words: Words, history: int | None = None) -> dict[str, Any]:
-        translator = _translator(run, words)
+    async def shown(
+        self, principal: Principal, run: Run, vocabulary: Vocabulary, history: int | None = None
+    ) -> dict[str, Any]:
+        translator = _translator(run, vocabulary)
         async for records in self._streams.records(principal, run.id):
             translator.take([decode(record.type, record.payload) for record in records])
         contents = await self._contents(principal, [run]) if history else None
-        return {**translator.task(), **_history(run, words, contents)}
+        return {**translator.task(), **_history(run, vocabulary, contents)}
 
-    async def ended(self, principal: Principal, run: Run, words: Words, history: int | None = None) -> dict[str, Any]:
+    async def ended(
+        self, principal: Principal, run: Run, vocabulary: Vocabulary, history: int | None = None
+    ) -> dict[str, Any]:
         """The task, once it has ended or waits for a message."""
-        return await self.shown(principal, await self._runs.ended(principal, run.id), words, history)
+        return await self.shown(principal, await self._runs.ended(principal, run.id), vocabulary, history)
 
-    async def cancel(self, principal: Principal, run: Run, words: Words) -> dict[str, Any]:
+    async def cancel(self, principal: Principal, run: Run, vocabulary: Vocabulary) -> dict[str, Any]:
         await self._runs.cancel(principal, run.id)
-        return await self.shown(principal, run, words)
+        return await self.shown(principal, run, vocabulary)
 
-    async def list(self, principal: Principal, agent: str, listing: Listing, words: Words) -> dict[str, Any]:
+    async def list(self, principal: Principal, agent: str, listing: Listing, vocabulary: Vocabulary) -> dict[str, Any]:
         """A page of the agent's tasks, newest first, built from their rows: no journal is read."""
         conversation: UUID | None = None
         if listing.context is not None:
@@ -104,7 +108,8 @@ class Tasks:
         page = runs[: listing.page_size]
         contents = await self._contents(principal, page) if listing.history else None
         tasks = [
-            {**task_of_row(run, words, artifacts=listing.artifacts), **_history(run, words, contents)} for run in page
+            {**task_of_row(run, vocabulary, artifacts=listing.artifacts), **_history(run, vocabulary, contents)}
+            for run in page
         ]
         more = runs[listing.page_size - 1] if len(runs) > listing.page_size else None
         return _page(tasks, listing, total, token_of(more.created_at, more.id) if more is not None else "")
@@ -114,9 +119,9 @@ class Tasks:
         places = [(run.conversation_id, run.message_position) for run in runs]
         return await self._beginning.conversations.contents(principal, places)
 
-    def frames(self, principal: Principal, run: Run, words: Words, request_id: Any) -> Follower:
+    def frames(self, principal: Principal, run: Run, vocabulary: Vocabulary, request_id: Any) -> Follower:
         """Every update from the first on, then live ones."""
-        translator = _translator(run, words)
+        translator = _translator(run, vocabulary)
 
         def translate(records: Sequence[Record]) -> bytes:
             return encode(translator.take([decode(record.type, record.payload) for record in records]), request_id)
@@ -124,15 +129,17 @@ class Tasks:
         return self._streams.translated(principal, run.id, translate)
 
 
-def _history(run: Run, words: Words, contents: Contents | None) -> dict[str, Any]:
+def _history(run: Run, vocabulary: Vocabulary, contents: Contents | None) -> dict[str, Any]:
     """The message that started the task, where the client asked for history. The answer is an artifact."""
     if contents is None:
         return {}
     if (content := contents.get(run.message_id)) is None:
         return {"history": []}
     name = str((run.options.get("wanted") or {}).get("message_id") or run.message_id)
-    parts = [words.text(part["text"]) if part["type"] == "text" else words.data(part["file"]) for part in content]
-    return {"history": [words.message(name, str(run.id), context_of(run), parts, "user")]}
+    parts = [
+        vocabulary.text(part["text"]) if part["type"] == "text" else vocabulary.data(part["file"]) for part in content
+    ]
+    return {"history": [vocabulary.message(name, str(run.id), context_of(run), parts, "user")]}
 
 
 def context_of(run: Run) -> str:
@@ -140,19 +147,19 @@ def context_of(run: Run) -> str:
     return str((run.options.get("wanted") or {}).get("context") or run.conversation_id)
 
 
-def task_of_row(run: Run, words: Words, *, artifacts: bool) -> dict[str, Any]:
+def task_of_row(run: Run, vocabulary: Vocabulary, *, artifacts: bool) -> dict[str, Any]:
     changed = run.ended_at or run.started_at or run.created_at
     task: dict[str, Any] = {
-        **words.kind("task"),
+        **vocabulary.kind("task"),
         "id": str(run.id),
         "contextId": context_of(run),
         "status": {
-            "state": words.state(STATES[run.status]),
+            "state": vocabulary.state(STATES[run.status]),
             "timestamp": changed.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         },
     }
     if artifacts:
-        task["artifacts"] = answer_artifacts(words, run.output or "")
+        task["artifacts"] = answer_artifacts(vocabulary, run.output or "")
     return task
 
 
@@ -160,8 +167,8 @@ def _page(tasks: Sequence[Mapping[str, Any]], listing: Listing, total: int, toke
     return {"tasks": tasks, "nextPageToken": token, "pageSize": listing.page_size, "totalSize": total}
 
 
-def _translator(run: Run, words: Words) -> A2aTranslator:
-    return A2aTranslator(words, str(run.id), context_of(run))
+def _translator(run: Run, vocabulary: Vocabulary) -> A2aTranslator:
+    return A2aTranslator(vocabulary, str(run.id), context_of(run))
 
 
 def ended(run: Run) -> bool:

@@ -25,7 +25,7 @@ STATES_1: Final[Mapping[str, str]] = {
 }
 
 
-class Words:
+class Vocabulary:
     """The vocabulary of one version."""
 
     def __init__(self, version: Version) -> None:

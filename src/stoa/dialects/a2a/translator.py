@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from stoa.dialects.a2a.shapes import Words
+from stoa.dialects.a2a.shapes import Vocabulary
 from stoa.dialects.translating import Translator
 from stoa.events import EventType, StoredEvent
 
@@ -24,9 +24,9 @@ _ENDS: Final = {
 class A2aTranslator(Translator):
     """Takes every event of a run once, in order."""
 
-    def __init__(self, words: Words, task: str, context: str) -> None:
+    def __init__(self, vocabulary: Vocabulary, task: str, context: str) -> None:
         super().__init__()
-        self._words = words
+        self._vocabulary = vocabulary
         self._task = task
         self._context = context
         self._state = "submitted"
@@ -37,11 +37,11 @@ class A2aTranslator(Translator):
     def task(self) -> dict[str, Any]:
         """The current state of the task."""
         return {
-            **self._words.kind("task"),
+            **self._vocabulary.kind("task"),
             "id": self._task,
             "contextId": self._context,
             "status": self._status(),
-            "artifacts": answer_artifacts(self._words, "".join(text for _, text in self._pieces)),
+            "artifacts": answer_artifacts(self._vocabulary, "".join(text for _, text in self._pieces)),
         }
 
     def _take(self, event: StoredEvent) -> None:
@@ -53,10 +53,10 @@ class A2aTranslator(Translator):
                 self._pieces.append((event.sequence, data["delta"]))
             case EventType.RUN_STARTED:
                 self._state = "working"
-                self._made.append(self._words.wrapped("task", self.task()))
+                self._made.append(self._vocabulary.wrapped("task", self.task()))
             case EventType.APPROVAL_REQUEST_CREATED | EventType.HUMAN_FEEDBACK_REQUESTED:
-                parts = [self._words.text(data["prompt"]), self._words.data(data)]
-                self._question = self._words.message(str(data["id"]), self._task, self._context, parts)
+                parts = [self._vocabulary.text(data["prompt"]), self._vocabulary.data(data)]
+                self._question = self._vocabulary.message(str(data["id"]), self._task, self._context, parts)
             case EventType.RUN_PAUSED:
                 self._move("input-required")
             case EventType.RUN_RESUMED:
@@ -70,8 +70,8 @@ class A2aTranslator(Translator):
             case EventType.RUN_COMPLETED | EventType.RUN_FAILED | EventType.RUN_CANCELED:
                 self._question = None
                 if event.type is EventType.RUN_FAILED:
-                    parts = [self._words.text(data["error"]["message"])]
-                    self._question = self._words.message(f"error-{self._task}", self._task, self._context, parts)
+                    parts = [self._vocabulary.text(data["error"]["message"])]
+                    self._question = self._vocabulary.message(f"error-{self._task}", self._task, self._context, parts)
                 if self._pieces:
                     self._answer("", append=True, last=True)
                 self._move(_ENDS[event.type], final=True)
@@ -79,31 +79,31 @@ class A2aTranslator(Translator):
                 pass
 
     def _status(self) -> dict[str, Any]:
-        held = {"state": self._words.state(self._state), "timestamp": self._timestamp, "message": self._question}
+        held = {"state": self._vocabulary.state(self._state), "timestamp": self._timestamp, "message": self._question}
         return {name: value for name, value in held.items() if value is not None}
 
     def _move(self, state: str, *, final: bool = False) -> None:
         self._state = state
         update: dict[str, Any] = {"taskId": self._task, "contextId": self._context, "status": self._status()}
-        if self._words.version == "0.3":
+        if self._vocabulary.version == "0.3":
             update |= {"kind": "status-update", "final": final}
-        self._made.append(self._words.wrapped("statusUpdate", update))
+        self._made.append(self._vocabulary.wrapped("statusUpdate", update))
 
     def _answer(self, text: str, *, append: bool, last: bool = False) -> None:
-        artifact = {"artifactId": ANSWER, "name": ANSWER, "parts": [self._words.text(text)]}
+        artifact = {"artifactId": ANSWER, "name": ANSWER, "parts": [self._vocabulary.text(text)]}
         update = {
-            **self._words.kind("artifact-update"),
+            **self._vocabulary.kind("artifact-update"),
             "taskId": self._task,
             "contextId": self._context,
             "artifact": artifact,
             "append": append,
             "lastChunk": last,
         }
-        self._made.append(self._words.wrapped("artifactUpdate", update))
+        self._made.append(self._vocabulary.wrapped("artifactUpdate", update))
 
 
-def answer_artifacts(words: Words, text: str) -> list[dict[str, Any]]:
-    return [{"artifactId": ANSWER, "name": ANSWER, "parts": [words.text(text)]}] if text else []
+def answer_artifacts(vocabulary: Vocabulary, text: str) -> list[dict[str, Any]]:
+    return [{"artifactId": ANSWER, "name": ANSWER, "parts": [vocabulary.text(text)]}] if text else []
 
 
 def encode(updates: Sequence[dict[str, Any]], request_id: Any) -> bytes:

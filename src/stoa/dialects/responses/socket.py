@@ -20,7 +20,7 @@ from stoa.events import decode
 from stoa.http import Gate, errors
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, read_json
-from stoa.http.talks import POLICY, RESTART, Talk, check_origin, connection_of
+from stoa.http.websocket_sessions import POLICY, RESTART, WebSocketSession, check_origin, connection_of
 from stoa.journal import Record
 from stoa.kernel.errors import AppError, BadRequest, Conflict
 from stoa.kernel.principal import Principal
@@ -48,7 +48,7 @@ def socket_routes(responses: Responses, streams: Streams, gate: Gate, origins: C
             await socket.send_denial_response(errors.rendered(socket.scope, refusal))
             return
         await socket.accept()
-        await _Talk(socket, responses, streams, gate).go_on()
+        await _ResponsesSession(socket, responses, streams, gate).go_on()
 
     return router
 
@@ -77,7 +77,7 @@ class _Lines:
         return b"".join(orjson.dumps(frame) + b"\n" for frame in made)
 
 
-class _Talk(Talk):
+class _ResponsesSession(WebSocketSession):
     def __init__(self, socket: WebSocket, responses: Responses, streams: Streams, gate: Gate) -> None:
         super().__init__(socket)
         self._responses = responses

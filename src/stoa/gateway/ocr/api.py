@@ -18,7 +18,7 @@ from stoa.gateway.ocr.service import Ocr, Plan, joined
 from stoa.gateway.ocr.templates import FIELD
 from stoa.gateway.ocr.types import Document
 from stoa.http import Data, Gate, Routes, errors, refusals
-from stoa.http.leaving import while_connected
+from stoa.http.disconnects import while_connected
 from stoa.http.sse import OTHER_STREAM_CONTENT, EventStream, Write
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal

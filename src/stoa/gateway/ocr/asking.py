@@ -90,7 +90,7 @@ def _shape(message: Any) -> Mapping[str, Any]:
 async def _asked(request: ModelRequest, llm: Llm, seconds_max: float, attempt: Attempt) -> Answered:
     settings = {name: value for name, value in llm.settings.items() if name != "user"}
     request = replace(request, extra=extra_of(attempt.target.model, settings), once=True)
-    spoken = attempt.spoken
+    progress = attempt.progress
     pieces: list[str] = []
     complete = True
 
@@ -99,9 +99,9 @@ async def _asked(request: ModelRequest, llm: Llm, seconds_max: float, attempt: A
         match delta:
             case TextDelta():
                 pieces.append(delta.text)
-                spoken.characters += len(delta.text)
+                progress.characters += len(delta.text)
             case Usage():
-                spoken.report(delta)
+                progress.report(delta)
             case Finish(reason="content_filter" | "refusal"):
                 raise ModelError("content_filtered", "The model refused to read this document.", retryable=False)
             case Notice():  # A picture or the schema was left out, so the answer would be invented.
@@ -116,16 +116,16 @@ async def _asked(request: ModelRequest, llm: Llm, seconds_max: float, attempt: A
 
 
 async def _heard(request: ModelRequest, seconds_max: float, attempt: Attempt, hear: Callable[[Any], None]) -> None:
-    spoken = attempt.spoken
+    progress = attempt.progress
     try:
         async with asyncio.timeout(seconds_max):
             deltas = await attempt.stack.enter_async_context(attempt.target.model.stream(request))
-            spoken.began = True
+            progress.began = True
             async for batch in deltas:
                 for delta in batch:
                     hear(delta)
-                spoken.place.counted(spoken.characters)
-                if spoken.characters > CHARACTERS_MAX:
+                progress.place.counted(progress.characters)
+                if progress.characters > CHARACTERS_MAX:
                     raise ModelError("model_protocol_error", "The model's answer does not end.", retryable=False)
     except TimeoutError as error:
         message = f"The model did not answer within {seconds_max:g} seconds."

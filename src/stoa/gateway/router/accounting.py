@@ -20,9 +20,9 @@ from stoa.db import Database, Unstorable
 from stoa.db.internal import internal_statement
 from stoa.gateway.ledger import SPENDING_PARTS, SQL
 from stoa.gateway.router.errors import PriceUnknown, SpendingLimitReached
-from stoa.gateway.router.open_calls import LeftBehind, Lost, OpenCalls, Place, left_behind
+from stoa.gateway.router.open_calls import AbandonedFile, OpenCalls, Place, UnbilledCall, abandoned_files
 from stoa.gateway.router.rules import usage_of_call
-from stoa.gateway.router.types import Call, PriceOf, Spoken
+from stoa.gateway.router.types import Call, CallProgress, PriceOf
 from stoa.gateway.types import Usage
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import FAST, Counter, Gauge, Histogram, Metric
@@ -270,7 +270,7 @@ class Accounts:
     async def settle_left_behind(self) -> int:
         """Bills the calls of killed processes, which it reads from their files; returns their number."""
         count = 0
-        for file in await asyncio.to_thread(left_behind, self._records):
+        for file in await asyncio.to_thread(abandoned_files, self._records):
             settled = False
             try:
                 count += await self._settle_file(file)
@@ -281,7 +281,7 @@ class Accounts:
             _log.warning("calls of a killed process were put on the bill", calls=count)
         return count
 
-    async def _settle_file(self, file: LeftBehind) -> int:
+    async def _settle_file(self, file: AbandonedFile) -> int:
         """Uses one statement, so that a file that is read again after its reader died adds nothing."""
         async with internal_statement(self._database) as tx:
             entered = int(await tx.fetchval(SQL.batch_of, file.node_id) or 0)
@@ -304,11 +304,11 @@ class Accounts:
         except Unstorable as error:
             _log.error("a line of the bill cannot be stored", line=str(line)[:2_000], reason=error.message)
 
-    def _line_of(self, lost: Lost) -> dict[str, Any]:
+    def _line_of(self, lost: UnbilledCall) -> dict[str, Any]:
         if lost.model is None:
             return {**lost.about, "billed": False}
-        spoken = Spoken(usage=lost.usage, characters=lost.characters, prompt=lost.prompt)
-        usage = usage_of_call(lost.about["prompt_characters"], spoken)
+        progress = CallProgress(usage=lost.usage, characters=lost.characters, prompt=lost.prompt)
+        usage = usage_of_call(lost.about["prompt_characters"], progress)
         cost = lost.cost_usd if lost.priced else self._price(lost.model)(usage)
         return _line(lost.about, lost.model, usage, cost, "gateway")
 

@@ -13,14 +13,14 @@ from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.router import wire
 from stoa.gateway.router.caching import HEADER, Cache, CacheOrder, order_of
-from stoa.gateway.router.chat import Chat, ChatFrames, Whole
+from stoa.gateway.router.chat import Chat, ChatFrames, CompleteAnswer
 from stoa.gateway.router.embeddings import Embeddings
-from stoa.gateway.router.repeating import Repeats
+from stoa.gateway.router.idempotency import IdempotentCalls
 from stoa.gateway.router.routing import Routing
 from stoa.http import Gate, IdempotencyKeyHeader, Routes, fingerprint, refusals
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, BodyLimit, read_object
-from stoa.http.leaving import while_connected
+from stoa.http.disconnects import while_connected
 from stoa.http.sse import EventStream
 from stoa.kernel.errors import NotFound
 from stoa.kernel.principal import Principal
@@ -73,7 +73,7 @@ class Routed:
     embeddings: Embeddings
     routing: Routing
     catalogue: Catalogue
-    repeats: Repeats
+    repeats: IdempotentCalls
     cache: Cache
 
 
@@ -168,10 +168,10 @@ async def _answered(
     principal: Principal,
     fields: dict[str, Any],
     once: _Once,
-    ask: Callable[[Principal, dict[str, Any]], Coroutine[Any, Any, Whole]],
+    ask: Callable[[Principal, dict[str, Any]], Coroutine[Any, Any, CompleteAnswer]],
     slugs: Callable[[Principal, str], Coroutine[Any, Any, Sequence[str]]],
 ) -> Response:
-    def answer() -> Coroutine[Any, Any, Whole]:
+    def answer() -> Coroutine[Any, Any, CompleteAnswer]:
         asked = partial(ask, principal, fields)
         return asked() if once.order is None else routed.cache.whole(principal, once.order, fields, slugs, asked)
 

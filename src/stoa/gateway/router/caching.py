@@ -21,7 +21,7 @@ from stoa.db.receipts import Receipts, Removed
 from stoa.gateway.providers.fields import list_of, object_of
 from stoa.gateway.providers.openai_reading import usage_of
 from stoa.gateway.router.calls import Calls
-from stoa.gateway.router.chat import DIGITS, Whole
+from stoa.gateway.router.chat import DIGITS, CompleteAnswer
 from stoa.gateway.types import Usage
 from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.principal import Principal
@@ -108,8 +108,8 @@ class Cache:
         order: CacheOrder,
         fields: dict[str, Any],
         targets: Callable[[Principal, str], Awaitable[Sequence[str]]],
-        answer: Callable[[], Awaitable[Whole]],
-    ) -> Whole:
+        answer: Callable[[], Awaitable[CompleteAnswer]],
+    ) -> CompleteAnswer:
         """A cached answer, or the result of `answer`, which is then cached. `targets` returns the slugs that can
         answer, so that a model that the caller may not use is refused before the look-up. Raises AppError."""
         if not _cacheable(fields, order):
@@ -123,13 +123,15 @@ class Cache:
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.cached, principal.org_id, project_id, digest, float(order.age_seconds))
         if row is not None:
-            found = Whole(row["content"], row["content_type"], {"Age": str(int(row["age"]))})
+            found = CompleteAnswer(row["content"], row["content_type"], {"Age": str(int(row["age"]))})
             return await self._billed(principal, str(slug), fields, row["model"], found)
         whole = await answer()
         await self._keep(principal, project_id, digest, whole)
         return _marked(whole, "miss")
 
-    async def _billed(self, principal: Principal, slug: str, fields: dict[str, Any], model: str, found: Whole) -> Whole:
+    async def _billed(
+        self, principal: Principal, slug: str, fields: dict[str, Any], model: str, found: CompleteAnswer
+    ) -> CompleteAnswer:
         """The bill line of a cache hit: it costs nothing, and its tokens are those that were not paid for."""
         call = await self._calls.new(principal, slug, fields)
         usage = usage_of(object_of(orjson.loads(found.content).get("usage"))) or Usage()
@@ -137,7 +139,7 @@ class Cache:
         told = {"X-Stoa-Model": model, "X-Stoa-Call-Id": str(call.id), "X-Stoa-Cost-Usd": f"{0:.{DIGITS}f}"}
         return _marked(replace(found, headers={**found.headers, **told}), "hit")
 
-    async def _keep(self, principal: Principal, project_id: UUID, digest: bytes, whole: Whole) -> None:
+    async def _keep(self, principal: Principal, project_id: UUID, digest: bytes, whole: CompleteAnswer) -> None:
         if len(whole.content) > ENTRY_BYTES_MAX or not _complete(orjson.loads(whole.content)):
             return
         async with self._database.tenant(principal) as tx:
@@ -166,5 +168,5 @@ def _complete(answer: Any) -> bool:
     return bool(held.get("data")) or (bool(choices) and all(one not in (None, "content_filter") for one in choices))
 
 
-def _marked(whole: Whole, state: str) -> Whole:
+def _marked(whole: CompleteAnswer, state: str) -> CompleteAnswer:
     return replace(whole, headers={**whole.headers, "X-Stoa-Cache": state})

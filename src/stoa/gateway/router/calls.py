@@ -17,7 +17,7 @@ from stoa.gateway.router import rules
 from stoa.gateway.router.accounting import Accounts
 from stoa.gateway.router.breaker import Breakers, CircuitState
 from stoa.gateway.router.errors import refusal_of
-from stoa.gateway.router.types import Call, PriceOf, Spoken, Target
+from stoa.gateway.router.types import Call, CallProgress, PriceOf, Target
 from stoa.gateway.types import ModelError
 from stoa.kernel.clock import Clock
 from stoa.kernel.errors import AppError, Unavailable
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of one target. `spoken` is its result so far; `stack` closes what it opens."""
+    """One call of one target. `progress` is its result so far; `stack` closes what it opens."""
 
     target: Target
-    spoken: Spoken
+    progress: CallProgress
     stack: AsyncExitStack
 
 
@@ -56,7 +56,7 @@ class Begun(Generic[T]):
     call: Call
     target: Target
     opened: T
-    spoken: Spoken
+    progress: CallProgress
     stack: AsyncExitStack
     reserved_usd: float = 0.0
     remaining_usd: float | None = None
@@ -170,7 +170,7 @@ class Calls:
     ) -> Begun[T]:
         failure: ModelError | None = None
         asked: Target | None = None
-        spoken = Spoken()
+        progress = CallProgress()
         place = self.accounts.opened(call)
         try:
             for index, target in enumerate(targets):
@@ -181,9 +181,9 @@ class Calls:
                 except BaseException:
                     self.breakers.left(target.circuit)
                     raise
-                asked, spoken = target, Spoken(place=place)
+                asked, progress = target, CallProgress(place=place)
                 last = index == len(targets) - 1
-                begun = await self._attempts(call, target, begin, spoken, reserved, last=last)
+                begun = await self._attempts(call, target, begin, progress, reserved, last=last)
                 if isinstance(begun, Begun):
                     return begun
                 failure = begun
@@ -191,7 +191,7 @@ class Calls:
                     break
         except asyncio.CancelledError:
             if asked is not None:  # The provider was working, so what it will bill is not known.
-                self._enter(call, asked, spoken)
+                self._enter(call, asked, progress)
             else:
                 self.accounts.release(call)
             raise
@@ -226,23 +226,23 @@ class Calls:
         return _Reserved(usd or 0.0, remaining)
 
     async def _attempts(
-        self, call: Call, target: Target, begin: Begin[T], spoken: Spoken, reserved: _Reserved, *, last: bool
+        self, call: Call, target: Target, begin: Begin[T], progress: CallProgress, reserved: _Reserved, *, last: bool
     ) -> Begun[T] | ModelError:
         """Calls one target: once if another target follows, else again while the failure may be temporary."""
         attempt = 0
         while True:
             stack = AsyncExitStack()
-            spoken.place.asked(target.slug)
+            progress.place.asked(target.slug)
             try:
-                opened = await begin(Attempt(target, spoken, stack))
+                opened = await begin(Attempt(target, progress, stack))
             except ModelError as error:
                 await stack.aclose()
-                if not spoken.began:
-                    spoken.place.failed()
+                if not progress.began:
+                    progress.place.failed()
                 self.breakers.failed(target.circuit, error)
                 self._fallbacks.add(error.code)
-                if spoken.began:  # The provider bills for what it began; a retry would be billed too.
-                    await self.accounts.committed(self._enter(call, target, spoken)[1])
+                if progress.began:  # The provider bills for what it began; a retry would be billed too.
+                    await self.accounts.committed(self._enter(call, target, progress)[1])
                     raise refusal_of(error) from error
                 wait = rules.wait_seconds(error, attempt) if last else None
                 if wait is None or not self.breakers.admit(target.circuit):
@@ -255,7 +255,7 @@ class Calls:
                 raise
             else:
                 self.breakers.succeeded(target.circuit)
-                return Begun(call, target, opened, spoken, stack, reserved.usd, reserved.remaining_usd)
+                return Begun(call, target, opened, progress, stack, reserved.usd, reserved.remaining_usd)
 
     # --- ending -----------------------------------------------------------------------------------------------------
     def settle(self, begun: Begun[T], outcome: str, failure: ModelError | None = None) -> "Bill":
@@ -264,14 +264,14 @@ class Calls:
         self._outcomes.add(outcome)
         if failure is not None:
             self.breakers.failed(begun.target.circuit, failure)
-        cost, entered = self._enter(begun.call, begun.target, begun.spoken)
+        cost, entered = self._enter(begun.call, begun.target, begun.progress)
         remaining = begun.remaining_usd
         if remaining is not None:
             remaining = max(remaining + begun.reserved_usd - (cost or 0.0), 0.0)
         return Bill(cost, remaining, entered)
 
-    def _enter(self, call: Call, target: Target, spoken: Spoken) -> tuple[float | None, asyncio.Future[bool]]:
-        usage = rules.usage_of_call(call.prompt_characters, spoken)
+    def _enter(self, call: Call, target: Target, progress: CallProgress) -> tuple[float | None, asyncio.Future[bool]]:
+        usage = rules.usage_of_call(call.prompt_characters, progress)
         cost = target.price(usage)
         return cost, self.accounts.enter(call, target.slug, usage, cost)
 

@@ -11,11 +11,11 @@ import orjson
 
 from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.openai import OpenAIModel
-from stoa.gateway.router import passing, rules
-from stoa.gateway.router.asking import asked
+from stoa.gateway.router import relaying, rules
 from stoa.gateway.router.calls import Attempt, Begun, Bill, Calls
-from stoa.gateway.router.conceding import conceding
+from stoa.gateway.router.chat_request import asked
 from stoa.gateway.router.errors import refusal_of
+from stoa.gateway.router.field_renames import with_field_renames
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.translating import Translation, usage_object
 from stoa.gateway.router.types import Call, Target
@@ -39,7 +39,7 @@ class Opened(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class CompleteAnswer:
     """An answer that is not streamed, as it is sent to the client."""
 
     content: bytes
@@ -67,7 +67,7 @@ class Chat:
         self.streams: set[ChatFrames] = set()
         """The open streams."""
 
-    async def whole(self, principal: Principal, fields: dict[str, Any]) -> Whole:
+    async def whole(self, principal: Principal, fields: dict[str, Any]) -> CompleteAnswer:
         """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate."""
         call, targets = await self._resolved(principal, fields)
         begun = await self._calls.begin(call, targets, partial(self._whole, call))
@@ -77,9 +77,9 @@ class Chat:
         answer = begun.opened
         content = answer.content
         if content is None:
-            usage = rules.usage_of_call(call.prompt_characters, begun.spoken)
+            usage = rules.usage_of_call(call.prompt_characters, begun.progress)
             content = orjson.dumps({**(answer.made or {}), "usage": usage_object(usage)})
-        return Whole(content, answer.content_type, headers(begun, bill, answer.notices, answer.ignored))
+        return CompleteAnswer(content, answer.content_type, headers(begun, bill, answer.notices, answer.ignored))
 
     async def slugs(self, principal: Principal, slug: str) -> Sequence[str]:
         """The slugs of the models that can answer. Raises NotFound, Unavailable."""
@@ -101,28 +101,28 @@ class Chat:
 
     # --- one target -------------------------------------------------------------------------------------------------
     async def _whole(self, call: Call, attempt: Attempt) -> _Answer:
-        model, spoken = attempt.target.model, attempt.spoken
+        model, progress = attempt.target.model, attempt.progress
         if isinstance(model, OpenAIModel):
 
             async def read(body: bytes, _: bool) -> tuple[bytes, str]:
-                return await passing.read_whole(attempt.stack, model, model.path, body, spoken)
+                return await relaying.read_whole(attempt.stack, model, model.path, body, progress)
 
-            content, kind = await conceding(model, call.fields, read, streamed=False)
+            content, kind = await with_field_renames(model, call.fields, read, streamed=False)
             return _Answer(content, kind)
         told = asked(call.fields, model)
-        translation = Translation(model, call.slug, spoken, self._created(), None)
+        translation = Translation(model, call.slug, progress, self._created(), None)
         await translation.open(attempt.stack, told.request)
         made = await translation.whole()
         return _Answer(None, "application/json", made, translation.notices, told.ignored)
 
     async def _open(self, call: Call, notices: list[str], ignored: list[str], attempt: Attempt) -> Opened:
-        model, spoken = attempt.target.model, attempt.spoken
+        model, progress = attempt.target.model, attempt.progress
         if isinstance(model, OpenAIModel):
             return await _relayed(call, model, attempt)
         told = asked(call.fields, model)
         wanted = bool(object_of(call.fields.get("stream_options")).get("include_usage"))
-        usage = (lambda: rules.usage_of_call(call.prompt_characters, spoken)) if wanted else None
-        translation = Translation(model, call.slug, spoken, self._created(), usage)
+        usage = (lambda: rules.usage_of_call(call.prompt_characters, progress)) if wanted else None
+        translation = Translation(model, call.slug, progress, self._created(), usage)
         await translation.open(attempt.stack, told.request)
         notices[:], ignored[:] = translation.notices, told.ignored
         return translation
@@ -144,13 +144,13 @@ class Chat:
             stream.hang_up()
 
 
-async def _relayed(call: Call, model: OpenAIModel, attempt: Attempt) -> passing.Relay:
-    async def opened(body: bytes, ours: bool) -> passing.Relay:
-        relay = passing.Relay(model, attempt.spoken, strip=ours, answers=rules.answers(call.fields))
+async def _relayed(call: Call, model: OpenAIModel, attempt: Attempt) -> relaying.Relay:
+    async def opened(body: bytes, ours: bool) -> relaying.Relay:
+        relay = relaying.Relay(model, attempt.progress, strip=ours, answers=rules.answers(call.fields))
         await relay.open(attempt.stack, body)
         return relay
 
-    return await conceding(model, call.fields, opened, streamed=True)
+    return await with_field_renames(model, call.fields, opened, streamed=True)
 
 
 def headers(begun: Begun[Any], bill: Bill | None, notices: Sequence[str], ignored: Sequence[str]) -> dict[str, str]:

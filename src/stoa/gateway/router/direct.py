@@ -14,7 +14,7 @@ from stoa.gateway.router.api import ChatStream
 from stoa.gateway.router.caching import HEADER
 from stoa.gateway.router.chat import Chat
 from stoa.http import Gate, errors
-from stoa.http.leaving import while_connected
+from stoa.http.disconnects import while_connected
 from stoa.http.shortcut import again, answer, body_of, is_post, plain_token
 from stoa.kernel.errors import AppError
 

@@ -9,11 +9,11 @@ import orjson
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.prices import estimated_tokens
 from stoa.gateway.providers.openai import OpenAIModel
-from stoa.gateway.router import passing, rules
+from stoa.gateway.router import relaying, rules
 from stoa.gateway.router.calls import Attempt, Calls
-from stoa.gateway.router.chat import Whole, headers
+from stoa.gateway.router.chat import CompleteAnswer, headers
 from stoa.gateway.router.routing import Routing, in_order
-from stoa.gateway.router.types import Spoken, Target
+from stoa.gateway.router.types import CallProgress, Target
 from stoa.gateway.types import Capabilities, Usage
 from stoa.kernel.errors import BadRequest, NotFound
 from stoa.kernel.principal import Principal
@@ -34,7 +34,7 @@ class Embedder(Protocol):
     async def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]": ...
 
 
-class _Ours:
+class _OwnEmbedder:
     """Takes the place of a model in the Target of an embedder of this server."""
 
     abilities = Capabilities(images=False, tools=False)
@@ -59,7 +59,7 @@ class Embeddings:
         """The slugs of the models that can embed. Raises NotFound."""
         return [target.slug for target in await self._targets(principal, slug)]
 
-    async def embed(self, principal: Principal, fields: dict[str, Any]) -> Whole:
+    async def embed(self, principal: Principal, fields: dict[str, Any]) -> CompleteAnswer:
         """Raises AppError."""
         slug = rules.slug_of(fields)
         if fields.get("input") is None:
@@ -71,16 +71,16 @@ class Embeddings:
             model = attempt.target.model
             if isinstance(model, OpenAIModel):
                 body = orjson.dumps({**fields, "model": model.wire_name})
-                return await passing.read_whole(attempt.stack, model, "/embeddings", body, attempt.spoken)
-            ours = cast("_Ours", model)
-            return await _embedded(ours.embedder, slug, fields, attempt.spoken), "application/json"
+                return await relaying.read_whole(attempt.stack, model, "/embeddings", body, attempt.progress)
+            ours = cast("_OwnEmbedder", model)
+            return await _embedded(ours.embedder, slug, fields, attempt.progress), "application/json"
 
         begun = await self._calls.begin(call, targets, begin, completion_tokens=0)
         bill = self._calls.settle(begun, "completed")
         await begun.stack.aclose()
         await self._calls.accounts.committed(bill.entered)
         content, kind = begun.opened
-        return Whole(content, kind, headers(begun, bill, (), ()))
+        return CompleteAnswer(content, kind, headers(begun, bill, (), ()))
 
     async def _targets(self, principal: Principal, slug: str) -> Sequence[Target]:
         route = self._routing.route(slug)
@@ -93,7 +93,7 @@ class Embeddings:
     async def _target(self, principal: Principal, slug: str) -> Target | None:
         price = self._routing.price(slug)
         if (embedder := self._embedders.get(slug)) is not None:
-            return Target(slug, slug, cast("Any", _Ours(embedder)), price)
+            return Target(slug, slug, cast("Any", _OwnEmbedder(embedder)), price)
         provider, _, wire_name = slug.partition("/")
         model = await self._catalogue.built(principal, provider, wire_name) if wire_name else None
         if not isinstance(model, OpenAIModel):
@@ -102,7 +102,7 @@ class Embeddings:
         return Target(slug, circuit, model, price)
 
 
-async def _embedded(embedder: Embedder, slug: str, fields: Mapping[str, Any], spoken: Spoken) -> bytes:
+async def _embedded(embedder: Embedder, slug: str, fields: Mapping[str, Any], progress: CallProgress) -> bytes:
     texts = _texts(fields["input"])
     wanted = fields.get("encoding_format") or "float"
     if wanted not in ("float", "base64"):
@@ -111,9 +111,9 @@ async def _embedded(embedder: Embedder, slug: str, fields: Mapping[str, Any], sp
     dimensions = fields.get("dimensions")
     if dimensions is not None and dimensions != vectors.shape[1]:
         raise BadRequest.field("dimensions", f"must be {vectors.shape[1]} for this model")
-    spoken.began = True
+    progress.began = True
     tokens = sum(estimated_tokens(len(text)) for text in texts)
-    spoken.report(Usage(tokens, 0, estimated=True))
+    progress.report(Usage(tokens, 0, estimated=True))
     data = [
         {
             "object": "embedding",

@@ -18,15 +18,15 @@ from stoa.gateway.providers.anthropic_reading import usage_of
 from stoa.gateway.providers.failures import found
 from stoa.gateway.providers.fields import object_of
 from stoa.gateway.providers.reading import broken_off
-from stoa.gateway.router import messages_asking, passing, rules
-from stoa.gateway.router.asking import asked
+from stoa.gateway.router import messages_request, relaying, rules
 from stoa.gateway.router.calls import Attempt, Begun, Calls
-from stoa.gateway.router.chat import ChatFrames, Opened, Whole, headers
+from stoa.gateway.router.chat import ChatFrames, CompleteAnswer, Opened, headers
+from stoa.gateway.router.chat_request import asked
 from stoa.gateway.router.errors import FromProvider, refusal_of
-from stoa.gateway.router.messages_telling import MessageTranslation, event, usage_object
+from stoa.gateway.router.messages_response import MessageTranslation, event, usage_object
 from stoa.gateway.router.routing import Routing
 from stoa.gateway.router.sampling import extra_of
-from stoa.gateway.router.types import Call, Spoken, Target
+from stoa.gateway.router.types import Call, CallProgress, Target
 from stoa.gateway.types import ModelError, ModelRequest
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
@@ -69,7 +69,7 @@ class Messages:
         self._routing = routing
         self._streams = open_
 
-    async def whole(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> Whole:
+    async def whole(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> CompleteAnswer:
         """Raises AppError. Cancelling it closes the provider's connection, and the call is billed by estimate. `betas`
         is what the caller's `anthropic-beta` says to a provider of that wire."""
         call, targets = await self._resolved(principal, fields)
@@ -80,9 +80,9 @@ class Messages:
         await self._calls.accounts.committed(bill.entered)
         content = begun.opened
         if isinstance(content, dict):
-            usage = rules.usage_of_call(call.prompt_characters, begun.spoken)
+            usage = rules.usage_of_call(call.prompt_characters, begun.progress)
             content = orjson.dumps({**content, "usage": usage_object(usage)})
-        return Whole(content, "application/json", headers(begun, bill, asking.notices, _ignored(begun)))
+        return CompleteAnswer(content, "application/json", headers(begun, bill, asking.notices, _ignored(begun)))
 
     async def streamed(
         self, principal: Principal, fields: dict[str, Any], betas: str | None = None
@@ -97,7 +97,7 @@ class Messages:
     async def count(self, principal: Principal, fields: dict[str, Any], betas: str | None = None) -> bytes:
         """The tokens of a request: counted by a provider with this API, else estimated. Nothing is billed. Raises
         AppError."""
-        messages_asking.check(fields, answered=False)
+        messages_request.check(fields, answered=False)
         slug = rules.slug_of(fields)
         model = (await self._routing.targets(principal, slug))[0].model
         if not isinstance(model, AnthropicModel):
@@ -106,16 +106,16 @@ class Messages:
         try:
             async with AsyncExitStack() as stack:
                 reply = await model.send(stack, COUNT_PATH, body, streamed=False, headers=_sent(betas))
-                return await passing.content_of(reply)
+                return await relaying.content_of(reply)
         except ModelError as error:
             raise refusal_of(error) from error
 
     async def _resolved(self, principal: Principal, fields: dict[str, Any]) -> tuple[Call, Sequence[Target]]:
-        messages_asking.check(fields)
+        messages_request.check(fields)
         slug = rules.slug_of(fields)
         targets = await self._routing.targets(principal, slug)
         if not all(isinstance(target.model, AnthropicModel) for target in targets):
-            messages_asking.chat_fields(fields)  # Refuses fields that cannot be translated.
+            messages_request.chat_fields(fields)  # Refuses fields that cannot be translated.
         return await self._calls.new(principal, slug, fields), targets
 
 
@@ -140,7 +140,7 @@ class _Asking:
     async def open(self, attempt: Attempt) -> Opened:
         model = attempt.target.model
         if isinstance(model, AnthropicModel):
-            relay = MessageRelay(model, attempt.spoken)
+            relay = MessageRelay(model, attempt.progress)
             await relay.open(attempt.stack, self._body(model), self.betas)
             return relay
         translation = await self._translation(attempt)
@@ -151,9 +151,9 @@ class _Asking:
         return orjson.dumps({**self.call.fields, "model": model.wire_name})
 
     async def _translation(self, attempt: Attempt) -> MessageTranslation:
-        call, spoken = self.call, attempt.spoken
+        call, progress = self.call, attempt.progress
         translation = MessageTranslation(
-            attempt.target.model, call.slug, spoken, lambda: rules.usage_of_call(call.prompt_characters, spoken)
+            attempt.target.model, call.slug, progress, lambda: rules.usage_of_call(call.prompt_characters, progress)
         )
         await translation.open(attempt.stack, _request(call, attempt.target))
         return translation
@@ -165,51 +165,51 @@ def _sent(betas: str | None) -> Mapping[str, str]:
 
 
 def _ignored(begun: Begun[Any]) -> Sequence[str]:
-    return () if isinstance(begun.target.model, AnthropicModel) else messages_asking.ignored(begun.call.fields)
+    return () if isinstance(begun.target.model, AnthropicModel) else messages_request.ignored(begun.call.fields)
 
 
 def _request(call: Call, target: Target) -> ModelRequest:
-    chat = messages_asking.chat_fields(call.fields)
+    chat = messages_request.chat_fields(call.fields)
     made = asked(chat, target.model).request
-    return replace(made, extra=extra_of(target.model, messages_asking.sampling_of(chat)))
+    return replace(made, extra=extra_of(target.model, messages_request.sampling_of(chat)))
 
 
 async def _read_message(attempt: Attempt, model: AnthropicModel, body: bytes, betas: Mapping[str, str]) -> bytes:
     """An answer that is not streamed, as its provider sent it. Raises ModelError."""
-    stack, spoken = attempt.stack, attempt.spoken
-    reply = await model.send(stack, model.path, body, streamed=False, timeouts=passing.WHOLE_TIMEOUTS, headers=betas)
-    content = await passing.content_of(reply, spoken)
-    held = passing.parsed(b"data: " + content.replace(b"\n", b" "))
+    stack, progress = attempt.stack, attempt.progress
+    reply = await model.send(stack, model.path, body, streamed=False, timeouts=relaying.WHOLE_TIMEOUTS, headers=betas)
+    content = await relaying.content_of(reply, progress)
+    held = relaying.parsed(b"data: " + content.replace(b"\n", b" "))
     if not held.get("content") and (failure := found(held)) is not None:
         raise broken_off(failure, model.clean(failure.message))
-    spoken.began = True
+    progress.began = True
     if (usage := usage_of(object_of(held.get("usage")))) is not None:
-        spoken.report(usage)
+        progress.report(usage)
     else:
-        spoken.characters = rules.characters(held.get("content"))
+        progress.characters = rules.characters(held.get("content"))
     return content
 
 
-class MessageRelay(passing.Relay):
+class MessageRelay(relaying.Relay):
     """A relayed stream of Anthropic's API; its end mark is held back until the call is billed."""
 
     end = event({"type": "message_stop"})
 
-    def __init__(self, model: AnthropicModel, spoken: Spoken) -> None:
-        super().__init__(model, spoken, strip=False)
+    def __init__(self, model: AnthropicModel, progress: CallProgress) -> None:
+        super().__init__(model, progress, strip=False)
         self._counts: dict[str, Any] = {}
 
     def _relayed(self, events: bytes, *, check: bool = False) -> bytes:
         kept: list[bytes] = []
-        for one in passing.split(events):
+        for one in relaying.split(events):
             if b'"usage"' not in one and b'"error"' not in one and _STOP not in one:
                 kept.append(one)
                 self._gather(one)
                 continue
-            held = passing.parsed(one)
+            held = relaying.parsed(one)
             if held.get("type") == "error" and (failure := found(held)) is not None:
                 self._failure = broken_off(failure, self._model.clean(failure.message))
-                if check and not passing.text_so_far(b"".join(kept)):
+                if check and not relaying.text_so_far(b"".join(kept)):
                     raise self._failure  # No content came before it.
                 break
             if held.get("type") == "message_stop":
@@ -220,14 +220,14 @@ class MessageRelay(passing.Relay):
             if (usage := usage_of(self._counts)) is not None:
                 if held.get("type") == "message_delta":
                     self._finished = True
-                    self._spoken.report(usage)
+                    self._progress.report(usage)
                 else:
-                    self._spoken.report_prompt(usage)
+                    self._progress.report_prompt(usage)
             kept.append(one)
         return b"".join(kept)
 
     def _begins(self, events: bytes) -> bool:
-        return any(parsed_.get("type", "ping") != "ping" for parsed_ in map(passing.parsed, passing.split(events)))
+        return any(parsed_.get("type", "ping") != "ping" for parsed_ in map(relaying.parsed, relaying.split(events)))
 
     def _closes(self, events: bytes) -> bool:
         self._finished = self._finished or _DELTA in events

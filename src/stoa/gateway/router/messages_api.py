@@ -10,7 +10,7 @@ from stoa.gateway.router.messages import Messages, error_body
 from stoa.http import Gate, Routes
 from stoa.http.authentication import bearer_token
 from stoa.http.bodies import CHAT_LIMIT, read_object
-from stoa.http.leaving import while_connected
+from stoa.http.disconnects import while_connected
 from stoa.kernel.errors import AppError
 from stoa.kernel.principal import Principal
 

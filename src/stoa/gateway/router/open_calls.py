@@ -139,7 +139,7 @@ NOWHERE: Final = Place(bytearray(PLACE_BYTES), 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class UnbilledCall:
     """A call of a killed process. `batch` is the group that may have inserted it, 0 if none was sent. `model` is None
     if no provider was working on it. `usage` is the provider's count, `prompt` if it counted only the prompt.
     `cost_usd` is known if `priced`."""
@@ -233,7 +233,7 @@ class OpenCalls:
         _log.warning("calls under way are not kept for the bill", reason=str(error))
 
 
-class LeftBehind:
+class AbandonedFile:
     """A file whose process has ended. `node_id` is that process's. This process has the file locked until `close`."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -241,7 +241,7 @@ class LeftBehind:
         self._path = path
         self._file = file
 
-    def calls(self) -> Sequence[Lost]:
+    def calls(self) -> Sequence[UnbilledCall]:
         old = time.time() - os.fstat(self._file.fileno()).st_mtime > AGE_SECONDS_MAX
         self._file.seek(0)
         content = self._file.read()
@@ -256,9 +256,9 @@ class LeftBehind:
         self._file.close()
 
 
-def left_behind(directory: Path | None) -> Sequence[LeftBehind]:
+def abandoned_files(directory: Path | None) -> Sequence[AbandonedFile]:
     """The files of ended processes, each locked for the caller."""
-    found: list[LeftBehind] = []
+    found: list[AbandonedFile] = []
     for path in sorted(directory.iterdir()) if directory is not None and directory.is_dir() else ():
         try:
             UUID(path.name)
@@ -272,11 +272,11 @@ def left_behind(directory: Path | None) -> Sequence[LeftBehind]:
         except OSError:
             file.close()
             continue
-        found.append(LeftBehind(path, file))
+        found.append(AbandonedFile(path, file))
     return found
 
 
-def _lost(place: bytes) -> Lost | None:
+def _lost(place: bytes) -> UnbilledCall | None:
     state, reported, size = _HEAD.unpack_from(place)
     if state not in (_State.TAKEN, _State.ASKED, _State.ENTERED):
         return None
@@ -286,14 +286,14 @@ def _lost(place: bytes) -> Lost | None:
         return None
     (batch,) = _BATCH.unpack_from(place, _BATCH_AT)
     if state == _State.TAKEN:
-        return Lost(about, batch, None, 0, None, None, priced=False, cost_usd=None)
+        return UnbilledCall(about, batch, None, 0, None, None, priced=False, cost_usd=None)
     (length,) = _MODEL.unpack_from(place, _MODEL_AT)
     start = _MODEL_AT + _MODEL.size
     model = place[start : start + length].decode(errors="ignore")
     (cost,) = _COST.unpack_from(place, _COST_AT)
     usage = Usage(*_USAGE.unpack_from(place, _USAGE_AT), *_WRITTEN.unpack_from(place, _WRITTEN_AT))
     priced = state == _State.ENTERED
-    return Lost(
+    return UnbilledCall(
         about,
         batch,
         model,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from stoa.gateway.prices import estimated_tokens
-from stoa.gateway.router.types import PriceOf, Spoken
+from stoa.gateway.router.types import CallProgress, PriceOf
 from stoa.gateway.types import ModelError, Usage
 from stoa.kernel.errors import BadRequest
 
@@ -86,12 +86,12 @@ def prompt_characters(fields: Mapping[str, Any]) -> int:
     return sum([characters(fields[name]) for name in PROMPT if name in fields])
 
 
-def usage_of_call(prompt_characters_: int, spoken: Spoken) -> Usage:
+def usage_of_call(prompt_characters_: int, progress: CallProgress) -> Usage:
     """The provider's count, or an estimate of what it did not count: the answer, and usually the prompt too."""
-    if spoken.usage is not None:
-        return spoken.usage
-    prompt = spoken.prompt or Usage(estimated_tokens(prompt_characters_))
-    return replace(prompt, completion_tokens=estimated_tokens(spoken.characters), estimated=True)
+    if progress.usage is not None:
+        return progress.usage
+    prompt = progress.prompt or Usage(estimated_tokens(prompt_characters_))
+    return replace(prompt, completion_tokens=estimated_tokens(progress.characters), estimated=True)
 
 
 def completion_tokens_max(fields: Mapping[str, Any], model_max: int | None) -> int:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import orjson
 
 from stoa.gateway.providers.fields import list_of
-from stoa.gateway.router.types import Spoken
+from stoa.gateway.router.types import CallProgress
 from stoa.gateway.types import (
     Answering,
     Delta,
@@ -36,11 +36,11 @@ class Translation:
     """One answer. `open` reads up to the first content, so that every earlier failure can be retried."""
 
     def __init__(
-        self, model: Model, slug: str, spoken: Spoken, created: int, usage: Callable[[], Usage] | None
+        self, model: Model, slug: str, progress: CallProgress, created: int, usage: Callable[[], Usage] | None
     ) -> None:
         """`usage` returns the tokens at the end, for a caller that asked for them."""
         self._model = model
-        self._spoken = spoken
+        self._progress = progress
         self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": created, "model": slug}
         self._usage = usage
         self._deltas: AsyncIterator[Sequence[Delta]] | None = None
@@ -56,7 +56,7 @@ class Translation:
         """Raises ModelError."""
         self._deltas = await stack.enter_async_context(self._model.stream(request))
         self._first = await anext(self._deltas, ())
-        self._spoken.began = True
+        self._progress.began = True
         self.notices += [delta.text for delta in self._first if isinstance(delta, Notice)]
 
     # --- streamed ---------------------------------------------------------------------------------------------------
@@ -74,10 +74,10 @@ class Translation:
         assert self._deltas is not None
         if self._first:
             yield self._first
-            self._spoken.place.counted(self._spoken.characters)
+            self._progress.place.counted(self._progress.characters)
         async for batch in self._deltas:
             yield batch
-            self._spoken.place.counted(self._spoken.characters)
+            self._progress.place.counted(self._progress.characters)
 
     def count(self) -> None:
         """Does nothing: the characters of an answer are counted as they arrive."""
@@ -85,16 +85,16 @@ class Translation:
     def _event(self, delta: Delta) -> bytes | None:
         match delta:
             case TextDelta():
-                self._spoken.characters += len(delta.text)
+                self._progress.characters += len(delta.text)
                 return self._chunk({"content": delta.text})
             case ReasoningDelta():
-                self._spoken.characters += len(delta.text)
+                self._progress.characters += len(delta.text)
                 return self._chunk({"reasoning_content": delta.text})
             case ToolCallDelta():
-                self._spoken.characters += len(delta.arguments) + len(delta.name or "")
+                self._progress.characters += len(delta.arguments) + len(delta.name or "")
                 return self._chunk({"tool_calls": [self._call(delta)]})
             case Usage():
-                self._spoken.report(delta)
+                self._progress.report(delta)
             case ProviderData() if thinking := list_of(delta.data.get("thinking")):
                 return self._chunk({"thinking_blocks": thinking})
             case Finish():
@@ -129,14 +129,14 @@ class Translation:
         reason: str | None = None
         async for batch in self._batches():
             for delta in batch:
-                self._spoken.characters += _characters(delta)
+                self._progress.characters += _characters(delta)
                 match delta:
                     case TextDelta() | ReasoningDelta():
                         said[type(delta)].append(delta.text)
                     case ToolCallDelta():
                         self._add(calls, delta)
                     case Usage():
-                        self._spoken.report(delta)
+                        self._progress.report(delta)
                     case ProviderData():
                         self._thinking = list_of(delta.data.get("thinking"))
                     case Finish():

@@ -62,7 +62,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Spoken:
+class CallProgress:
     """The result of a call so far. `usage` is the provider's count; if it sent none, tokens are estimated from the
     `characters` of the answer."""
 

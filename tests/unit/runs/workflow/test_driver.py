@@ -243,7 +243,7 @@ async def test_an_agent_that_tries_again_makes_no_call_again() -> None:
     assert (run.output("a"), len(tool.made)) == ({"content": "Done."}, 1)
 
 
-async def test_what_cannot_go_well_is_not_tried_again() -> None:
+async def test_permanent_failures_are_not_retried() -> None:
     model = ScriptedModel([[ModelError("model_refused_key", "No key.", retryable=False)]], TOOLS)
     run = GraphRun(flow(node("llm", "a", "start", handling={"max_retries": 5})), model=model)
     with pytest.raises(RunStopped):
@@ -284,7 +284,7 @@ async def test_a_map_may_fail_with_its_first_item() -> None:
 
 
 @pytest.mark.parametrize("items", [[], {"a": 1}, "abc", None, [1] * 1_001])
-async def test_what_a_map_takes(items: Any) -> None:
+async def test_a_map_takes_lists_only(items: Any) -> None:
     run = GraphRun(mapped(), {"items": items}, tools=[Echo("t")])
     if items == []:
         await run.drive()

@@ -132,7 +132,7 @@ async def test_a_vector_of_the_caller_s_is_no_question() -> None:
         await GraphRun(graph, {"vector": [0.1, 0.2]}).drive()
 
 
-def test_nothing_may_want_a_vector() -> None:
+def test_no_node_may_read_a_vector() -> None:
     wanting = flow(node("embed", "e", "start"))
     assert "'e', which gives no vectors here" in pipeline_problems(read(wanting))["flow.nodes.end"]
     far = flow(

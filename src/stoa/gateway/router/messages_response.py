@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import orjson
 
-from stoa.gateway.router.types import Spoken
+from stoa.gateway.router.types import CallProgress
 from stoa.gateway.types import (
     Delta,
     Finish,
@@ -34,10 +34,10 @@ REASONS: Final[Mapping[FinishReason, str]] = {
 class MessageTranslation:
     """One answer. `open` reads up to the first content, so that every earlier failure can be retried."""
 
-    def __init__(self, model: Model, slug: str, spoken: Spoken, usage: Callable[[], Usage]) -> None:
+    def __init__(self, model: Model, slug: str, progress: CallProgress, usage: Callable[[], Usage]) -> None:
         """`usage` returns the tokens so far: the provider's count, or an estimate."""
         self._model = model
-        self._spoken = spoken
+        self._progress = progress
         self._usage = usage
         self._head: dict[str, Any] = {
             "id": f"msg_{uuid4().hex}",
@@ -61,7 +61,7 @@ class MessageTranslation:
         """Raises ModelError."""
         self._deltas = await stack.enter_async_context(self._model.stream(request))
         self._first = await anext(self._deltas, ())
-        self._spoken.began = True
+        self._progress.began = True
         self.notices += [delta.text for delta in self._first if isinstance(delta, Notice)]
 
     def count(self) -> None:
@@ -99,10 +99,10 @@ class MessageTranslation:
         assert self._deltas is not None
         if self._first:
             yield self._first
-            self._spoken.place.counted(self._spoken.characters)
+            self._progress.place.counted(self._progress.characters)
         async for batch in self._deltas:
             yield batch
-            self._spoken.place.counted(self._spoken.characters)
+            self._progress.place.counted(self._progress.characters)
 
     def _take(self, batch: Sequence[Delta]) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = []
@@ -118,7 +118,7 @@ class MessageTranslation:
                 case ToolCallDelta():
                     self._call(out, delta)
                 case Usage():
-                    self._spoken.report(delta)
+                    self._progress.report(delta)
                 case Finish():
                     self._reason = REASONS[delta.reason]
                 case _:
@@ -126,7 +126,7 @@ class MessageTranslation:
         return out
 
     def _said(self, out: list[dict[str, Any]], block: Mapping[str, Any], delta: Mapping[str, Any], text: str) -> None:
-        self._spoken.characters += len(text)
+        self._progress.characters += len(text)
         if self._open is None or self._blocks[self._open]["type"] != block["type"]:
             self._begin(out, block)
         assert self._open is not None
@@ -134,7 +134,7 @@ class MessageTranslation:
         out.append({"type": "content_block_delta", "index": self._open, "delta": delta})
 
     def _call(self, out: list[dict[str, Any]], delta: ToolCallDelta) -> None:
-        self._spoken.characters += len(delta.arguments) + len(delta.name or "")
+        self._progress.characters += len(delta.arguments) + len(delta.name or "")
         if delta.index not in self._calls:
             use = {
                 "type": "tool_use",

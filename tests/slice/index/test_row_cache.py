@@ -30,7 +30,7 @@ async def database(dsn: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_what_has_changed_since_is_seen(database: Database) -> None:
+async def test_a_changed_index_is_read_again(database: Database) -> None:
     """Each time the first question is one that the row of before would answer in another way."""
     index = Index()
     await _put(database, index, 0, ENGLISH)
@@ -50,7 +50,7 @@ async def test_what_has_changed_since_is_seen(database: Database) -> None:
     assert await _found(database, index, "Antrag", Mode.KEYWORD)
 
 
-async def test_nobody_else_sees_what_is_remembered(database: Database) -> None:
+async def test_cached_rows_are_not_shared_between_bases(database: Database) -> None:
     index = Index()
     await _put(database, index, 0, ENGLISH)
     for mode in Mode:

@@ -20,7 +20,7 @@ from stoa.gateway.providers.receiving import WHOLE_BYTES_MAX, broken
 from stoa.gateway.providers.sse import EVENT_BYTES_MAX
 from stoa.gateway.providers.streaming import StreamingModel
 from stoa.gateway.providers.transport import Reply, Timeouts, TransportError
-from stoa.gateway.router.types import Spoken
+from stoa.gateway.router.types import CallProgress
 from stoa.gateway.types import ModelError
 
 WHOLE_TIMEOUTS: Final = Timeouts(first_byte=600.0)
@@ -47,11 +47,11 @@ SAMPLES: Final = 4
 
 
 async def read_whole(
-    stack: AsyncExitStack, model: OpenAIModel, path: str, body: bytes, spoken: Spoken
+    stack: AsyncExitStack, model: OpenAIModel, path: str, body: bytes, progress: CallProgress
 ) -> tuple[bytes, str]:
     """An answer that is not streamed, and its content type. Raises ModelError."""
     reply = await model.send(stack, path, body, streamed=False, timeouts=WHOLE_TIMEOUTS)
-    content = await content_of(reply, spoken)
+    content = await content_of(reply, progress)
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -59,16 +59,16 @@ async def read_whole(
     held = object_of(answer)
     if not held.get("data") and (failure := failure_in(held)) is not None and not _text(held, "message"):
         raise broken_off(failure, model.clean(failure.message))
-    spoken.began = True
+    progress.began = True
     if (usage := usage_of(object_of(held.get("usage")))) is not None:
-        spoken.report(usage)
+        progress.report(usage)
     else:
-        spoken.characters = _text(held, "message")
+        progress.characters = _text(held, "message")
     return content, reply.headers.get("content-type", "application/json")
 
 
-async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
-    """The whole body. Raises ModelError; if the body breaks off, `spoken` says how much was received."""
+async def content_of(reply: Reply, progress: CallProgress | None = None) -> bytes:
+    """The whole body. Raises ModelError; if the body breaks off, `progress` says how much was received."""
     content = bytearray()
     count_at = 1
     length = reply.headers.get("content-length", "")
@@ -78,12 +78,12 @@ async def content_of(reply: Reply, spoken: Spoken | None = None) -> bytes:
             content += chunk
             if len(content) > WHOLE_BYTES_MAX:
                 raise ModelError("model_protocol_error", "The provider's answer is over 16 MiB.", retryable=False)
-            if spoken is not None and len(content) >= count_at and len(content) != announced:
-                spoken.place.counted(text_so_far(content))
+            if progress is not None and len(content) >= count_at and len(content) != announced:
+                progress.place.counted(text_so_far(content))
                 count_at = len(content) + (len(content) // 20 if len(content) < UNCOUNTED_BYTES_MAX else len(content))
     except TransportError as error:
-        if spoken is not None and content:
-            spoken.began, spoken.characters = True, text_so_far(content)
+        if progress is not None and content:
+            progress.began, progress.characters = True, text_so_far(content)
         raise broken(error, began=True) from error
     return bytes(content)
 
@@ -119,11 +119,11 @@ class Relay:
     end: ClassVar[bytes] = b"data: [DONE]\n\n"
     """The end mark, if the provider sends none."""
 
-    def __init__(self, model: StreamingModel, spoken: Spoken, *, strip: bool, answers: int = 1) -> None:
+    def __init__(self, model: StreamingModel, progress: CallProgress, *, strip: bool, answers: int = 1) -> None:
         """`answers` is the number of choices (`n`): the stream is complete when the last of them has ended."""
         self._answers = answers
         self._model = model
-        self._spoken = spoken
+        self._progress = progress
         self._strip = strip
         self._rest = b""
         self._uncounted: list[bytes] = []
@@ -155,7 +155,7 @@ class Relay:
                     if b"data:" in relayed or sum(map(len, self._first)) < COMMENTS_BYTES_MAX:
                         self._first.append(relayed)
                     if self._begins(relayed):
-                        self._spoken.began = True
+                        self._progress.began = True
                         return
                 if self.done:
                     break
@@ -197,7 +197,7 @@ class Relay:
 
     def count(self) -> None:
         """Counts the buffered events, for the estimate if the provider sends no usage."""
-        if self._spoken.usage is None:
+        if self._progress.usage is None:
             self._count_now()
         self._uncounted.clear()
 
@@ -257,7 +257,7 @@ class Relay:
         for event in split(events):
             held = parsed(event)
             if (usage := usage_of(object_of(held.get("usage")))) is not None:
-                self._spoken.report(usage)
+                self._progress.report(usage)
                 if self._strip and not held.get("choices"):
                     continue
             kept.append(event)
@@ -269,7 +269,7 @@ class Relay:
         closes = self._closes(events)
         if closes or self._samples < SAMPLES:
             self._count(events)
-            self._spoken.place.counted(self._spoken.characters)
+            self._progress.place.counted(self._progress.characters)
         else:
             self._uncounted.append(events)
             self._uncounted_bytes += len(events)
@@ -277,7 +277,7 @@ class Relay:
         if self._uncounted_bytes > UNCOUNTED_BYTES_MAX:
             self._count_now()
         elif self._uncounted_bytes:
-            self._spoken.place.came(self._uncounted_bytes, self._uncounted_events)
+            self._progress.place.came(self._uncounted_bytes, self._uncounted_events)
 
     def _closes(self, events: bytes) -> bool:
         """Whether one of these events has a finish reason; counts them."""
@@ -292,12 +292,12 @@ class Relay:
             self._count(events)
         self._uncounted.clear()
         self._uncounted_bytes = self._uncounted_events = 0
-        self._spoken.place.counted(self._spoken.characters)
+        self._progress.place.counted(self._progress.characters)
 
     def _count(self, events: bytes) -> None:
         for event in split(events):
             characters = self._characters(parsed(event))
-            self._spoken.characters += characters
+            self._progress.characters += characters
             if characters and self._samples < SAMPLES:
                 self._weigh(event, characters)
 
@@ -309,7 +309,7 @@ class Relay:
         self._sample_overhead += max(len(event) - text_bytes, 0)
         self._sample_bytes += text_bytes
         self._sample_characters += characters
-        self._spoken.place.shaped(self._sample_overhead / self._samples, self._sample_characters / self._sample_bytes)
+        self._progress.place.shaped(self._sample_overhead / self._samples, self._sample_characters / self._sample_bytes)
 
     def _characters(self, held: Mapping[str, Any]) -> int:
         """The number of characters of text in one event."""

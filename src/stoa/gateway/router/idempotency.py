@@ -10,7 +10,7 @@ from uuid import UUID
 
 from stoa.db import Database, idempotency
 from stoa.db.idempotency import IdempotencyKey
-from stoa.gateway.router.chat import Whole
+from stoa.gateway.router.chat import CompleteAnswer
 from stoa.gateway.router.errors import BeingAnswered
 from stoa.kernel.clock import Clock
 from stoa.kernel.ids import Ids
@@ -21,13 +21,15 @@ ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 """A larger answer is not stored: a repetition calls the provider again."""
 
 
-class Repeats:
+class IdempotentCalls:
     def __init__(self, database: Database, ids: Ids, clock: Clock) -> None:
         self._database = database
         self._ids = ids
         self._clock = clock
 
-    async def once(self, principal: Principal, key: IdempotencyKey, answer: Callable[[], Awaitable[Whole]]) -> Whole:
+    async def once(
+        self, principal: Principal, key: IdempotencyKey, answer: Callable[[], Awaitable[CompleteAnswer]]
+    ) -> CompleteAnswer:
         """The first answer of this key. An error releases the key. Raises Conflict, BeingAnswered."""
         subject = self._ids.new()
         mark = {"under_way_until": self._clock.now().timestamp() + UNDER_WAY_SECONDS_MAX}
@@ -46,7 +48,7 @@ class Repeats:
 
     async def _claimed(
         self, principal: Principal, key: IdempotencyKey, mark: dict[str, Any], subject: UUID
-    ) -> Whole | None:
+    ) -> CompleteAnswer | None:
         """The stored answer; None if this request has claimed the key."""
         async with self._database.tenant(principal) as tx:
             first = await idempotency.claim(tx, principal, key)
@@ -54,7 +56,7 @@ class Repeats:
                 await idempotency.record(tx, principal, key, mark, subject)
                 return None
             if "body" in first:
-                return Whole(first["body"].encode(), first["type"], first["headers"])
+                return CompleteAnswer(first["body"].encode(), first["type"], first["headers"])
             over = first["under_way_until"] < self._clock.now().timestamp()
             if over and await idempotency.replace(tx, principal, key, first, mark, subject):
                 return None

@@ -19,7 +19,7 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class UnsupportedGroup:
     """A group: its name, its path prefixes, and what to use instead."""
 
     name: str
@@ -31,58 +31,58 @@ class Absent:
         return f"This server has no {self.name}: {self.instead}"
 
 
-ABSENT: Final[Sequence[Absent]] = (
-    Absent(
+UNSUPPORTED: Final[Sequence[UnsupportedGroup]] = (
+    UnsupportedGroup(
         "services",
         ("/v1/services",),
         "it runs no containers of yours. Run them where you like, and make them known to agents as HTTP or MCP tools"
         " (POST /v1/tools).",
     ),
-    Absent(
+    UnsupportedGroup(
         "resource profiles",
         ("/v1/resource-profiles",),
         "it hands out no machines. Workflows and agents run in its own process.",
     ),
-    Absent(
+    UnsupportedGroup(
         "inference deployments",
         ("/v1/inferences", "/v1/inference-runtimes", "/v1/admin/inferences"),
         "it hosts no models. Serve them with vLLM, Ollama or another server of OpenAI's API, and add that as a"
         " connection (POST /v1/connections).",
     ),
-    Absent(
+    UnsupportedGroup(
         "fine-tuning",
         ("/v1/fine-tuning",),
         "train elsewhere, and add what serves the model as a connection (POST /v1/connections).",
     ),
-    Absent(
+    UnsupportedGroup(
         "databases",
         ("/v1/databases",),
         "it hands out none. Passages belong in a knowledge base (POST /v1/knowledgebases); reach a database of yours"
         " through an HTTP or MCP tool (POST /v1/tools).",
     ),
-    Absent(
+    UnsupportedGroup(
         "voice agents",
         ("/v1/agents/voice",),
         "turn speech into text before it, and send the text to an app (POST /v1/apps/{app_id}/invoke).",
     ),
-    Absent(
+    UnsupportedGroup(
         "Pipedream",
         ("/v1/pipedream",),
         "no account of that service can be connected. End users bring connections of their own, OAuth2 among them (POST"
         " /v1/workflows/{workflow_id}/requirements); what a project shares is a tool (POST /v1/tools).",
     ),
-    Absent(
+    UnsupportedGroup(
         "connectors of a user",
         ("/v1/user/connectors",),
         "give agents the service as an MCP or HTTP tool (POST /v1/tools).",
     ),
-    Absent(
+    UnsupportedGroup(
         "datasets",
         ("/v1/datasets", "/v1/dataset-versions", "/v1/dataset-items"),
         "keep them beside your code. POST /v1/knowledgebases/{knowledgebase_id}/evaluate takes questions and what"
         " should be found.",
     ),
-    Absent(
+    UnsupportedGroup(
         "evaluations of answers",
         ("/v1/evaluations", "/v1/metrics", "/v1/app-evaluations", "/v1/apps/{app_id}/evaluations"),
         "POST /v1/knowledgebases/{knowledgebase_id}/evaluate measures a search; answers are judged by a program of"
@@ -94,14 +94,14 @@ ABSENT: Final[Sequence[Absent]] = (
 def routes() -> Routes:
     """One route for each path, and one for all below it. They come last, so that existing routes have precedence."""
     router = Routes()
-    for group in ABSENT:
+    for group in UNSUPPORTED:
         for path in group.paths:
             for each in (path, f"{path}/{{below:path}}"):
                 router.add_api_route(each, _refusing(group), methods=list(METHODS), include_in_schema=False)
     return router
 
 
-def _refusing(group: Absent) -> Callable[[Request], Awaitable[Response]]:
+def _refusing(group: UnsupportedGroup) -> Callable[[Request], Awaitable[Response]]:
     async def refuse(_: Request) -> Response:
         raise NotSupported(group.sentence)
 

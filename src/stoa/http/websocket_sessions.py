@@ -37,7 +37,7 @@ def connection_of(socket: WebSocket) -> HTTPConnection:
     return HTTPConnection(dict(socket.scope))
 
 
-class Talk(ABC):
+class WebSocketSession(ABC):
     """One connection. It always has a pending read, so that pings are answered while a run is followed."""
 
     def __init__(self, socket: WebSocket) -> None:

@@ -16,7 +16,7 @@ from stoa.gateway.types import Answering, Capabilities, Delta, ModelError, Model
 
 
 @dataclass(frozen=True, slots=True)
-class FallingBack:
+class FallbackModel:
     """A Model. `extra` of a request holds OpenAI's sampling fields; they are translated for each target."""
 
     targets: Sequence[Target]

@@ -25,7 +25,7 @@ _UNKNOWN: Final = re.compile(
 )
 
 
-async def conceding(
+async def with_field_renames(
     model: OpenAIModel, fields: Mapping[str, Any], ask: Callable[[bytes, bool], Awaitable[T]], *, streamed: bool
 ) -> T:
     """The result of `ask`, which is called with the request's bytes and with whether only the gateway asked for the
@@ -37,7 +37,7 @@ async def conceding(
         try:
             return await ask(body, ours)
         except ModelError as error:
-            granted_next = conceded(granted, fields, error, ours=ours)
+            granted_next = next_rename(granted, fields, error, ours=ours)
             if granted_next is None:
                 raise
             granted = granted_next
@@ -60,7 +60,9 @@ def request_body(
     return orjson.dumps(body), ours
 
 
-def conceded(granted: Concessions, fields: Mapping[str, Any], error: ModelError, *, ours: bool) -> Concessions | None:
+def next_rename(
+    granted: Concessions, fields: Mapping[str, Any], error: ModelError, *, ours: bool
+) -> Concessions | None:
     """What to try next; None where the refusal is about something else, or nothing is left to try. Pure."""
     if error.code != "model_refused_request":
         return None
