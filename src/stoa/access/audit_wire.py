@@ -19,7 +19,7 @@ COLUMNS: Final = (
 
 
 class AuditChangeWire(Wire):
-    """A row before and after, in what may be shown of it; `hidden` names other columns that changed."""
+    """A row before and after the change. `hidden` names other changed columns, whose values are not shown."""
 
     table: str
     before: dict[str, Any] | None
@@ -28,7 +28,7 @@ class AuditChangeWire(Wire):
 
 
 class AuditLineWire(Wire):
-    """`sequence` and `hash` are its place in the chain; a line has none in its first second."""
+    """`sequence` and `hash` are the line's position and hash in the chain; a line has neither in its first second."""
 
     id: int
     at: Timestamp
@@ -48,7 +48,7 @@ class AuditLineWire(Wire):
 
 
 class AuditHeadWire(Wire):
-    """Keep it elsewhere: an export that ends in this hash holds every line up to `sequence`, unchanged."""
+    """Keep it outside of this server: an export that ends in this hash has every line up to `sequence`, unchanged."""
 
     sequence: int
     hash: str
@@ -85,7 +85,7 @@ def head(value: ChainHead) -> AuditHeadWire:
 
 
 def as_jsonl(lines: Sequence[AuditLine]) -> bytes:
-    """What `stoa audit verify` reads."""
+    """The format that `stoa audit verify` reads."""
     return b"".join(orjson.dumps(_chained(one), option=orjson.OPT_APPEND_NEWLINE) for one in lines)
 
 
@@ -98,7 +98,7 @@ def _chained(value: AuditLine) -> dict[str, Any]:
 
 
 def as_csv(lines: Sequence[AuditLine], *, heading: bool) -> bytes:
-    """For spreadsheets: a text that a spreadsheet would take for a formula has an apostrophe before it."""
+    """For spreadsheets: an apostrophe is put before a text that a spreadsheet would run as a formula."""
     text = io.StringIO()
     writer = csv.writer(text)
     if heading:

@@ -28,14 +28,14 @@ class KeyUseWire(Wire):
 
 
 class UsedAccessKeyWire(AccessKeyWire):
-    """`uses` are the places from which it was used in the last 90 days, the last one first; at most 20."""
+    """`uses` are the addresses and clients that used the key in the last 90 days, the most recent first, at most 20."""
 
     uses: Sequence[KeyUseWire]
 
 
 class UpdateAccessKey(Body):
-    """What is left out stays; null takes a limit, an end or a restriction away, as far as you and the key's maker have
-    none."""
+    """Only the fields that are sent change. null removes a limit, an expiry or a restriction, if the caller and the
+    key's creator do not have it either."""
 
     example: ClassVar[Mapping[str, Any]] = {"permissions": ["conversations:read"]}
 
@@ -51,7 +51,7 @@ class UpdateAccessKey(Body):
 
 
 class RotateAccessKey(Body):
-    """For so long both keys work. 0 ends the old one at once."""
+    """Both keys are valid for this time. 0 ends the old key at once."""
 
     example: ClassVar[Mapping[str, Any]] = {"overlap_seconds": 86_400}
 
@@ -65,7 +65,7 @@ class KeyLossWire(Wire):
 
 
 class KeyEffectsWire(Wire):
-    """What a change would take away: permissions from keys, and triggers that would start no more runs."""
+    """The permissions that keys would lose, and the triggers that would start no more runs."""
 
     keys: Sequence[KeyLossWire]
     triggers: Sequence[DependentTriggerWire]

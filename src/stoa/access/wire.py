@@ -31,7 +31,7 @@ def _name(text: str) -> str:
 
 
 def total(limit: Any) -> Any:
-    """A plain number is dollars altogether."""
+    """Reads a plain number as US dollars for the key's whole life."""
     return (
         {"usd": limit, "period": "total"} if isinstance(limit, int | float) and not isinstance(limit, bool) else limit
     )
@@ -43,19 +43,19 @@ Description = Annotated[str, Field(max_length=512), AfterValidator(storable)]
 
 
 class SpendingLimitWire(Body):
-    """What models may cost in a calendar day or month (UTC), or altogether."""
+    """The maximum that a key may spend on models in a calendar day or month (UTC), or in total."""
 
     usd: Annotated[float, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
     period: Literal["day", "month", "total"]
 
 
 class CreateAccessKey(Body):
-    """`rate_limit` is requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number is for the
-    key's whole life. `cache_seconds`: the oldest kept answer of the gateway that it takes where a request has no
-    `Stoa-Cache`. `resumable_streams`: its streamed chat completions can be resumed where a request has no
+    """`rate_limit` is in requests per minute, over all nodes. `spending_limit` is in US dollars; a plain number applies
+    to the key's whole life. `cache_seconds` is the maximum age of a cached gateway answer, for requests without the
+    header `Stoa-Cache`. `resumable_streams`: streamed chat completions can be resumed, for requests without the header
     `Stoa-Resumable`.
 
-    A key that is limited cannot make keys: each would have limits of its own.
+    A key with a rate or spending limit cannot create keys, because each new key would have its own limits.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"name": "ci", "permissions": ["conversations:write"], "rate_limit": 600}
@@ -88,7 +88,7 @@ class ProjectBody(Body):
 
 
 class AccessKeyWire(Wire):
-    """`last_used_at` may be half a minute behind. `successor_id`: a rotation has put that key in its place."""
+    """`last_used_at` may be half a minute old. `successor_id` is the key that replaced this one in a rotation."""
 
     id: UUID
     org_id: UUID
@@ -114,7 +114,7 @@ class DependentTriggerWire(Wire):
 
 
 class CreatedAccessKeyWire(AccessKeyWire):
-    """`key` is the secret, shown this once."""
+    """`key` is the secret, which only this response has."""
 
     key: str | None
 
@@ -128,8 +128,8 @@ class RevokedKeyWire(Wire):
 
 
 class RevocationWire(Wire):
-    """`revoked` are the keys that are gone; of a dry run, `would_revoke` those that would be. `triggers` ran in their
-    names: they start no more runs until somebody activates them again."""
+    """`revoked` are the keys that were revoked; a dry run returns `would_revoke` instead. `triggers` acted as these
+    keys: they start no more runs until somebody activates them again."""
 
     message: Literal["deleted", "ok"]
     revoked: Sequence[RevokedKeyWire] | None
@@ -144,7 +144,7 @@ class OrgBody(Body):
 
 
 class CreateToken(Body):
-    """`org_id` is the organization in which the token acts: another one than that of the token which asks."""
+    """`org_id` is the organization in which the new token acts, by default that of the caller's credential."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "laptop"}
 
@@ -166,7 +166,7 @@ class ProjectRoleBody(Body):
 
 
 class AddProjectMember(Body):
-    """A member of the organization, by `user_id` or `email`."""
+    """Names a member of the organization, by `user_id` or `email`."""
 
     example: ClassVar[Mapping[str, Any]] = {"email": "ada@example.com", "role": "editor"}
 
@@ -183,7 +183,7 @@ class Invite(Body):
 
 
 class InviteToProject(Body):
-    """Makes its receiver a member of the organization as well, if need be."""
+    """The person also becomes a member of the organization."""
 
     example: ClassVar[Mapping[str, Any]] = {"email": "ada@example.com", "role": "editor"}
 
@@ -192,7 +192,7 @@ class InviteToProject(Body):
 
 
 class AcceptInvitation(Body):
-    """`token` is the credential. Names and password are for who is no user yet; a user's are not touched."""
+    """`token` is the credential. Names and password are for a new user; those of an existing user do not change."""
 
     example: ClassVar[Mapping[str, Any]] = {
         "token": "stoa_inv_…",
@@ -238,14 +238,14 @@ class InvitationWire(Wire):
 
 
 class SentInvitationWire(InvitationWire):
-    """`token` is shown this once. Where it went out by mail (`mailed`), it is shown to nobody else."""
+    """Only this response has the `token`. It is missing if it was sent by mail (`mailed`)."""
 
     token: str | None
     mailed: bool
 
 
 class AcceptedWire(Wire):
-    """`key` is a first personal access token, for a new user, shown this once."""
+    """`key` is the first personal access token of a new user. Only this response has it."""
 
     user: UserWire
     org_id: UUID
@@ -262,13 +262,13 @@ class TokenWire(Wire):
 
 
 class CreatedTokenWire(TokenWire):
-    """`key` is the secret, shown this once."""
+    """`key` is the secret, which only this response has."""
 
     key: str | None
 
 
 class OrgWire(Wire):
-    """`role` is the one of the user who asks; a key has none."""
+    """`role` is the caller's role; a key has none."""
 
     id: UUID
     name: str

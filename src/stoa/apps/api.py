@@ -49,7 +49,7 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
         _: Annotated[Principal, reading],
         group: Annotated[NodeGroup | None, Query(description="Only this family.")] = None,
     ) -> Data[list[flow_wire.NodeTypeWire]]:
-        """The types of nodes that run here, with what is read of each."""
+        """Lists the node types that run on this server, with the fields that it reads."""
         return Data(data=[flow_wire.node_type(one) for one in node_types() if group in (None, one.group)])
 
     @router.get("/v1/workflows", responses=refusals())
@@ -58,7 +58,7 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
         page: Annotated[PageRequest, Depends(Paging(rules.WORKFLOWS_SORTABLE))],
         project_id: UUID | None = None,
     ) -> DataList[wire.WorkflowWire]:
-        """Workflows by name, without their flows."""
+        """Lists workflows by name, without their flows."""
         return page_of(await workflows.list(principal, page, project_id), wire.workflow)
 
     @router.get("/v1/workflows/{workflow_id}", response_model=None, responses=_shows(wire.WorkflowWire, 200, 404))
@@ -70,7 +70,7 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
     async def list_versions(
         workflow_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.VersionWire]:
-        """Released versions, newest first, without their flows."""
+        """Lists released versions, newest first, without their flows."""
         return page_of(await workflows.versions(principal, workflow_id, page), wire.version)
 
     @router.get(
@@ -89,7 +89,7 @@ def workflow_routes(workflows: Workflows, node_types: Callable[[], Sequence[Node
         principal: Annotated[Principal, reading],
         against: Annotated[UUID | None, Query(description="Another version; the one before, unless named.")] = None,
     ) -> Data[list[flow_wire.DifferenceWire]]:
-        """What this version changed: nodes and fields added, removed, changed. Their order makes no difference."""
+        """Returns the nodes and fields that this version added, removed or changed. The order of nodes is ignored."""
         found = await workflows.differences(principal, workflow_id, version_id, against)
         return Data(data=[flow_wire.difference(one) for one in found])
 
@@ -107,7 +107,7 @@ def _drawing(router: Routes, workflows: Workflows, gate: Gate) -> None:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """A workflow to draw on. Nothing of its flow need run before it is released."""
+        """Creates a workflow. Its flow is checked only when it is released."""
         made = await workflows.create(
             principal,
             body.project_id,
@@ -122,7 +122,7 @@ def _drawing(router: Routes, workflows: Workflows, gate: Gate) -> None:
     async def update_workflow(
         workflow_id: UUID, body: wire.UpdateWorkflow, principal: Annotated[Principal, writing]
     ) -> Response:
-        """Name and description; what is left out stays."""
+        """Changes the name and description that are sent."""
         fields = wire.workflow_fields(body)
         changed = await workflows.update(principal, workflow_id, fields, body.name, body.description)
         return _drawn(wire.workflow(changed), changed.drawing)
@@ -135,7 +135,7 @@ def _drawing(router: Routes, workflows: Workflows, gate: Gate) -> None:
         body: wire.SaveFlow,  # noqa: ARG001 — checked; what is stored is its text
         principal: Annotated[Principal, writing],
     ) -> Response:
-        """Stores the flow and its canvas, byte for byte."""
+        """Stores the flow and its canvas byte for byte, without checking them."""
         saved = await workflows.save(principal, workflow_id, wire.drawing(await request.body()))
         return _drawn(wire.workflow(saved), saved.drawing)
 
@@ -159,7 +159,7 @@ def _releasing(router: Routes, workflows: Workflows, gate: Gate) -> None:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """A new version, which never changes; 400 names every node that would not run."""
+        """Releases a version, which never changes. A 400 names every node that would not run."""
         drawing = wire.drawing(await request.body())
         once = repeated(idempotency_key, f"release/{workflow_id}", body)
         made = await workflows.release(principal, workflow_id, body.name, drawing, once)
@@ -170,7 +170,8 @@ def _releasing(router: Routes, workflows: Workflows, gate: Gate) -> None:
     async def validate_workflow(
         workflow_id: UUID, body: flow_wire.ValidateFlow, principal: Annotated[Principal, gate("apps:read")]
     ) -> Data[flow_wire.VerdictWire]:
-        """Whether a flow would run as the project is now: each bad node, and each that is probably not meant so."""
+        """Checks whether a flow would run in the project as it is now. Names each bad node, and each node that is
+        probably a mistake."""
         return Data(data=flow_wire.verdict(await workflows.verdict(principal, workflow_id, body.flow)))
 
 
@@ -191,7 +192,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         archived: bool = False,
         include_archived: bool = False,
     ) -> DataList[wire.AppWire]:
-        """A project's apps by name; archived ones where they are asked for."""
+        """Lists a project's apps by name. Archived apps are included only on request."""
         wanted = AppFilter(project_id, workflow_id, archived, include_archived)
         found = await apps.list(principal, page, wanted)
         return page_of(found, lambda value: wire.app(value, domain, root(request)))
@@ -203,7 +204,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.AppWire]:
-        """An app that runs a released version of a workflow. It is deployed when this answers."""
+        """Creates an app that runs a released version of a workflow. The app is deployed when this responds."""
         made = await apps.create(principal, wire.new_app(body), repeated(idempotency_key, "apps", body))
         return Data(data=wire.app(made, domain, root(request)))
 
@@ -215,7 +216,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
     async def update_app(
         request: Request, app_id: UUID, body: wire.UpdateApp, principal: Annotated[Principal, writing]
     ) -> Data[wire.AppWire]:
-        """Name, description, and who may use it; POST …/deploy changes what it runs."""
+        """Changes the name, the description and who may use the app. POST …/deploy changes the version that it runs."""
         changed = await apps.update(principal, app_id, wire.app_changes(body))
         return Data(data=wire.app(changed, domain, root(request)))
 
@@ -227,7 +228,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.AppWire]:
-        """Another version for an app that keeps its id and hostname. Runs under way go on with what they began with."""
+        """Deploys another version. The app keeps its id and hostname, and runs that are in progress keep their version."""
         once = repeated(idempotency_key, f"deploy/{app_id}", body)
         deployed = await apps.deploy(principal, app_id, body.workflow_id, body.workflow_version_id, once)
         return Data(data=wire.app(deployed, domain, root(request)))
@@ -239,7 +240,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[app_wire.RollbackWire]:
-        """Goes back to what the app ran before, as a new deployment; with `dry_run` says first what that restores."""
+        """Deploys again what the app ran before. With `dry_run` it only returns what that would restore."""
         once = repeated(idempotency_key, f"rollback/{app_id}", body)
         done = await apps.rollback(principal, app_id, body.deployment_id, dry_run=body.dry_run, once=once)
         return Data(data=app_wire.rollback(done))
@@ -248,14 +249,14 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
     async def list_deployments(
         app_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.DeploymentWire]:
-        """What the app ran, and runs, newest first."""
+        """Lists the app's deployments, newest first."""
         return page_of(await apps.deployments(principal, app_id, page), wire.deployment)
 
     @router.post("/v1/apps/{app_id}/archive", responses=refusals(404))
     async def archive_app(
         request: Request, app_id: UUID, principal: Annotated[Principal, writing]
     ) -> Data[wire.AppWire]:
-        """Takes no more runs; POST …/restore brings it back."""
+        """Archives an app: it accepts no more runs. POST …/restore reverses this."""
         archived = await apps.archive(principal, app_id, archived=True)
         return Data(data=wire.app(archived, domain, root(request)))
 
@@ -268,7 +269,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
 
     @router.delete("/v1/apps/{app_id}", responses=refusals(404))
     async def delete_app(app_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:
-        """For good, with its deployments. Its conversations stay, and take no more messages."""
+        """Deletes an app with its deployments, permanently. Its conversations stay, and accept no more messages."""
         await apps.delete(principal, app_id)
         return Acknowledgement(message="deleted")
 

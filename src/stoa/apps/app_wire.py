@@ -10,7 +10,7 @@ from stoa.http import Body, Wire
 
 
 class RollbackApp(Body):
-    """The deployment to go back to, the newest of another version unless one is named. `dry_run` changes nothing."""
+    """The deployment to restore, by default the newest one of another version. `dry_run` changes nothing."""
 
     example: ClassVar[Mapping[str, Any]] = {"dry_run": True}
 
@@ -19,7 +19,7 @@ class RollbackApp(Body):
 
 
 class ChangeWire(Wire):
-    """A part of the flow that differs: `now` and `then`, each left out where it has no such part."""
+    """A differing part of the flow. `now` or `then` is left out if the part does not exist there."""
 
     path: str
     now: Any | None
@@ -27,8 +27,8 @@ class ChangeWire(Wire):
 
 
 class RollbackWire(Wire):
-    """What the app runs now, what it would run, and what differs. `problem` says why that cannot be deployed any more;
-    `deployment_id` is the deployment that was made."""
+    """What the app runs now, what it would run, and the differences. `problem` is why that cannot be deployed any more;
+    `deployment_id` is the new deployment."""
 
     now: DeploymentWire
     then: DeploymentWire

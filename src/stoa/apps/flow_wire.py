@@ -10,7 +10,7 @@ from stoa.http import Body, Wire
 
 
 class ValidateFlow(Body):
-    """Without `flow`, the one that is saved."""
+    """Without `flow`, the saved one is checked."""
 
     example: ClassVar[Mapping[str, Any]] = {"flow": FLOW}
 
@@ -18,7 +18,7 @@ class ValidateFlow(Body):
 
 
 class NodeTypeWire(Wire):
-    """`type` is what a node's `type` may be; `node_schema` what else Stoa reads of it."""
+    """`type` is the value of a node's `type`; `node_schema` describes the other fields that this server reads."""
 
     type: str
     group: str
@@ -33,8 +33,8 @@ class WarningWire(Wire):
 
 
 class VerdictWire(Wire):
-    """`problems` map a path into the flow to the reason why it would not run; `warnings` name nodes that run, and
-    probably not as they were meant."""
+    """`problems` map a path in the flow to the reason why it would not run. `warnings` name nodes that run, but are
+    probably a mistake."""
 
     valid: bool
     problems: dict[str, str]
@@ -42,8 +42,8 @@ class VerdictWire(Wire):
 
 
 class DifferenceWire(Wire):
-    """`path` names a node by its id, as in `nodes.writer.llm.model`. `before` is left out of what was added, `after` of
-    what was removed."""
+    """`path` names a node by its id, as in `nodes.writer.llm.model`. An added part has no `before`, a removed one no
+    `after`."""
 
     path: str
     change: Literal["added", "removed", "changed"]

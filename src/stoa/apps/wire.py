@@ -33,7 +33,7 @@ FLOW: Mapping[str, Any] = {
 # --- in -------------------------------------------------------------------------------------------------------------
 class CreateWorkflow(Body):
     """`flow` is a graph `{"id", "nodes": […]}`, or the shorthand `{"agent": {…}}`; `flow_ui` is its canvas. Both are
-    kept as sent."""
+    stored and returned as sent."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": FLOW}
 
@@ -45,7 +45,7 @@ class CreateWorkflow(Body):
 
 
 class UpdateWorkflow(Body):
-    """Name and description; POST /v1/workflows/{id}/save stores a flow."""
+    """The name and description; POST /v1/workflows/{id}/save stores a flow."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "description": "Answers questions about tickets."}
 
@@ -54,7 +54,7 @@ class UpdateWorkflow(Body):
 
 
 class SaveFlow(Body):
-    """Stored as it is: what is being drawn need not run yet."""
+    """The flow is stored unchecked, because a draft may be incomplete."""
 
     example: ClassVar[Mapping[str, Any]] = {"flow": FLOW}
 
@@ -63,7 +63,7 @@ class SaveFlow(Body):
 
 
 class ReleaseFlow(Body):
-    """A version that never changes. Every node must be of a type that runs."""
+    """The version never changes. Every node must have a type that runs on this server."""
 
     example: ClassVar[Mapping[str, Any]] = {"name": "tickets", "flow": FLOW}
 
@@ -79,8 +79,8 @@ class AccessControl(Body):
 
 
 class CreateApp(Body):
-    """Deploys a released version, the workflow's latest unless one is named. `deployment_config` and `runtime_id` are
-    kept, and have no effect."""
+    """Deploys a released version, by default the latest of the workflow. `deployment_config` and `runtime_id` are
+    stored, and have no effect."""
 
     example: ClassVar[Mapping[str, Any]] = {
         "name": "Tickets",
@@ -99,7 +99,7 @@ class CreateApp(Body):
 
 
 class DeployApp(Body):
-    """The version to run from now on, the workflow's latest unless one is named; an older one rolls back."""
+    """The version to run from now on, by default the latest of the workflow. An older version is a rollback."""
 
     example: ClassVar[Mapping[str, Any]] = {"workflow_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
 
@@ -109,7 +109,7 @@ class DeployApp(Body):
 
 
 class UpdateApp(Body):
-    """Only what is sent changes; null removes the description."""
+    """Only the fields that are sent change; null removes the description."""
 
     example: ClassVar[Mapping[str, Any]] = {"description": "Answers questions about tickets."}
 
@@ -120,7 +120,7 @@ class UpdateApp(Body):
 
 # --- out ------------------------------------------------------------------------------------------------------------
 class WorkflowWire(Wire):
-    """`flow` and `flow_ui` as they were sent; lists leave them out. `versions` counts the releases."""
+    """`flow` and `flow_ui` are as they were sent; lists leave them out. `versions` is the number of releases."""
 
     id: UUID
     name: str
@@ -136,7 +136,7 @@ class WorkflowWire(Wire):
 
 
 class VersionWire(Wire):
-    """A released version: it never changes. Lists leave `flow` and `flow_ui` out."""
+    """A released version, which never changes. Lists leave `flow` and `flow_ui` out."""
 
     id: UUID
     workflow_id: UUID
@@ -165,8 +165,8 @@ class DeployedVersionWire(Wire):
 
 
 class AppWire(Wire):
-    """`hostname` is the app's own name, or its full base URL where this server is reached by plain HTTP or on a port;
-    `url` is a base URL that works from where this request came."""
+    """`hostname` is the app's own host name, or its full base URL if this server is reached by plain HTTP or on a port.
+    `url` is a base URL that works for the caller."""
 
     id: UUID
     name: str
@@ -204,7 +204,7 @@ class DeploymentWire(Wire):
 
 # --- shapes to values -----------------------------------------------------------------------------------------------
 def drawing(body: bytes) -> Drawing:
-    """The flow and its canvas as the texts that were sent."""
+    """The flow and its canvas, as the texts that were sent."""
     sent = rules.verbatim(body, "flow", "flow_ui")
     canvas = sent.get("flow_ui")
     return Drawing(sent["flow"], None if canvas == "null" else canvas)
@@ -268,7 +268,7 @@ def version(value: Version) -> VersionWire:
 
 
 def drawn(shape: BaseModel, value: Drawing | None) -> bytes:
-    """An answer with the flow's own text inside."""
+    """A response that contains the flow's own text."""
     assert value is not None, "what is shown alone is read whole"
     data = shape.model_dump(mode="json", exclude_none=True) | {"flow": orjson.Fragment(value.flow)}
     if value.flow_ui is not None:
@@ -277,7 +277,7 @@ def drawn(shape: BaseModel, value: Drawing | None) -> bytes:
 
 
 def app(value: App, domain: str, root: str) -> AppWire:
-    """`root` is where this server is reached from outside."""
+    """`root` is the public base URL of this server."""
     url = f"{root.rstrip('/')}/apps/{value.id}"
     named = f"{value.id}.apps.{domain}"
     plain = not root.startswith("https://") or ":" in root.removeprefix("https://")

@@ -37,9 +37,9 @@ def as_agents(node: Mapping[str, Any]) -> Sequence[dict[str, Any]] | None:
 
 def _row(node: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]] | None:
     """The tasks of each state from the first to the last."""
-    given = node.get("states")
+    given = cast("list[Any]", node.get("states") or ())
     states: dict[str, Mapping[str, Any]] = {
-        str(one.get("id")): one for one in cast("list[Any]", given or []) if isinstance(one, Mapping)
+        str(cast("Any", one).get("id")): one for one in given if isinstance(one, Mapping)
     }
     row: list[Sequence[Mapping[str, Any]]] = []
     at = str(node.get("initial_state") or _START)

@@ -32,7 +32,7 @@ def owner_routes(requirements: Requirements, gate: Gate) -> Routes:
     async def list_requirements(
         workflow_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.RequirementWire]:
-        """What the workflow needs of each end user."""
+        """Lists what the workflow requires of each end user."""
         return page_of(await requirements.list(principal, workflow_id, page), wire.requirement)
 
     @router.post("/v1/workflows/{workflow_id}/requirements", status_code=201, responses=refusals(404, 409))
@@ -42,7 +42,7 @@ def owner_routes(requirements: Requirements, gate: Gate) -> Routes:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.RequirementWire]:
-        """Something that each end user of the workflow's apps connects for himself."""
+        """Declares something that each end user of the workflow's apps has to connect."""
         once = repeated(idempotency_key, f"requirements/{workflow_id}", body)
         made = await requirements.create(principal, workflow_id, wire.new_requirement(body), once)
         return Data(data=wire.requirement(made))
@@ -60,7 +60,7 @@ def owner_routes(requirements: Requirements, gate: Gate) -> Routes:
         body: wire.UpdateRequirement,
         principal: Annotated[Principal, writing],
     ) -> Data[wire.RequirementWire]:
-        """What end users read, and whether they may do without it."""
+        """Changes the title and description that end users read, and whether the requirement is optional."""
         form = body.form
         changed = await requirements.update(
             principal, workflow_id, requirement_id, form.title, form.description, optional=body.optional
@@ -71,7 +71,7 @@ def owner_routes(requirements: Requirements, gate: Gate) -> Routes:
     async def delete_requirement(
         workflow_id: UUID, requirement_id: UUID, principal: Annotated[Principal, writing]
     ) -> Acknowledgement:
-        """With what users have connected for it."""
+        """Deletes a requirement with everything that end users have connected for it."""
         await requirements.delete(principal, workflow_id, requirement_id)
         return Acknowledgement(message="deleted")
 
@@ -85,7 +85,7 @@ class ConnectGate:
         self._tokens = tokens
 
     def whom(self) -> Any:
-        """A dependency: whom the request's token stands for."""
+        """A dependency that returns the end user of the connect token."""
 
         async def admitted(
             request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
@@ -108,19 +108,19 @@ def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url
 
     @router.get("/v1/connect/requirements", responses=refusals())
     async def list_offers(user: Annotated[Connecting, whom]) -> Data[list[wire.ConnectableWire]]:
-        """What the token's user may connect."""
+        """Lists what the end user of the token can connect."""
         return Data(data=[wire.offer(one.requirement) for one in await requirements.offered(user)])
 
     @router.get("/v1/connect/requirements/status", responses=refusals())
     async def list_offer_statuses(user: Annotated[Connecting, whom]) -> Data[list[wire.ConnectableStateWire]]:
-        """Which of them are connected."""
+        """Lists the requirements with whether each is connected."""
         return Data(data=[wire.offer_status(one) for one in await requirements.offered(user)])
 
     @router.post("/v1/connect/requirements/{requirement_id}/credentials", responses=refusals(404))
     async def give_credentials(
         requirement_id: UUID, body: wire.GiveCredentials, user: Annotated[Connecting, whom]
     ) -> Acknowledgement:
-        """What the user typed in. It is stored encrypted, and never shown again."""
+        """Stores the credentials that the end user has typed, encrypted. They are never returned."""
         await requirements.give(user, requirement_id, body.type, body.config)
         return Acknowledgement(message="created")
 
@@ -128,7 +128,8 @@ def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url
     async def authorize_at_service(
         request: Request, response: Response, requirement_id: UUID, user: Annotated[Connecting, whom]
     ) -> Data[wire.SentWire]:
-        """Where the user's browser goes to authorize, within ten minutes. This answer's cookie comes back with it."""
+        """Returns the URL at which the end user authorizes access, within ten minutes. The cookie of this response must
+        come back with the browser."""
         root = (public_url or str(request.base_url)).rstrip("/")
         sent = await requirements.authorize(user, requirement_id, f"{root}{CALLBACK}")
         response.set_cookie(
@@ -156,7 +157,8 @@ def connect_routes(requirements: Requirements, tokens: ConnectTokens, public_url
         state: Annotated[str, Query(max_length=500)] = "",
         code: Annotated[str, Query(max_length=4_000)] = "",
     ) -> Response:
-        """The browser is back from the service; the page takes it from here, at an address without the code."""
+        """Receives the browser from the service, and redirects it to the connect page, whose URL does not have the
+        code."""
         try:
             if not state or not code:
                 raise BadRequest("The service gave no code.")

@@ -46,21 +46,21 @@ def host_routes(
 
     @router.get("/v1/requirements", responses=refusals())
     async def list_app_requirements(caller: Annotated[Any, running]) -> list[wire.RequiredWire]:
-        """What the app needs of each end user."""
+        """Lists what the app requires of each end user."""
         return [wire.required(one.requirement) for one in await requirements.held(_principal(caller), caller.app_id)]
 
     @router.get("/v1/requirements/status", responses=refusals())
     async def get_requirements_status(
         caller: Annotated[Any, running], user_id: Annotated[str, Query(min_length=1, max_length=255)]
     ) -> wire.StatusWire:
-        """Whether this end user has connected everything that is required, and what is missing."""
+        """Returns whether this end user has connected everything that is required, and what is missing."""
         return wire.status(list(await requirements.held(_principal(caller), caller.app_id, user_id)))
 
     @router.post("/v1/connect/tokens", responses=refusals())
     async def create_connect_token(
         request: Request, caller: Annotated[Any, running], body: wire.CreateConnectToken
     ) -> wire.ConnectTokenWire:
-        """A link for this end user and nobody else: for 24 hours it connects accounts in the user's name."""
+        """Creates a link with which this end user connects accounts, valid for 24 hours. Give it to this user only."""
         principal, asked = _principal(caller), body.requirement_ids or []
         await requirements.check_offered(principal, caller.app_id, asked)
         made = tokens.issue(
@@ -75,7 +75,7 @@ def host_routes(
         caller: Annotated[Any, running],
         user_id: Annotated[str, Query(min_length=1, max_length=255)],
     ) -> Acknowledgement:
-        """Forgets what this end user has connected."""
+        """Deletes what this end user has connected for the requirement."""
         await requirements.disconnect(_principal(caller), caller.app_id, requirement_id, user_id)
         return Acknowledgement(message="deleted")
 

@@ -24,9 +24,9 @@ class FormBody(Body):
 
 
 class CreateRequirement(Body):
-    """`spec` of a `connection`: its `type`, and what only Stoa reads: `fields`, which the user is asked for (`api_key`
-    unless named), and `tools`, the project's tools that use them. With the type `oauth2` also `authorize_url`,
-    `token_url`, `client_id`, `scopes`; `client_secret` is stored encrypted, and never shown."""
+    """`spec` of a `connection` has its `type`, and fields that only Stoa reads: `fields`, which the end user fills in
+    (default `api_key`), and `tools`, the project's tools that use them. With the type `oauth2` it also has
+    `authorize_url`, `token_url`, `client_id` and `scopes`; `client_secret` is stored encrypted, and never returned."""
 
     example: ClassVar[Mapping[str, Any]] = {
         "name": "crm",
@@ -44,7 +44,7 @@ class CreateRequirement(Body):
 
 
 class UpdateRequirement(Body):
-    """`optional` left out makes it required."""
+    """Without `optional` the requirement is required."""
 
     example: ClassVar[Mapping[str, Any]] = {"form": _FORM, "optional": True}
 
@@ -53,7 +53,7 @@ class UpdateRequirement(Body):
 
 
 class CreateConnectToken(Body):
-    """For one end user; `requirement_ids` offers only these."""
+    """For one end user; with `requirement_ids` only these can be connected."""
 
     example: ClassVar[Mapping[str, Any]] = {"user_id": "u-1"}
 
@@ -62,7 +62,7 @@ class CreateConnectToken(Body):
 
 
 class GiveCredentials(Body):
-    """`type` as the requirement's specification says."""
+    """`type` must be that of the requirement's specification."""
 
     example: ClassVar[Mapping[str, Any]] = {"type": "dynamiq.connections.Http", "config": {"token": "example"}}
 
@@ -94,7 +94,7 @@ class RequirementWire(Wire):
 
 
 class RequiredWire(Wire):
-    """A requirement, as an app shows it."""
+    """A requirement, as an app's host returns it."""
 
     id: UUID
     type: Literal["connection", "pipedream_account"]
@@ -106,14 +106,14 @@ class RequiredWire(Wire):
 
 
 class StatusWire(Wire):
-    """`complete` once everything that is not optional is connected; `unsatisfied` names optional ones too."""
+    """`complete` if everything that is not optional is connected. `unsatisfied` also names optional requirements."""
 
     status: Literal["complete", "incomplete"]
     unsatisfied: list[RequiredWire]
 
 
 class ConnectTokenWire(Wire):
-    """`url` is a page of this server; the token is in its fragment, which no log or Referer gets."""
+    """`url` is a page of this server. The token is in the URL's fragment, which browsers send to no server."""
 
     token: str
     url: str
@@ -121,7 +121,7 @@ class ConnectTokenWire(Wire):
 
 
 class ConnectableWire(Wire):
-    """A requirement, as its end user sees it."""
+    """A requirement, as its end user reads it."""
 
     id: UUID
     type: Literal["connection", "pipedream_account"]
@@ -140,7 +140,7 @@ class SentWire(Wire):
 
 
 def _flat(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """As it is stored: what stands below `data`, where our answers show it, stands beside `type`."""
+    """The stored form: the fields that responses have below `data` are beside `type`."""
     below = spec.get("data")
     beside = {name: one for name, one in spec.items() if name != "data"}
     return {**cast("Mapping[str, Any]", below), **beside} if isinstance(below, Mapping) else spec

@@ -36,14 +36,15 @@ def routes(audit: Audit, gate: Gate) -> Routes:
             str | None, Query(pattern=r"^[0-9]{1,18}$", description="The next_cursor of the page before.")
         ] = None,
     ) -> DataList[audit_wire.AuditLineWire]:
-        """Who did what, newest first: every change that was made over the API."""
+        """Lists who changed what over the API, newest first."""
         wanted = AuditFilter(action, subject_id, actor_id, since, until)
         found = await audit.list(principal, wanted, page_size, int(cursor) if cursor else None)
         return page_of(found, audit_wire.line)
 
     @router.get("/v1/audit/head", responses=refusals())
     async def get_audit_head(principal: Annotated[Principal, reading]) -> Data[audit_wire.AuditHeadWire]:
-        """Where the chain of the organization ends. Keep it elsewhere, to compare an export with it later."""
+        """Returns the last line of the organization's chain and its hash. Keep it outside of this server, to compare a
+        later export with it."""
         return Data(data=audit_wire.head(await audit.head(principal)))
 
     @router.get(
@@ -64,7 +65,7 @@ def routes(audit: Audit, gate: Gate) -> Routes:
         ] = "jsonl",
         after: Annotated[int, Query(ge=0, le=_SEQUENCE_MAX, description="The sequence before the first line.")] = 0,
     ) -> Response:
-        """The chain of the organization, to be kept elsewhere and verified offline."""
+        """Exports the organization's chain, to be stored elsewhere and verified offline."""
         await audit.begin_export(principal)
         return StreamingResponse(_exported(audit, principal, format, after), media_type=_EXPORTS[format])
 

@@ -36,7 +36,7 @@ def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
     async def list_keys(
         principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging(KEYS_SORTABLE))]
     ) -> DataList[wire.AccessKeyWire]:
-        """The keys of the caller's scope, newest first, without their secrets."""
+        """Lists the keys in the caller's scope, newest first, without their secrets."""
         return page_of(await keys.list(principal, page), wire.key)
 
     @router.post("/v1/access-keys", status_code=201, responses=refusals(409))
@@ -45,7 +45,8 @@ def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.CreatedAccessKeyWire]:
-        """A new key. Only this answer holds the secret, in `key`; a repetition under its Idempotency-Key does not."""
+        """Creates a key. Only this response has the secret, in `key`; a repetition with the same Idempotency-Key does
+        not."""
         _same_org(body.org_id, principal)
         once = repeated(idempotency_key, "access-keys", body)
         limit = SpendingLimit(body.spending_limit.usd, body.spending_limit.period) if body.spending_limit else None
@@ -71,7 +72,8 @@ def routes(access: Access, keys: Keys, gate: Gate) -> Routes:
         ] = False,
         dry_run: Annotated[bool, Query(description="Revokes nothing, and names what would be revoked.")] = False,
     ) -> wire.RevocationWire:
-        """Revokes a key, at once and on every node. The last key that can manage keys stays (409)."""
+        """Revokes a key at once on every node, with the open invitations that it has sent. The last key that can manage
+        keys cannot be revoked (409)."""
         return wire.revocation(await access.revoke_key(principal, key_id, cascade=cascade, dry_run=dry_run))
 
     _changing(router, keys, gate)
@@ -84,7 +86,7 @@ def _changing(router: Routes, keys: Keys, gate: Gate) -> None:
 
     @router.get("/v1/access-keys/{key_id}", responses=refusals(404))
     async def get_key(key_id: UUID, principal: Annotated[Principal, reading]) -> Data[key_wire.UsedAccessKeyWire]:
-        """With the places from which it is used."""
+        """Returns a key with the addresses and clients that used it."""
         return Data(data=key_wire.used_key(await keys.get(principal, key_id)))
 
     @router.patch("/v1/access-keys/{key_id}", responses=refusals(404, 409))
@@ -94,7 +96,8 @@ def _changing(router: Routes, keys: Keys, gate: Gate) -> None:
         principal: Annotated[Principal, writing],
         cascade: Annotated[bool, cascading] = False,
     ) -> Data[wire.AccessKeyWire]:
-        """Name, permissions, end and limits, at once on every node; never more than you and the key's maker have."""
+        """Changes name, permissions, expiry and limits, at once on every node. A key can never have more than the
+        caller and the key's creator have."""
         changed = await keys.update(principal, key_id, key_wire.key_changes(body), cascade=cascade)
         return Data(data=wire.key(changed))
 
@@ -105,7 +108,7 @@ def _changing(router: Routes, keys: Keys, gate: Gate) -> None:
         principal: Annotated[Principal, writing],
         cascade: Annotated[bool, cascading] = False,
     ) -> Data[key_wire.KeyEffectsWire]:
-        """Changes nothing, and says which keys and triggers this change would take access from."""
+        """Changes nothing. Returns the keys and triggers that would lose access by this change."""
         effects = await keys.effects(principal, key_id, key_wire.key_changes(body), cascade=cascade)
         return Data(data=key_wire.key_effects(effects))
 
@@ -116,7 +119,8 @@ def _changing(router: Routes, keys: Keys, gate: Gate) -> None:
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.CreatedAccessKeyWire]:
-        """A key that takes the place of this one, which ends after the overlap. This answer alone holds the secret."""
+        """Creates a key that replaces this one. This one expires at the end of the overlap. Only this response has the
+        secret."""
         once = repeated(idempotency_key, f"access-keys/{key_id}/rotate", body)
         overlap = timedelta(seconds=body.overlap_seconds)
         made, secret = await keys.rotate(principal, key_id, overlap, once)

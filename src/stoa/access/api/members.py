@@ -46,20 +46,21 @@ def _members(router: Routes, orgs: Orgs, members: Members, gate: Gate) -> None:
     async def list_members(
         org_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.MemberWire]:
-        """The organization's members, those who came first first."""
+        """Lists the organization's members in the order in which they joined."""
         return page_of(await members.of_org(await orgs.within(principal, org_id, READ), page), wire.member)
 
     @router.put("/v1/orgs/{org_id}/members/{user_id}", responses=refusals(404, 409))
     async def update_member(
         org_id: UUID, user_id: UUID, body: wire.RoleBody, principal: Annotated[Principal, writing]
     ) -> Data[wire.MemberWire]:
-        """Another role. The last owner stays one (409)."""
+        """Changes a member's role. The last owner cannot get another role (409)."""
         there = await orgs.within(principal, org_id, WRITE)
         return Data(data=wire.member(await members.set_role(there, user_id, body.role)))
 
     @router.delete("/v1/orgs/{org_id}/members/{user_id}", responses=refusals(404, 409))
     async def delete_member(org_id: UUID, user_id: UUID, principal: Annotated[Principal, writing]) -> Acknowledgement:
-        """Removes a member, with all tokens and sessions here; at once. The last owner stays (409)."""
+        """Removes a member at once, with the member's tokens, sessions and open invitations in this organization. The
+        last owner cannot be removed (409)."""
         await members.remove(await orgs.within(principal, org_id, WRITE), user_id)
         return Acknowledgement(message="deleted")
 
@@ -71,7 +72,8 @@ def _project_members(router: Routes, orgs: Orgs, members: Members, gate: Gate) -
     async def list_project_members(
         project_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.MemberWire]:
-        """Those who have a role of their own in the project. Owners and admins may enter every project without one."""
+        """Lists the members who have a role in this project. Owners and admins of the organization can access every
+        project without one."""
         there = await orgs.of_project(principal, project_id, READ)
         return page_of(await members.of_project(there, project_id, page), wire.member)
 
@@ -79,7 +81,7 @@ def _project_members(router: Routes, orgs: Orgs, members: Members, gate: Gate) -
     async def add_project_member(
         project_id: UUID, body: wire.AddProjectMember, principal: Annotated[Principal, writing]
     ) -> Data[wire.MemberWire]:
-        """A member of the organization enters the project, or has another role there from now on."""
+        """Gives a member of the organization a role in the project, or changes that role."""
         there = await orgs.of_project(principal, project_id, WRITE)
         return Data(
             data=wire.member(await members.add_to_project(there, project_id, body.user_id, body.email, body.role))
@@ -96,7 +98,8 @@ def _project_members(router: Routes, orgs: Orgs, members: Members, gate: Gate) -
     async def delete_project_member(
         project_id: UUID, user_id: UUID, principal: Annotated[Principal, writing]
     ) -> Acknowledgement:
-        """Takes the role in the project away. An internal project stays open to every member of the organization."""
+        """Removes the member's role in the project. Every member of the organization can still access an internal
+        project."""
         await members.remove_from_project(await orgs.of_project(principal, project_id, WRITE), project_id, user_id)
         return Acknowledgement(message="deleted")
 
@@ -108,7 +111,7 @@ def _invitations(router: Routes, orgs: Orgs, invitations: Invitations, gate: Gat
     async def list_invitations(
         org_id: UUID, principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.InvitationWire]:
-        """Those that were neither accepted nor revoked, newest first, without their tokens."""
+        """Lists the open invitations, newest first, without their tokens."""
         return page_of(await invitations.list(await orgs.within(principal, org_id, READ), None, page), wire.invitation)
 
     @router.post("/v1/orgs/{org_id}/invitations", status_code=201, responses=refusals(404, 409))
@@ -118,8 +121,8 @@ def _invitations(router: Routes, orgs: Orgs, invitations: Invitations, gate: Gat
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SentInvitationWire]:
-        """Invites an e-mail address for a week. Where no mail server is set, hand over the `token`; it is shown
-        once."""
+        """Invites an e-mail address for a week. If no mail server is configured, the response has the `token`, only
+        this time; give it to the person."""
         there, once = await orgs.within(principal, org_id, WRITE), _once(idempotency_key, org_id, body)
         return Data(data=wire.sent(*await invitations.create(there, body.email, body.role, None, None, once)))
 
@@ -127,7 +130,7 @@ def _invitations(router: Routes, orgs: Orgs, invitations: Invitations, gate: Gat
     async def resend_invitation(
         org_id: UUID, invitation_id: UUID, principal: Annotated[Principal, writing]
     ) -> Data[wire.SentInvitationWire]:
-        """A new token for another week; the one before opens nothing any more."""
+        """Creates a new token, valid for another week. The previous token becomes invalid."""
         there = await orgs.within(principal, org_id, WRITE)
         return Data(data=wire.sent(*await invitations.resend(there, None, invitation_id)))
 
@@ -140,8 +143,8 @@ def _invitations(router: Routes, orgs: Orgs, invitations: Invitations, gate: Gat
 
     @router.post("/v1/invitations/accept", status_code=201, responses=refusals(404, 409))
     async def accept_invitation(body: wire.AcceptInvitation) -> Data[wire.AcceptedWire]:
-        """Opens an invitation, once. Its token is the only credential; a new user chooses a password and gets a first
-        personal access token for thirty days."""
+        """Accepts an invitation, once. Its token is the only credential. A new user chooses a password and gets a first
+        personal access token, valid for thirty days."""
         user, org_id, key = await invitations.accept(
             body.token, body.first_name, body.last_name, body.timezone, body.password
         )
@@ -165,8 +168,8 @@ def _project_invitations(router: Routes, orgs: Orgs, invitations: Invitations, g
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.SentInvitationWire]:
-        """Invites to a project, and to its organization as a member. Owners, admins and organization-wide keys may; the
-        project's own admins add who is a member already."""
+        """Invites an e-mail address to a project, and to its organization as a member. Requires an owner, an admin or
+        an organization-wide key. A project's own admins can add people who are members of the organization already."""
         there = await orgs.of_project(principal, project_id, WRITE)
         once = _once(idempotency_key, project_id, body)
         made = await invitations.create(there, body.email, OrgRole.MEMBER, project_id, body.role, once)
@@ -188,7 +191,7 @@ def _project_invitations(router: Routes, orgs: Orgs, invitations: Invitations, g
 
 
 def _once(key: str | None, subject_id: UUID, body: Body) -> IdempotencyKey | None:
-    """`subject_id` is what the invitation is to."""
+    """`subject_id` is the organization or project of the invitation."""
     if key is None:
         return None
     return IdempotencyKey(key, f"invitations/{subject_id}", fingerprint(body.model_dump(mode="json")))

@@ -35,7 +35,7 @@ def routes(access: Access, orgs: Orgs, gate: Gate) -> Routes:
     async def list_orgs(
         principal: Annotated[Principal, reading], page: Annotated[PageRequest, Depends(Paging())]
     ) -> DataList[wire.OrgWire]:
-        """The organization of a key; all organizations of a user."""
+        """Lists the organization of a key, or all organizations of a user."""
         found = await (orgs.list(principal, page) if principal.user_id else access.orgs(principal, page))
         return page_of(found, wire.org)
 
@@ -45,7 +45,7 @@ def routes(access: Access, orgs: Orgs, gate: Gate) -> Routes:
         principal: Annotated[Principal, gate("access:write")],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.OrgWire]:
-        """A new organization with one project. Wants the token of an owner or admin, who becomes its owner."""
+        """Creates an organization with one project. Requires the token of an owner or admin, who becomes its owner."""
         once = repeated(idempotency_key, "orgs", body)
         return Data(data=wire.org(await orgs.create(principal, body.name, once)))
 
@@ -116,7 +116,7 @@ def _projects(router: Routes, access: Access, orgs: Orgs, gate: Gate) -> None:
 
 
 async def _named_org(orgs: Orgs, org_id: UUID | None, principal: Principal) -> Principal:
-    """A key names its own organization, or none."""
+    """A key can name only its own organization."""
     if principal.user_id is None:
         _same_org(org_id, principal)
     return await orgs.within(principal, org_id, "projects:write")

@@ -32,6 +32,7 @@ AT_ONCE_MAX: Final = 16
 """The limit of one run's nodes that run concurrently."""
 INNER: Final = "*"
 """Replaces the item's index in the key of a Map's node: `map/*`."""
+_TOOL_ONLY: Final = "is a tool for agents: put it into the tools of an agent"
 _LISTED: Final = "GET /v1/agent-builder/nodes lists the types that run"
 
 
@@ -166,9 +167,6 @@ def _node(given: Any, path: str, problems: dict[str, str], depth: int = 0) -> tu
     before = len(problems)
     kind = _check_type(fields, path, problems)
     _check_parts(fields, path, problems)
-    if kind is not None and kind.tool_only:
-        name = fields.get("id") or fields.get("name") or "?"
-        problems[f"{path}.type"] = f"is {kind.name!r} (node {name!r}), a tool for agents: put it into an agent's tools"
     if kind is None or len(problems) > before:
         return None
     try:
@@ -178,7 +176,7 @@ def _node(given: Any, path: str, problems: dict[str, str], depth: int = 0) -> tu
             where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in one["loc"])
             problems[f"{path}{where}"] = str(one["msg"])
         return None
-    for where, reason in node.problems():
+    for where, reason in [*node.problems(), *([("type", _TOOL_ONLY)] if kind.tool_only else [])]:
         problems[f"{path}.{where}"] = f"(node {node.title!r}) {reason}"
     if isinstance(node, MapNode):
         if depth >= MAP_DEPTH_MAX:
@@ -202,8 +200,7 @@ def _check_parts(fields: Mapping[str, Any], path: str, problems: dict[str, str],
             if str(part.get("type")) != "function":  # OpenAI's form, in a model's node.
                 _check_type(part, f"{path}.tools[{index}]", problems)
                 _check_parts(part, f"{path}.tools[{index}]", problems, depth + 1)
-                if (held := held_agent(part)) is not None:
-                    _check_parts(held, f"{path}.tools[{index}].agent", problems, depth + 1)
+                _check_parts(held_agent(part), f"{path}.tools[{index}].agent", problems, depth + 1)
     if isinstance(llm := fields.get("llm"), Mapping):
         _check_type(cast("Mapping[str, Any]", llm), f"{path}.llm", problems)
 

@@ -72,7 +72,7 @@ class AgentTool(NodePart):
         if not isinstance(given, Mapping):
             return given
         fields = cast("Mapping[str, Any]", given)
-        if fields.get("type") != SUBAGENT_TOOL or (held := held_agent(fields)) is None:
+        if fields.get("type") != SUBAGENT_TOOL or not (held := held_agent(fields)):
             return fields
         own = {name: fields[name] for name in ("id", "name", "description", "approval") if name in fields}
         return {**held, **own, "type": _AGENT}

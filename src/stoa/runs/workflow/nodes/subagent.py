@@ -10,9 +10,9 @@ HELD: Final = ("agent_factory", "agent")
 """The fields of which one holds the agent. Here each call of any subagent starts with an empty history."""
 
 
-def held_agent(fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The agent that a tool of this type holds."""
-    return next((cast("Mapping[str, Any]", fields[one]) for one in HELD if isinstance(fields.get(one), Mapping)), None)
+def held_agent(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The agent that a tool of this type holds; empty if it holds none."""
+    return next((cast("Mapping[str, Any]", fields[one]) for one in HELD if isinstance(fields.get(one), Mapping)), {})
 
 
 TYPES: Final = (
