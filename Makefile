@@ -27,7 +27,7 @@ serve: $(VENV)/run.stamp
 	@$(BIN)/stoa serve $(ARGS)
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check src tests bench tools clients

@@ -1,6 +1,7 @@
-"""Tests stand alone: what several of them share lives in tests/support."""
+"""Tests stand alone: what several of them share lives in tests/support. They share what is dear to start."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,28 @@ def test_what_is_shared_does_not_need_the_fixtures() -> None:
 def test_an_import_of_a_test_is_found() -> None:
     for line in ("from tests.http.test_tools import Service", "import tests.http.test_tools", "from tests import http"):
         assert strangers(line, SHARED), line
+
+
+DATABASES_MAX = 10
+OWN_DATABASES = {
+    "tests/slice/index/test_index.py": (38, "counts whole tables, which must be empty at the end"),
+    "tests/e2e/test_console.py": (14, "looks at lists of everything"),
+    "tests/http/test_agents.py": (14, "each has tools of its own"),
+    "tests/http/test_lists.py": (14, "each fills the lists to a count"),
+    "tests/http/test_ocr.py": (14, "each has settings of its own, and counts all that was billed"),
+    "tests/http/test_people.py": (14, "the same people join anew"),
+    "tests/http/test_traces.py": (14, "looks at lists of everything"),
+    "tests/slice/runs/test_claims.py": (12, "a claim takes any run that waits"),
+    "tests/slice/runs/test_poisoned_runs.py": (11, "each has settings of its own"),
+}
+"""Modules of which more than DATABASES_MAX tests take a database of their own, and why they cannot share one."""
+
+
+def test_modules_share_a_database_where_they_can(request: pytest.FixtureRequest) -> None:
+    """A database of its own, with a server on it, is 0.3 s of CPU for each test (docs/decisions/0138)."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    own = Counter(item.nodeid.split("::", 1)[0] for item in items if "dsn" in item.fixturenames)
+    found = {
+        module: count for module, count in own.items() if count > OWN_DATABASES.get(module, (DATABASES_MAX, ""))[0]
+    }
+    assert not found, f"let them share a server (tests.support.running.shared), or say here why they cannot: {found}"

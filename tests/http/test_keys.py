@@ -41,30 +41,30 @@ async def test_a_key_never_outlives_the_one_that_made_it(shared_server: Running)
     assert earlier["expires_at"] < parent["expires_at"]
 
 
-async def test_revoking_a_key_can_take_along_what_it_made(running: Running) -> None:
-    parent = await make(running, name="parent")
-    child = await make(running, parent["key"], name="child")
-    grandchild = await make(running, child["key"], name="grandchild")
-    stranger = await make(running, name="stranger")
+async def test_revoking_a_key_can_take_along_what_it_made(shared_server: Running) -> None:
+    parent = await make(shared_server, name="parent")
+    child = await make(shared_server, parent["key"], name="child")
+    grandchild = await make(shared_server, child["key"], name="grandchild")
+    stranger = await make(shared_server, name="stranger")
     path = f"/v1/access-keys/{parent['id']}?cascade=true"
-    shown = await running.call("DELETE", f"{path}&dry_run=true")
+    shown = await shared_server.call("DELETE", f"{path}&dry_run=true")
     assert [one["name"] for one in shown["would_revoke"]] == ["parent", "child", "grandchild"]
     assert shown["message"] == "ok"
-    assert await works(running, grandchild["key"])
-    done = await running.call("DELETE", path)
+    assert await works(shared_server, grandchild["key"])
+    done = await shared_server.call("DELETE", path)
     assert done["message"] == "deleted"
     assert {one["id"] for one in done["revoked"]} == {parent["id"], child["id"], grandchild["id"]}
     for gone in (parent, child, grandchild):
-        assert not await works(running, gone["key"])
-    assert await works(running, stranger["key"])
-    await running.call("DELETE", path, 404)
+        assert not await works(shared_server, gone["key"])
+    assert await works(shared_server, stranger["key"])
+    await shared_server.call("DELETE", path, 404)
 
 
-async def test_without_cascade_the_children_stay(running: Running) -> None:
-    parent = await make(running)
-    child = await make(running, parent["key"])
-    await running.call("DELETE", f"/v1/access-keys/{parent['id']}")
-    assert await works(running, child["key"])
+async def test_without_cascade_the_children_stay(shared_server: Running) -> None:
+    parent = await make(shared_server)
+    child = await make(shared_server, parent["key"])
+    await shared_server.call("DELETE", f"/v1/access-keys/{parent['id']}")
+    assert await works(shared_server, child["key"])
 
 
 async def test_the_last_key_that_can_manage_keys_stays(running: Running) -> None:
@@ -92,22 +92,25 @@ async def test_two_managers_cannot_revoke_each_other_at_once(running: Running) -
     assert sorted(answer.status_code for answer in answers) in ([200, 401], [200, 409])
 
 
-async def test_a_key_that_is_being_revoked_makes_no_more_keys(running: Running) -> None:
-    parent = await make(running)
+async def test_a_key_that_is_being_revoked_makes_no_more_keys(shared_server: Running) -> None:
+    parent = await make(shared_server)
     headers = {"Authorization": f"Bearer {parent['key']}"}
 
     async def more() -> list[httpx.Response]:
-        return [await running.client.post("/v1/access-keys", json={"name": "late"}, headers=headers) for _ in range(12)]
+        return [
+            await shared_server.client.post("/v1/access-keys", json={"name": "late"}, headers=headers)
+            for _ in range(12)
+        ]
 
     async with asyncio.timeout(60):
         lots = await asyncio.gather(
-            more(), more(), running.client.delete(f"/v1/access-keys/{parent['id']}?cascade=true")
+            more(), more(), shared_server.client.delete(f"/v1/access-keys/{parent['id']}?cascade=true")
         )
     assert lots[2].status_code == 200
     for response in (*lots[0], *lots[1]):
         assert response.status_code in (201, 401), response.text
         if response.status_code == 201:
-            assert not await works(running, response.json()["data"]["key"])
+            assert not await works(shared_server, response.json()["data"]["key"])
 
 
 @pytest.mark.parametrize("revoked", [True, False])
@@ -152,8 +155,8 @@ async def test_a_key_is_changed_at_once_and_never_to_more_than_its_maker_has(sha
     assert ended["data"]["expires_at"]
 
 
-async def test_a_change_says_before_whom_it_would_take_access_from(running: Running) -> None:
-    server = running
+async def test_a_change_says_before_whom_it_would_take_access_from(shared_server: Running) -> None:
+    server = shared_server
     parent = await make(server, name="parent")
     child = await make(server, parent["key"], name="child", permissions=["apps:run", "apps:read", "apps:write"])
     await make(server, parent["key"], name="reader", permissions=["apps:read"])
@@ -187,8 +190,8 @@ async def test_the_last_manager_can_neither_be_narrowed_nor_ended(running: Runni
     await running.call("PATCH", f"/v1/access-keys/{other['id']}", 409, json={"expires_at": soon(1800)})
 
 
-async def test_rotation_overlaps_and_the_successor_takes_its_place(running: Running) -> None:
-    server = running
+async def test_rotation_overlaps_and_the_successor_takes_its_place(shared_server: Running) -> None:
+    server = shared_server
     old = await make(
         server, name="service", rate_limit=500, permissions=["apps:run", "apps:read", "apps:write", "access:read"]
     )
@@ -224,15 +227,15 @@ async def test_rotation_overlaps_and_the_successor_takes_its_place(running: Runn
     assert await works(server, at_once["key"])
 
 
-async def test_of_many_rotations_at_once_one_counts(running: Running) -> None:
-    old = await make(running)
+async def test_of_many_rotations_at_once_one_counts(shared_server: Running) -> None:
+    old = await make(shared_server)
     path = f"/v1/access-keys/{old['id']}/rotate"
-    answers = await asyncio.gather(*(running.client.post(path, json={}) for _ in range(8)))
+    answers = await asyncio.gather(*(shared_server.client.post(path, json={}) for _ in range(8)))
     assert sorted(one.status_code for one in answers) == [201] + [409] * 7
 
 
-async def test_who_uses_a_key_is_shown_and_no_request_writes_it(running: Running) -> None:
-    server = running
+async def test_who_uses_a_key_is_shown_and_no_request_writes_it(shared_server: Running) -> None:
+    server = shared_server
     used = await make(server, name="used")
     assert "last_used_at" not in (await server.call("GET", f"/v1/access-keys/{used['id']}"))["data"]
     for client in ("sync/1", "sync/1", "report/2"):

@@ -184,13 +184,13 @@ async def test_a_knowledge_bases_host_says_what_is_left_too(running: Running) ->
         ({"spending_limit": {"usd": 1, "period": "hour"}}, "spending_limit.period"),
     ],
 )
-async def test_limits_that_are_none(running: Running, fields: dict[str, object], named: str) -> None:
-    refused = await running.call("POST", "/v1/access-keys", 400, json={"name": "k", **fields})
+async def test_limits_that_are_none(shared_server: Running, fields: dict[str, object], named: str) -> None:
+    refused = await shared_server.call("POST", "/v1/access-keys", 400, json={"name": "k", **fields})
     assert list(refused["error"]["details"]) == [named]
 
 
-async def test_a_limited_key_makes_no_keys(running: Running) -> None:
-    _, client = await key_of(running, rate_limit=100)
+async def test_a_limited_key_makes_no_keys(shared_server: Running) -> None:
+    _, client = await key_of(shared_server, rate_limit=100)
     async with client:
         assert (await client.post("/v1/access-keys", json={"name": "free"})).status_code == 403
 

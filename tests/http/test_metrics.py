@@ -1,8 +1,9 @@
 """`GET /metrics`: the numbers are true, their series are bounded whatever clients send, and they are the operator's."""
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,8 @@ from stoa.db import Database
 from stoa.db.polls import ANSWER_SECONDS_MAX, Poll, Polls
 from stoa.gateway import ModelError
 from stoa.kernel.metrics import SERIES_MAX, Counter, Histogram
-from tests.conftest import Running, serving
+from tests.conftest import Running, serving, shared
+from tests.support.databases import Databases
 from tests.support.doubles import FixedClock, ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.running import NO_AUTHORITIES
 
@@ -207,6 +209,24 @@ async def test_both_forms(shared_server: Running) -> None:
     assert families["stoa_http_request_seconds"].type == "histogram"
 
 
+ServerOf = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture(scope="module")
+async def server_of(cluster: Databases, room: Path) -> AsyncIterator[ServerOf]:
+    """A server with these settings, one for all cases that have them."""
+    made: dict[str, Running] = {}
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def server(**settings: Any) -> Running:
+            name = repr(settings)
+            if name not in made:
+                made[name] = await stack.enter_async_context(shared(cluster, room, **settings))
+            return made[name]
+
+        yield server
+
+
 @pytest.mark.parametrize(
     ("settings", "headers", "status"),
     [
@@ -227,19 +247,19 @@ async def test_both_forms(shared_server: Running) -> None:
     ],
 )
 async def test_who_may_read(
-    dsn: str, tmp_path: Path, settings: dict[str, Any], headers: dict[str, str], status: int
+    server_of: ServerOf, settings: dict[str, Any], headers: dict[str, str], status: int
 ) -> None:
     """The server's own key, which `running.client` would send, opens nothing either."""
-    async with serving(dsn, tmp_path, ScriptedModel(), **settings) as server:
-        if settings.get("metrics_token"):
-            assert (await server.client.get("/metrics")).status_code == 401
-        async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url) as client:
-            raw = {name: text.encode("latin-1") for name, text in headers.items()}
-            response = await client.get("/metrics", headers=raw)
-            assert response.status_code == status, response.text
-            if status == 401:
-                assert "STOA_METRICS_TOKEN" in response.json()["error"]["message"]
-            assert (await client.get("/metrics", headers={**raw, "Host": f"{uuid4()}.kb.localhost"})).status_code == 404
+    server = await server_of(**settings)
+    if settings.get("metrics_token"):
+        assert (await server.client.get("/metrics")).status_code == 401
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=server.url) as client:
+        raw = {name: text.encode("latin-1") for name, text in headers.items()}
+        response = await client.get("/metrics", headers=raw)
+        assert response.status_code == status, response.text
+        if status == 401:
+            assert "STOA_METRICS_TOKEN" in response.json()["error"]["message"]
+        assert (await client.get("/metrics", headers={**raw, "Host": f"{uuid4()}.kb.localhost"})).status_code == 404
 
 
 async def test_a_scrape_works_while_the_database_is_away(dsn: str) -> None:

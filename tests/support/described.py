@@ -59,10 +59,12 @@ async def conformance(root: str, authorization: str, document: dict[str, Any], e
                     continue
                 found.answered += 1
                 try:
-                    case.validate_response(answer, checks=CHECKS)
+                    if answer.status_code >= 500:  # The check sends such a request again, and this loop must answer it.
+                        await asyncio.to_thread(case.validate_response, answer, checks=CHECKS)
+                    else:
+                        case.validate_response(answer, checks=CHECKS)
                 except (Failure, FailureGroup) as failure:
                     found.untrue.append(f"{operation.label}: {failure}")
-    print("ANSWERED", found.answered, len(found.unanswered), found.unanswered[:5])
     return found
 
 

@@ -96,7 +96,7 @@ class PlainClient:
 async def _body(reader: asyncio.StreamReader, headers: dict[str, list[str]]) -> bytes:
     if headers.get("transfer-encoding") == ["chunked"]:
         pieces: list[bytes] = []
-        while size := int(await reader.readuntil(LINE_END), 16):
+        while size := int((await reader.readuntil(LINE_END)).partition(b";")[0], 16):
             pieces.append((await reader.readexactly(size + 2))[:-2])
         await reader.readuntil(LINE_END)  # No trailers.
         return b"".join(pieces)
