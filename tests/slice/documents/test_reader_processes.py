@@ -17,7 +17,7 @@ from stoa.documents.converting import Converter
 from stoa.documents.converting.forking import Zygotes
 from stoa.documents.converting.reading import Job
 from stoa.documents.converting.zygote import Unfit, Zygote
-from stoa.documents.types import ConversionError
+from stoa.documents.types import ConversionError, Converted
 from tests.support.knowledge import HANDBOOK
 from tests.support.office_files import word_file
 from tests.support.readers import LINUX, WAYS, read, text_of
@@ -160,6 +160,40 @@ async def test_a_reader_that_hangs_is_killed_at_its_deadline_with_all_it_started
     assert caught.value.code == "timed_out"
     await gone(reader)
     await converter.close()
+
+
+@LINUX
+async def test_small_texts_share_a_reader_and_a_bad_one_costs_itself_alone(tmp_path: Path) -> None:
+    """Also when the process that reads them is killed in the middle."""
+    contents = [(f"{number}.md", f"Number {number}.".encode()) for number in range(12)]
+    contents[3] = ("empty.md", b"")
+    contents[5] = ("picture.txt", b"\x89PNG\r\n\x1a\n" + bytes(64))
+    contents[7] = ("pdf.md", HANDBOOK.read_bytes())
+    for number, (_, content) in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+    converter = Converter()
+    try:
+        for kill in (False, True):
+            tasks = [
+                asyncio.create_task(converter.convert(tmp_path / str(number), name=name, together="base"))
+                for number, (name, _) in enumerate(contents)
+            ]
+            if kill:
+                os.kill(await stopped_reader(os.getpid()), signal.SIGKILL)
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            for number, (name, _) in enumerate(contents):
+                one = found[number]
+                if number in (3, 5):
+                    assert isinstance(one, ConversionError)
+                    assert one.code == ("empty_file" if number == 3 else "wrong_format")
+                elif number == 7:
+                    assert isinstance(one, Converted)
+                    assert one.pages
+                else:
+                    assert isinstance(one, Converted), name
+                    assert text_of(one) == f"Number {number}."
+    finally:
+        await converter.close()
 
 
 PARENT = """
