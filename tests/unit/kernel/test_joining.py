@@ -120,7 +120,11 @@ async def test_a_key_shares_its_work_and_delays_no_other() -> None:
 
 async def test_a_shutdown_waits_for_work_whose_callers_are_gone() -> None:
     work = Work()
-    joined = JoinedByKey("work", lambda _, items: work(items), items_max=9)
+
+    async def by_key(_key: str, items: Sequence[int]) -> Sequence[int]:
+        return await work(items)
+
+    joined = JoinedByKey("work", by_key, items_max=9)
     async with asyncio.timeout(5):
         gone = asyncio.create_task(joined.do("a", 1))
         while not work.batches:
