@@ -712,12 +712,12 @@ async def test_a_re_index_carries_over_what_answers(shared_server: Running) -> N
 
 
 async def test_a_crowd_does_not_starve_a_small_base(shared_server: Running) -> None:
-    """Thirty files wait in one base; one file of another does not wait for them all."""
+    """A hundred and fifty files wait in one base; one file of another does not wait for them all."""
     crowd, small = await base_of(shared_server, name="Crowd"), await base_of(shared_server, name="Small")
     await upload(
         shared_server,
         crowd["id"],
-        *((f"{number}.txt", f"Number {number} of the crowd.".encode()) for number in range(30)),
+        *((f"{number}.txt", f"Number {number} of the crowd.".encode()) for number in range(150)),
     )
     await upload(shared_server, small["id"], ("one.txt", b"The only one."))
     await settled(shared_server, small["id"])

@@ -20,11 +20,11 @@ from stoa.bases.languages import LanguageChoice
 from stoa.bases.metrics import IngestionMetrics
 from stoa.bases.ports import Embedders, Index, TranscriptionError
 from stoa.bases.preparing import Prepared, Preparing, Progress
+from stoa.bases.settling import Settling, fence, locked
 from stoa.bases.store import SQL
 from stoa.bases.transcribing import Transcribing
 from stoa.bases.types import Item
-from stoa.db import Database, Tx
-from stoa.db.blob_checks import tidied
+from stoa.db import Database
 from stoa.db.blobs import BlobStore, BlobsUnavailable
 from stoa.db.internal import internal, internal_statement
 from stoa.db.leases import JobFailed, JobWorker, Superseded, TookTooLong, renewed
@@ -37,7 +37,7 @@ from stoa.kernel.supervise import Heartbeat, Supervisor, spread
 
 SWEEP_SECONDS: Final = 5.0
 ORPHAN_SECONDS: Final = 600.0
-PROGRESS_SECONDS: Final = 0.5
+PROGRESS_SECONDS: Final = 1.0
 _log = structlog.get_logger("stoa.bases.ingesting")
 T = TypeVar("T")
 
@@ -62,12 +62,14 @@ class Ingestion:
         self._database = database
         self._index = index
         self._preparing = Preparing(database, index, blobs, converter, embedders, transcribing)
-        self._language_choice = LanguageChoice(database, index, embedders)
         self._deletions = deletions
         self._node_id = node_id
         self._tally = tally or IngestionMetrics()
+        language_choice = LanguageChoice(database, index, embedders)
+        self._settling = Settling(database, index, deletions, language_choice, self._tally)
         self._supervisor = Supervisor()
-        self._worker = JobWorker[Item]("item", self, ITEM, Places(ITEMS_MAX, per_project_max), "knowledge.claim")
+        places = Places(ITEMS_MAX, per_project_max)
+        self._worker = JobWorker[Item]("item", self, ITEM, places, "knowledge.claim", claims_all=True)
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -81,6 +83,8 @@ class Ingestion:
     async def stop(self) -> None:
         await self._supervisor.stop()
         await self._worker.stop()
+        await self._preparing.finished()
+        await self._settling.finished()
 
     def on_notification(self, _payload: str, _server_pid: int) -> None:
         """A notification of channel `stoa_knowledge`: items wait."""
@@ -108,8 +112,10 @@ class Ingestion:
     # --- a kind of leased job ---------------------------------------------------------------------------------------
     async def claim(self, wanted: ClaimLimits, held: Sequence[Item], /) -> Sequence[Item]:
         own = [item.id for item in held]
+        large = max(0, rules.LARGE_ITEMS_MAX - sum(item.size > rules.SMALL_BYTES for item in held))
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), ITEM.seconds, own)
+            arguments = (*wanted.arguments(), ITEM.seconds, own, rules.SMALL_BYTES, large)
+            rows = await tx.fetch(SQL.claim, self._node_id, *arguments)
         return [store.item_of(row) for row in rows]
 
     async def work(self, item: Item, /) -> None:
@@ -134,7 +140,7 @@ class Ingestion:
     async def postpone(self, item: Item, failed: JobFailed, /) -> None:
         seconds = rules.backoff_seconds(item.attempt, failed.retry_after_seconds)
         async with internal_statement(self._database) as tx:
-            if await tx.fetchval(SQL.postpone, *_fence(item), seconds, failed.as_json()) is None:
+            if await tx.fetchval(SQL.postpone, *fence(item), seconds, failed.as_json()) is None:
                 raise Superseded
         self._tally.postponed.add(failed.code)
 
@@ -145,13 +151,13 @@ class Ingestion:
         async with internal(self._database) as tx:
             base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
             under_way = store.building_of(base["building"]) if base is not None else None
-            await self._locked(tx, item)
+            await locked(tx, item)
             chunks = generation = None
             for one in carried:
                 if under_way is not None and one.target.key.generation == under_way.generation:
                     await self._index.replace(tx, one.target.key, one.new)
                     chunks, generation = len(one.new.chunks), under_way.generation
-            await tx.execute(SQL.fail, *_fence(item), failed.as_json(), chunks, generation)
+            await tx.execute(SQL.fail, *fence(item), failed.as_json(), chunks, generation)
         self._tally.items.add("failed", failed.code)
         if generation is not None:
             await self._switch_complete()
@@ -181,7 +187,7 @@ class Ingestion:
     async def _ingest(self, item: Item) -> None:
         targets = await self._preparing.targets(item)
         prepared = await self._leased(item, lambda progress: self._preparing.prepare(item, targets, progress))
-        await self._swap(item, prepared)
+        await self._settling.settle(item, prepared)
         if any(not target.served for target in targets):
             await self._switch_complete()
 
@@ -197,7 +203,7 @@ class Ingestion:
                 return
             stored, idle_seconds = progress.values(), 0.0
             async with internal_statement(self._database) as tx:
-                if await tx.fetchval(SQL.progress, *_fence(item), *stored, ITEM.seconds) is None:
+                if await tx.fetchval(SQL.progress, *fence(item), *stored, ITEM.seconds) is None:
                     raise Superseded
 
         try:
@@ -206,56 +212,6 @@ class Ingestion:
             minutes = f"{rules.ITEM_SECONDS_MAX / 60:.0f} minutes"
             message = f"{item.name} could not be brought into the index within {minutes}. Split it."
             raise ConversionError("too_large", message) from error
-
-    async def _swap(self, item: Item, prepared: Sequence[Prepared]) -> None:
-        """Swaps old chunks for new and settles the item, in one transaction. Repeats it if the base was re-indexed
-        meanwhile."""
-        async with internal(self._database) as tx:
-            base = await tx.fetchrow(SQL.share_base, item.org_id, item.knowledgebase_id)
-            if base is None:
-                raise Superseded
-            building = store.building_of(base["building"])
-            newest = building.generation if building is not None else base["generation"]
-            current = await self._locked(tx, item)
-            made = {one.target.key.generation: one for one in prepared}
-            if newest not in made:
-                await tx.execute(SQL.postpone, *_fence(item), 0.0, None)
-                return
-            live = {generation: made[generation] for generation in (base["generation"], newest) if generation in made}
-            languages: dict[int, str] = {}
-            for generation, one in live.items():
-                # The metadata may have been changed while the file was read.
-                new = replace(one.new, metadata=current.shown_metadata)
-                languages[generation] = await self._index.replace(tx, one.target.key, new)
-            served, built = live.get(base["generation"]), live.get(newest) if building is not None else None
-            converted = live[newest].converted
-            await tx.execute(SQL.forget_transcripts, item.org_id, item.id, item.sha256)
-            await tx.execute(
-                SQL.settle,
-                *_fence(item),
-                converted.pages,
-                len(served.new.chunks) if served else None,
-                len(built.new.chunks) if built else None,
-                list(converted.warnings) or None,
-                newest,
-            )
-        self._tally.items.add("processed", "")
-        self._tally.chunks.add(by=sum(len(one.new.chunks) for one in live.values()))
-        if item.served_sha256 not in (None, item.sha256):
-            await tidied(self._deletions.discard(item.org_id, item.project_id, [item.served_sha256]))
-        if building is None and served is not None:
-            await self._language_choice.consider(item, served.target.key, languages[base["generation"]])
-
-    async def _locked(self, tx: Tx, item: Item) -> Item:
-        """Locks the item's row. Raises Superseded if this worker no longer owns it."""
-        row = await tx.fetchrow(SQL.lock_item, item.org_id, item.id)
-        if row is None or (row["version"], row["attempt"], row["node_id"]) != (
-            item.version,
-            item.attempt,
-            item.node_id,
-        ):
-            raise Superseded
-        return store.item_of(row)
 
     # --- generations ------------------------------------------------------------------------------------------------
     async def _switch_complete(self) -> None:
@@ -276,7 +232,3 @@ class Ingestion:
                 await tx.execute(SQL.switch_items, row["org_id"], row["id"], building.generation)
                 await self._index.drop(tx, BaseKey(row["org_id"], base["project_id"], row["id"], base["generation"]))
                 _log.info("re-index complete", knowledgebase_id=str(row["id"]), generation=building.generation)
-
-
-def _fence(item: Item) -> tuple[object, ...]:
-    return (item.org_id, item.id, item.version, item.attempt, item.node_id)

@@ -2,29 +2,27 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from stoa.bases import rules, store
+from stoa.bases.joined_steps import JoinedSteps
 from stoa.bases.ports import Embedders, Index
-from stoa.bases.store import SQL
 from stoa.bases.transcribing import Transcribing
 from stoa.bases.types import Chunking, EmbedderSpec, Item
 from stoa.db import Database
 from stoa.db.blobs import BlobStore, blob_name
-from stoa.db.internal import internal_statement
 from stoa.db.leases import Superseded
-from stoa.documents import ConversionError, Converted, Converter, Passage, embedded_text, fitted
+from stoa.documents import ConversionError, Converted, Converter, Passage, embedded_text
 from stoa.embedding import Embedder, Tokenizing
 from stoa.index import BaseKey, NewChunk, NewItem
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-KNOWN_BATCH: Final = 1_000
 TITLE_CHARACTERS_MAX: Final = 200
 _TITLE: Final = re.compile(r"\s*#[ \t]+(.+?)[ \t#]*(?:\n|$)")
 _MARKS: Final = re.compile(r"[*_`]+")
@@ -76,18 +74,21 @@ class Preparing:
         embedders: Embedders,
         transcribing: Transcribing,
     ) -> None:
-        self._database = database
-        self._index = index
+        self._steps = JoinedSteps(database, index)
+        self._large = asyncio.Semaphore(rules.LARGE_ITEMS_MAX)
         self._blobs = blobs
         self._converter = converter
         self._embedders = embedders
         self._transcribing = transcribing
 
+    async def finished(self) -> None:
+        """Waits for steps whose callers are gone, for a shutdown."""
+        await self._steps.finished()
+
     async def targets(self, item: Item) -> Sequence[Target]:
         """The indexes that need this version of the item: the searched one, and the one being built. Raises
         Superseded."""
-        async with internal_statement(self._database) as tx:
-            row = await tx.fetchrow(SQL.settings_of_worker, item.org_id, item.knowledgebase_id)
+        row = await self._steps.settings(item)
         if row is None:
             raise Superseded
         building = store.building_of(row["building"])
@@ -109,8 +110,10 @@ class Preparing:
         for target in targets:
             if target.chunking not in converted:
                 converted[target.chunking] = await self._read(item, target, progress)
-            new = await self._vectors(item, target, converted[target.chunking], progress)
-            prepared.append(Prepared(target, new, converted[target.chunking]))
+            found = converted[target.chunking]
+            async with self._large if len(found.passages) > rules.SMALL_CHUNKS else nullcontext():
+                new = await self._vectors(item, target, found, progress)
+            prepared.append(Prepared(target, new, found))
         return prepared
 
     async def _read(self, item: Item, target: Target, progress: Progress) -> Converted:
@@ -122,6 +125,7 @@ class Preparing:
                 chunk_characters_max=target.chunking.characters_max,
                 on_progress=progress.read,
                 find_ocr_targets=target.ocr,
+                together=item.knowledgebase_id if item.size <= rules.SMALL_BYTES and item.attempt == 1 else None,
             )
             # An archive or a letter has no pages of its own: its pictures are counted behind what was counted of it.
             pictures = len({picture.place for picture in found.ocr_targets})
@@ -142,13 +146,14 @@ class Preparing:
         passages = await self._fitted(item, target, converted, title, embedder)
         texts = [embedded_text(passage, title) for passage in passages]
         hashes = [sha256(text.encode("utf-8", "surrogatepass")).digest() for text in texts]
-        known: dict[bytes, NDArray[np.float32]] = dict(await self._known(item, embedder, hashes))
+        known: dict[bytes, NDArray[np.float32]] = dict(await self._steps.known(item, embedder.identity, hashes))
         missing = [(one, text) for one, text in dict(zip(hashes, texts, strict=True)).items() if one not in known]
         progress.chunks = len(texts)
         for start in range(0, len(missing), rules.EMBED_BATCH):
             progress.chunks_done = len(texts) - len(missing) + start
             batch = missing[start : start + rules.EMBED_BATCH]
-            vectors = await embedder.embed([text for _, text in batch])
+            local = target.embedder.provider == "local"
+            vectors = await self._steps.embed(item, embedder, [text for _, text in batch], local=local)
             known.update({one: vector for (one, _), vector in zip(batch, vectors, strict=True)})
         progress.chunks_done = len(texts)
         chunks = [
@@ -178,23 +183,8 @@ class Preparing:
         await embedder.prepare()
         tokens_max = min(target.chunking.tokens_max or embedder.tokens_max, embedder.tokens_max)
 
-        def tokenize(texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
-            return [tokens.spans for tokens in embedder.tokenize(texts)]
-
-        found = await asyncio.to_thread(fitted, converted.passages, title, tokens_max, tokenize)
+        found = await self._steps.fitted(item, embedder, converted.passages, title, tokens_max)
         _check_number(item, found)
-        return found
-
-    async def _known(
-        self, item: Item, embedder: Embedder, hashes: Sequence[bytes]
-    ) -> "Mapping[bytes, NDArray[np.float32]]":
-        found: dict[bytes, NDArray[np.float32]] = {}
-        distinct = list(dict.fromkeys(hashes))
-        for start in range(0, len(distinct), KNOWN_BATCH):
-            async with internal_statement(self._database) as tx:
-                found |= await self._index.known(
-                    tx, item.org_id, item.project_id, embedder.identity, distinct[start : start + KNOWN_BATCH]
-                )
         return found
 
 

@@ -116,6 +116,10 @@ SELECT id, name FROM knowledge_items
 -- name: lock_item
 SELECT * FROM knowledge_items WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
+-- name: lock_items
+-- Held in the order of their ids, like everything that takes several items.
+SELECT * FROM knowledge_items WHERE org_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id FOR UPDATE;
+
 -- name: set_item_metadata
 UPDATE knowledge_items SET metadata = $3 WHERE org_id = $1 AND id = $2 RETURNING *;
 
@@ -169,9 +173,10 @@ WHERE NOT EXISTS (SELECT 1 FROM knowledge_items WHERE org_id = $1 AND project_id
 -- another, beginning behind
 -- project $6; within a project one base after another. $3 are projects with items on this node, $4 how many more each
 -- may have, $5 the same for
--- every other project.
+-- every other project. Of files over $9 bytes at most $10 are claimed: more of them would wait here, and might be read
+-- by another node.
 WITH RECURSIVE lost AS (
-    SELECT i.org_id, i.id, i.attempt FROM knowledge_items i
+    SELECT i.org_id, i.id, i.size, i.attempt FROM knowledge_items i
     WHERE i.status = 'processing' AND (i.node_id <> $1 OR i.id <> ALL ($8::uuid[]))
       AND (i.deadline < now() OR i.node_id = $1 OR i.node_id NOT IN (SELECT id FROM living_nodes))
     ORDER BY i.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -215,20 +220,24 @@ WITH RECURSIVE lost AS (
           ORDER BY random() LIMIT $2
     ) b
 ), waiting AS (
-    SELECT w.org_id, w.id, l.project_id, l.turn, l.room,
+    SELECT w.org_id, w.id, w.size, l.project_id, l.turn, l.room,
         row_number() OVER (PARTITION BY l.base_id ORDER BY w.not_before) AS turn_of_base
     FROM lanes l CROSS JOIN LATERAL (
-        SELECT i.org_id, i.id, i.not_before FROM knowledge_items i
+        SELECT i.org_id, i.id, i.size, i.not_before FROM knowledge_items i
         WHERE i.status = 'pending' AND i.project_id = l.project_id AND i.knowledgebase_id = l.base_id
             AND i.not_before <= now()
         ORDER BY i.not_before LIMIT least(l.room, $2) FOR UPDATE SKIP LOCKED) w
 ), ranked AS (
     SELECT *, row_number() OVER (PARTITION BY project_id ORDER BY turn_of_base, random()) AS turn_of_project
         FROM waiting
+), next AS (
+    SELECT org_id, id, size, 0 AS turn_of_project, 0 AS turn FROM lost WHERE attempt < 2
+    UNION ALL
+    SELECT org_id, id, size, turn_of_project, turn FROM ranked WHERE turn_of_project <= room
 ), taken AS (
-    (SELECT org_id, id FROM lost WHERE attempt < 2
-     UNION ALL
-     (SELECT org_id, id FROM ranked WHERE turn_of_project <= room ORDER BY turn_of_project, turn)) LIMIT $2
+    SELECT org_id, id FROM (
+        SELECT *, count(*) FILTER (WHERE size > $9) OVER (ORDER BY turn_of_project, turn, id) AS large FROM next) n
+    WHERE size <= $9 OR large <= $10 ORDER BY turn_of_project, turn, id LIMIT $2
 )
 UPDATE knowledge_items i
     SET status = 'processing', node_id = $1, attempt = i.attempt + 1,
@@ -256,6 +265,17 @@ UPDATE knowledge_items
         chunks_done = coalesce($8, $7),
     chunks_total = coalesce($8, $7), warnings = $9, error = NULL, built = $10, processed_at = now()
 WHERE org_id = $1 AND id = $2 AND version = $3 AND attempt = $4 AND node_id = $5 AND status = 'processing' RETURNING id;
+
+-- name: settle_items
+-- The same for several items that are locked and checked, in the index that is searched ($2 is its generation).
+UPDATE knowledge_items i
+    SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = i.sha256, served_name = i.name,
+    served_mime_type = i.mime_type, pages = s.pages, pages_done = s.pages, chunks = s.chunks, built_chunks = NULL,
+    chunks_done = s.chunks, chunks_total = s.chunks,
+    warnings = CASE WHEN s.warnings IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(s.warnings)) END,
+    error = NULL, built = $2, processed_at = now()
+FROM unnest($3::uuid[], $4::int[], $5::int[], $6::jsonb[]) AS s (id, pages, chunks, warnings)
+WHERE i.org_id = $1 AND i.id = s.id;
 
 -- name: fail
 -- The claimed version failed. $7, $8: the previous version was copied into the generation being built.
@@ -392,5 +412,6 @@ WITH lines AS (UPDATE model_calls SET knowledgebase_id = NULL WHERE org_id = $1 
     SELECT count(*) FROM lines;
 
 -- name: forget_transcripts
--- Removes transcripts of versions before the searchable one.
-DELETE FROM knowledge_transcripts WHERE org_id = $1 AND item_id = $2 AND sha256 <> $3;
+-- Removes transcripts of versions before the searchable one of each item.
+DELETE FROM knowledge_transcripts t USING unnest($2::uuid[], $3::bytea[]) AS kept (item_id, sha256)
+WHERE t.org_id = $1 AND t.item_id = kept.item_id AND t.sha256 <> kept.sha256;

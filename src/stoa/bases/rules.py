@@ -27,6 +27,14 @@ ITEM_SECONDS_MAX: Final = 3600.0
 CHUNKS_MAX: Final = 50_000
 """Chunks of one item: as many as fit into memory with their vectors (75 MiB)."""
 EMBED_BATCH: Final = 32
+KNOWN_BATCH: Final = 1_000
+"""Hashes of one statement."""
+SMALL_BYTES: Final = 64 * 1024
+"""Files of at most so many bytes are small: several are taken at once, and share a reader."""
+SMALL_CHUNKS: Final = 100
+"""Items of at most so many chunks may share a transaction."""
+LARGE_ITEMS_MAX: Final = 5
+"""Large files, and items of many chunks, that a node works on at once: their texts and vectors are in memory."""
 
 
 def backoff_seconds(attempt: int, asked: float | None = None) -> float:

@@ -113,12 +113,23 @@ class ClaimLoop:
 class JobWorker(Generic[J]):
     """Claims jobs of one kind and runs each in its own task, within this node's `places`."""
 
-    def __init__(self, name: str, kind: JobKind[J], lease: Lease, places: Places, loop_name: str) -> None:
-        """`name` is the job's noun (`item`), for messages, the log and the names of tasks."""
+    def __init__(
+        self,
+        name: str,
+        kind: JobKind[J],
+        lease: Lease,
+        places: Places,
+        loop_name: str,
+        *,
+        claims_all: bool = False,
+    ) -> None:
+        """`name` is the job's noun (`item`), for messages, the log and the names of tasks. `claims_all`: one claim
+        takes every job that there is room for, so only a claim that filled its limit is repeated at once."""
         self._name = name
         self._kind = kind
         self._attempts_max = lease.attempts_max
         self._places = places
+        self._claims_all = claims_all
         self._supervisor = Supervisor()
         self._loop = ClaimLoop(loop_name, lease, self._claim)
         self._running: dict[asyncio.Task[None], J] = {}
@@ -145,12 +156,13 @@ class JobWorker(Generic[J]):
     async def _claim(self) -> bool:
         if not self._places.free:
             return False
-        jobs = await self._kind.claim(self._places.wanted(self._places.free), self.running)
+        wanted = self._places.wanted(self._places.free)
+        jobs = await self._kind.claim(wanted, self.running)
         for job in jobs:
             self._places.take(job.project_id)
             self._running[self._supervisor.once(self._run(job), f"{self._name} {job.id}")] = job
         self._places.served([job.project_id for job in jobs])
-        return bool(jobs)
+        return len(jobs) >= (wanted.jobs_max if self._claims_all else 1)
 
     async def _run(self, job: J) -> None:
         try:

@@ -1,4 +1,4 @@
-"""An item's chunks as counted terms, in the language of the item."""
+"""The chunks of items as counted terms, each in the language of its item."""
 
 import asyncio
 from collections import Counter
@@ -19,27 +19,50 @@ _BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """An item as it is analysed. `language` is used if its own cannot be detected. The words of the title are added to
+    every chunk and do not count for its length."""
+
+    chunks: Sequence[NewChunk]
+    language: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Analysed:
     language: str
     counts: Sequence[Counts]
 
 
-async def analyse(
-    tx: Tx, stemmer: Stemmer, form: int, chunks: Sequence[NewChunk], language: str, title: str
-) -> Analysed:
-    """The terms of each chunk of an item with their number. `language` is used if its own cannot be detected. The words
-    of the title are added to every chunk and do not count for its length."""
+async def analyse(tx: Tx, stemmer: Stemmer, form: int, texts: Sequence[Text]) -> Sequence[Analysed]:
+    """The terms of each chunk of some items with their number."""
+    languages = [text.language for text in texts]
     if form == FORM:
-        language = await asyncio.to_thread(language_of, _sample(chunks), language)
-    analysis = Analysis(form, language)
-    named = list(analysis.raw_terms(clean(title))) if form == FORM else []
-    await stemmer.learn(tx, analysis, named)
-    found: list[Counts] = []
-    for start in range(0, len(chunks), _BATCH):
-        raw = await asyncio.to_thread(_raw_counts, analysis, chunks[start : start + _BATCH])
-        await stemmer.learn(tx, analysis, set[str]().union(*raw))
-        found += [_counts(stemmer, analysis, counts, named) for counts in raw]
-    return Analysed(language, found)
+        languages = await asyncio.to_thread(_languages, texts)
+    analyses = [Analysis(form, language) for language in languages]
+    titles = [
+        list(analysis.raw_terms(clean(text.title))) if form == FORM else []
+        for analysis, text in zip(analyses, texts, strict=True)
+    ]
+    for analysis, title in zip(analyses, titles, strict=True):
+        await stemmer.learn(tx, analysis, title)
+    found: list[list[Counts]] = [[] for _ in texts]
+    parts = [(number, chunk) for number, text in enumerate(texts) for chunk in text.chunks]
+    for start in range(0, len(parts), _BATCH):
+        batch = [(number, analyses[number], chunk) for number, chunk in parts[start : start + _BATCH]]
+        raw = await asyncio.to_thread(_raw_counts, batch)
+        terms: dict[Analysis, set[str]] = {}
+        for (_, analysis, _), counts in zip(batch, raw, strict=True):
+            terms.setdefault(analysis, set()).update(counts)
+        for analysis, ones in terms.items():
+            await stemmer.learn(tx, analysis, ones)
+        for (number, analysis, _), counts in zip(batch, raw, strict=True):
+            found[number].append(_counts(stemmer, analysis, counts, titles[number]))
+    return [Analysed(language, counts) for language, counts in zip(languages, found, strict=True)]
+
+
+def _languages(texts: Sequence[Text]) -> list[str]:
+    return [language_of(_sample(text.chunks), text.language) for text in texts]
 
 
 def _counts(stemmer: Stemmer, analysis: Analysis, raw: Counter[str], title: Sequence[str]) -> Counts:
@@ -66,8 +89,8 @@ def _sample(chunks: Sequence[NewChunk]) -> str:
     return "\n".join(parts)
 
 
-def _raw_counts(analysis: Analysis, chunks: Sequence[NewChunk]) -> list[Counter[str]]:
-    return [Counter(analysis.raw_terms(indexed_text(chunk))) for chunk in chunks]
+def _raw_counts(batch: Sequence[tuple[int, Analysis, NewChunk]]) -> list[Counter[str]]:
+    return [Counter(analysis.raw_terms(indexed_text(chunk))) for _, analysis, chunk in batch]
 
 
 def indexed_text(chunk: NewChunk) -> str:

@@ -28,10 +28,10 @@ class Index:
         self._stemmer = Stemmer()
         self._row_cache: IndexRowCache | None = None
 
-    async def replace(self, tx: Tx, key: BaseKey, item: NewItem) -> str:
-        """Replaces the item's old chunks, if any; returns its language. Searches see either all old or all new
-        chunks."""
-        return await writing.replace(tx, self._stemmer, key, item)
+    async def replace(self, tx: Tx, key: BaseKey, *items: NewItem) -> Sequence[str]:
+        """Replaces the old chunks of items, if any; returns each one's language. All items have the same embedder and
+        base language. Searches see either all old or all new chunks."""
+        return await writing.replace(tx, self._stemmer, key, items)
 
     async def languages(self, tx: Tx, key: BaseKey) -> Mapping[str, int]:
         """How many items there are in each language."""

@@ -47,8 +47,13 @@ def word_blocks(chunks: Iterable[tuple[int, Counts]]) -> Iterator[Block]:
             yield Block(term, piece[0] >> 32, piece[-1] >> 32, piece.tobytes())
 
 
-def metadata_blocks(first_ordinal: int, last_ordinal: int, terms: Iterable[str]) -> Iterator[Block]:
-    """The blocks of an item's metadata; none where it has no chunks."""
-    if last_ordinal >= first_ordinal:
-        record = array("Q", (first_ordinal << 32 | last_ordinal,)).tobytes()
-        yield from (Block(term, first_ordinal, last_ordinal, record) for term in terms)
+def metadata_blocks(items: Iterable[tuple[int, int, Iterable[str]]]) -> Iterator[Block]:
+    """The blocks of items' metadata, each item with its first and last ordinal, in ascending order; none of an item
+    without chunks."""
+    found: dict[str, array[int]] = {}
+    for first, last, terms in items:
+        if last >= first:
+            for term in terms:
+                found.setdefault(term, array("Q")).append(first << 32 | last)
+    for term, records in found.items():
+        yield Block(term, records[0] >> 32, records[-1] & 0xFFFFFFFF, records.tobytes())

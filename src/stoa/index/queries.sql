@@ -33,9 +33,8 @@ UPDATE knowledge_indexes SET chunks = chunks + $3, words = words + $4, next_ordi
     removed = removed + $7
 WHERE org_id = $1 AND index_id = $2;
 
--- name: add_language
-UPDATE knowledge_indexes SET languages = languages || $3::text
-WHERE org_id = $1 AND index_id = $2 AND $3 <> ALL (languages);
+-- name: add_languages
+UPDATE knowledge_indexes SET languages = languages || $3::text[] WHERE org_id = $1 AND index_id = $2;
 
 -- name: languages_of
 SELECT coalesce(item.language, i.language) AS language, count(*) AS items
@@ -49,10 +48,14 @@ DELETE FROM knowledge_indexes WHERE org_id = $1 AND index_id = $2;
 SELECT item_id, metadata, first_ordinal, last_ordinal, words, terms FROM knowledge_index_items
 WHERE org_id = $1 AND index_id = $2 AND item_id = ANY ($3::uuid[]) ORDER BY item_id;
 
--- name: insert_item
+-- name: insert_items
+-- The terms of all items are one array, $9: each item's are from place $10 to $11 of it.
 INSERT INTO knowledge_index_items (org_id, project_id, index_id, item_id, metadata, first_ordinal, last_ordinal, words,
     terms, language, title)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+SELECT $1, $2, $3, i.id, i.metadata, i.first, i.last, i.words, ($9::text[])[i.terms_first : i.terms_last], i.language,
+    i.title
+FROM unnest($4::uuid[], $5::jsonb[], $6::int[], $7::int[], $8::int[], $10::int[], $11::int[], $12::text[], $13::text[])
+    AS i (id, metadata, first, last, words, terms_first, terms_last, language, title);
 
 -- name: set_metadata
 UPDATE knowledge_index_items SET metadata = $4, terms = $5 WHERE org_id = $1 AND index_id = $2 AND item_id = $3;
@@ -63,10 +66,9 @@ DELETE FROM knowledge_index_items WHERE org_id = $1 AND index_id = $2 AND item_i
 -- name: insert_chunks
 INSERT INTO knowledge_chunks (org_id, project_id, index_id, ordinal, item_id, id, position, page, heading, text, hash,
     place)
-SELECT $1, $2, $3, $4::int + p.at, $5, c.id, $6::int + p.at, c.page, c.heading, c.text, c.hash, c.place
-FROM unnest($7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[], $12::jsonb[]) WITH ORDINALITY AS c (id, page,
-    heading, text, hash, place, number),
-     LATERAL (SELECT (c.number - 1)::int AS at) p;
+SELECT $1, $2, $3, $4::int + c.number::int - 1, c.item_id, c.id, c.position, c.page, c.heading, c.text, c.hash, c.place
+FROM unnest($5::uuid[], $6::int[], $7::uuid[], $8::int[], $9::text[], $10::text[], $11::bytea[], $12::jsonb[])
+    WITH ORDINALITY AS c (item_id, position, id, page, heading, text, hash, place, number);
 
 -- name: insert_vectors
 -- $5 is the concatenation of the vectors; each has $6 numbers.

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from stoa.db import Row, Tx
 from stoa.index import store
-from stoa.index.analysing import analyse
+from stoa.index.analysing import Text, analyse
 from stoa.index.normalizing import FORM
 from stoa.index.postings import Counts, word_blocks
 from stoa.index.stemming import Stemmer
@@ -51,7 +51,7 @@ async def _item(
     texts = await tx.fetch(SQL.texts_of, key.org_id, index_id, row["first_ordinal"], row["last_ordinal"])
     title = row["title"] or str(row["metadata"].get("source", ""))
     chunks = [NewChunk(one["text"], b"", heading=one["heading"]) for one in texts]
-    analysed = await analyse(tx, stemmer, FORM, chunks, language, title)
+    [analysed] = await analyse(tx, stemmer, FORM, [Text(chunks, language, title)])
     written = [*word_blocks((one["ordinal"], counts) for one, counts in zip(texts, analysed.counts, strict=True))]
     await store.insert_blocks(tx, key, index_id, written)
     kept = {term for term in row["terms"] if term.startswith(_METADATA)}

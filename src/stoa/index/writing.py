@@ -2,13 +2,15 @@
 wait."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, islice, pairwise
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
 from stoa.db import Row, Tx
 from stoa.index import store
-from stoa.index.analysing import analyse, clean
+from stoa.index.analysing import Analysed, Text, analyse, clean
 from stoa.index.filters import metadata_terms
 from stoa.index.normalizing import FORM
 from stoa.index.postings import metadata_blocks, word_blocks
@@ -17,82 +19,108 @@ from stoa.index.store import SQL
 from stoa.index.types import BaseKey, NewChunk, NewItem, Removed
 from stoa.index.visibility import access_terms
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _BATCH: Final = 500
 """Chunks of one statement."""
 
 
-async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, item: NewItem) -> str:
-    """The item's new chunks for its old ones; gives its language. Searches see all of the old until the commit, and all
-    of the new after it."""
-    dimensions = int(item.vectors.shape[1])
-    assert item.vectors.shape == (len(item.chunks), dimensions), "one vector per chunk"
+async def replace(tx: Tx, stemmer: Stemmer, key: BaseKey, items: Sequence[NewItem]) -> Sequence[str]:
+    """The new chunks of items for their old ones; gives each one's language. Searches see all of the old until the
+    commit, and all of the new after it."""
+    settings = _settings(items)
+    texts = [Text(item.chunks, item.language, item.title) for item in items]
     form = await tx.fetchval(SQL.form_of, key.org_id, key.knowledgebase_id, key.generation) or FORM
-    analysed = await analyse(tx, stemmer, form, item.chunks, item.language, item.title)
+    analysed = await analyse(tx, stemmer, form, texts)
     index = await _lock(tx, key)
     if index is None:
         await tx.execute(
-            SQL.ensure_index,
-            key.org_id,
-            key.project_id,
-            key.knowledgebase_id,
-            key.generation,
-            item.embedder,
-            dimensions,
-            item.language,
-            FORM,
+            SQL.ensure_index, key.org_id, key.project_id, key.knowledgebase_id, key.generation, *settings, FORM
         )
         index = await _lock(tx, key)
     assert index is not None, "it was just made, and is locked against its end"
-    if item.chunks and (index["embedder"], index["dimensions"], index["language"], index["form"]) != (
-        item.embedder,
-        dimensions,
-        item.language,
-        form,
-    ):
-        form = await _settled(tx, key, index, item, dimensions)
-        analysed = await analyse(tx, stemmer, form, item.chunks, item.language, item.title)
-    await _remove_items(tx, key, index, await tx.fetch(SQL.items_of, key.org_id, index["index_id"], [item.item_id]))
-    first, index_id = index["next_ordinal"], index["index_id"]
-    last = first + len(item.chunks) - 1
-    terms_of_metadata = _metadata_terms(item.metadata)
-    terms = sorted(terms_of_metadata.union(*(one.terms for one in analysed.counts)))
-    words = sum(one.length for one in analysed.counts)
+    if any(item.chunks for item in items) and (*_of_index(index), index["form"]) != (*settings, form):
+        form = await _settled(tx, key, index, settings)
+        analysed = await analyse(tx, stemmer, form, texts)
+    ids = [item.item_id for item in items]
+    await _remove_items(tx, key, index, await tx.fetch(SQL.items_of, key.org_id, index["index_id"], ids))
+    await _insert(tx, key, index, [_Analysed(*one) for one in zip(items, analysed, strict=True)])
+    return [one.language for one in analysed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Analysed:
+    item: NewItem
+    analysed: Analysed
+
+    @property
+    def words(self) -> int:
+        return sum(one.length for one in self.analysed.counts)
+
+
+async def _insert(tx: Tx, key: BaseKey, index: Row, items: Sequence[_Analysed]) -> None:
+    """Items that have no chunks in the index. Their ordinals follow one another."""
+    index_id, first = index["index_id"], index["next_ordinal"]
+    lasts = list(accumulate((len(one.item.chunks) for one in items), initial=first - 1))
+    ranges = [(before + 1, last) for before, last in pairwise(lasts)]
+    metadata = [_metadata_terms(one.item.metadata) for one in items]
+    terms = [
+        sorted(of_item.union(*(counts.terms for counts in one.analysed.counts)))
+        for one, of_item in zip(items, metadata, strict=True)
+    ]
+    ends = list(accumulate(map(len, terms), initial=0))
     await tx.execute(
-        SQL.insert_item,
+        SQL.insert_items,
         key.org_id,
         key.project_id,
         index_id,
-        item.item_id,
-        dict(item.metadata),
-        first,
-        last,
-        words,
-        terms,
-        analysed.language,
-        item.title,
+        [one.item.item_id for one in items],
+        [dict(one.item.metadata) for one in items],
+        [start for start, _ in ranges],
+        [last for _, last in ranges],
+        [one.words for one in items],
+        list(chain.from_iterable(terms)),
+        [end + 1 for end in ends[:-1]],
+        ends[1:],
+        [one.analysed.language for one in items],
+        [one.item.title for one in items],
     )
-    if item.chunks:
-        await tx.execute(SQL.add_language, key.org_id, index_id, analysed.language)
-    await _insert_chunks(tx, key, index, item, first, dimensions)
-    blocks = [*word_blocks(enumerate(analysed.counts, first)), *metadata_blocks(first, last, terms_of_metadata)]
+    languages = {one.analysed.language for one in items if one.item.chunks}
+    if new := sorted(languages.difference(index["languages"])):
+        await tx.execute(SQL.add_languages, key.org_id, index_id, new)
+    await _insert_chunks(tx, key, index, [one.item for one in items])
+    counts = chain.from_iterable(one.analysed.counts for one in items)
+    of_items = [(*span, ones) for span, ones in zip(ranges, metadata, strict=True)]
+    blocks = [*word_blocks(enumerate(counts, first)), *metadata_blocks(of_items)]
     await store.insert_blocks(tx, key, index_id, blocks)
-    await tx.execute(SQL.count_change, key.org_id, index_id, len(item.chunks), words, last + 1, len(blocks), 0)
-    return analysed.language
+    added = lasts[-1] + 1 - first
+    words = sum(one.words for one in items)
+    await tx.execute(SQL.count_change, key.org_id, index_id, added, words, first + added, len(blocks), 0)
 
 
-async def _settled(tx: Tx, key: BaseKey, index: Row, item: NewItem, dimensions: int) -> int:
-    """The form of an index whose settings are not the item's: an empty one takes them, any other keeps its form and
+def _settings(items: Sequence[NewItem]) -> tuple[str, int, str]:
+    """Embedder, dimensions and language of items that go into one index."""
+    for item in items:
+        assert item.vectors.shape == (len(item.chunks), item.vectors.shape[1]), "one vector per chunk"
+    found = {(item.embedder, int(item.vectors.shape[1]), item.language) for item in items}
+    assert len(found) == 1, "items of one statement have the same embedder and base language"
+    return found.pop()
+
+
+def _of_index(index: Row) -> tuple[str, int, str]:
+    return index["embedder"], index["dimensions"], index["language"]
+
+
+async def _settled(tx: Tx, key: BaseKey, index: Row, settings: tuple[str, int, str]) -> int:
+    """The form of an index whose settings are not the items': an empty one takes them, any other keeps its form and
     must have the same embedder."""
     if not index["chunks"]:
-        await tx.execute(
-            SQL.set_settings, key.org_id, index["index_id"], item.embedder, dimensions, item.language, FORM
-        )
+        await tx.execute(SQL.set_settings, key.org_id, index["index_id"], *settings, FORM)
         return FORM
-    if (index["embedder"], index["dimensions"], index["language"]) != (item.embedder, dimensions, item.language):
-        raise ValueError(
-            f"the index was filled with {index['embedder']} ({index['dimensions']}, {index['language']}), "
-            f"not with {item.embedder}"
-        )
+    if _of_index(index) != settings:
+        raise ValueError(f"the index was filled with {_of_index(index)}, not with {settings}")
     return index["form"]
 
 
@@ -131,7 +159,7 @@ async def set_metadata(tx: Tx, key: BaseKey, item_id: UUID, metadata: Mapping[st
     before, now = _metadata_terms(item["metadata"]) & set(item["terms"]), _metadata_terms(metadata)
     first, last = item["first_ordinal"], item["last_ordinal"]
     await _cut_postings(tx, key, index_id, sorted(before - now), first, last)
-    added = [*metadata_blocks(first, last, now - before)]
+    added = [*metadata_blocks([(first, last, now - before)])]
     await store.insert_blocks(tx, key, index_id, added)
     terms = sorted((set(item["terms"]) - before) | now)
     await tx.execute(SQL.set_metadata, key.org_id, index_id, item_id, dict(metadata), terms)
@@ -177,31 +205,52 @@ async def _cut_postings(tx: Tx, key: BaseKey, index_id: int, terms: Sequence[str
     await store.set_records(tx, key.org_id, index_id, [block for block in cut if block.records])
 
 
-async def _insert_chunks(tx: Tx, key: BaseKey, index: Row, item: NewItem, first: int, dimensions: int) -> None:
-    index_id = index["index_id"]
-    ids = chunk_ids(item.item_id, item.chunks)
+async def _insert_chunks(tx: Tx, key: BaseKey, index: Row, items: Sequence[NewItem]) -> None:
+    index_id, ordinal = index["index_id"], index["next_ordinal"]
     insert_vectors = SQL.insert_vectors.format(vectors=store.vectors_table(index).removeprefix("ONLY "))
-    for start in range(0, len(item.chunks), _BATCH):
-        batch = item.chunks[start : start + _BATCH]
+    for batch in _batches(items):
+        chunks = [one.chunk for one in batch]
         await tx.execute(
             SQL.insert_chunks,
             key.org_id,
             key.project_id,
             index_id,
-            first + start,
-            item.item_id,
-            start,
-            ids[start : start + _BATCH],
-            [one.page for one in batch],
-            [clean(one.heading) if one.heading is not None else None for one in batch],
-            [clean(one.text) for one in batch],
-            [one.hash for one in batch],
-            [dict(one.place) if one.place is not None else None for one in batch],
+            ordinal,
+            [one.item_id for one in batch],
+            [one.position for one in batch],
+            [one.chunk_id for one in batch],
+            [one.page for one in chunks],
+            [clean(one.heading) if one.heading is not None else None for one in chunks],
+            [clean(one.text) for one in chunks],
+            [one.hash for one in chunks],
+            [dict(one.place) if one.place is not None else None for one in chunks],
         )
-        flat = item.vectors[start : start + _BATCH].ravel().tolist()
-        await tx.execute(
-            insert_vectors, key.org_id, key.project_id, index_id, first + start, flat, dimensions, len(batch)
+        flat = [number for one in batch for number in one.vector.tolist()]
+        dimensions = len(flat) // len(batch)
+        await tx.execute(insert_vectors, key.org_id, key.project_id, index_id, ordinal, flat, dimensions, len(batch))
+        ordinal += len(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    item_id: UUID
+    position: int
+    chunk_id: UUID
+    chunk: NewChunk
+    vector: "NDArray[np.float32]"
+
+
+def _batches(items: Sequence[NewItem]) -> Iterator[Sequence[_Placed]]:
+    """The chunks of items, in their order, in the batches of one statement."""
+    placed = (
+        _Placed(item.item_id, position, chunk_id, chunk, vector)
+        for item in items
+        for position, (chunk_id, chunk, vector) in enumerate(
+            zip(chunk_ids(item.item_id, item.chunks), item.chunks, item.vectors, strict=True)
         )
+    )
+    while batch := list(islice(placed, _BATCH)):
+        yield batch
 
 
 def chunk_ids(item_id: UUID, chunks: Sequence[NewChunk]) -> list[UUID]:

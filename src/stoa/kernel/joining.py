@@ -1,7 +1,7 @@
 """Group commit: concurrent requests for the same work share one statement and one commit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -9,6 +9,7 @@ from stoa.kernel.errors import DatabaseUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Joined(Generic[Item, Result]):
@@ -45,6 +46,12 @@ class Joined(Generic[Item, Result]):
     @property
     def idle(self) -> bool:
         return not (self._running or self._waiting)
+
+    async def finished(self) -> None:
+        """Waits until nothing is waiting or in progress, for a shutdown: callers may be gone."""
+        while self._waiting or self._running or self._late:
+            tasks = [one for one in (*self._running, *self._late) if isinstance(one, asyncio.Task)]
+            await (asyncio.wait(tasks) if tasks else asyncio.sleep(0))
 
     async def do(self, item: Item) -> Result:
         """The shared work continues when one of its callers is cancelled."""
@@ -115,3 +122,39 @@ class Joined(Generic[Item, Result]):
                 done.set_exception(error)
             else:
                 done.set_result(results[place])
+
+
+class JoinedByKey(Generic[Key, Item, Result]):
+    """A `Joined` for each key, so that only items of one key share their work, and one key's work delays no other."""
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Key, Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        items_max: int,
+        at_once_max: int = 1,
+    ) -> None:
+        self._name = name
+        self._work = work
+        self._items_max = items_max
+        self._at_once_max = at_once_max
+        self._of_keys: dict[Key, Joined[Item, Result]] = {}
+
+    async def do(self, key: Key, item: Item) -> Result:
+        joined = self._of_keys.get(key)
+        if joined is None:
+            joined = self._of_keys[key] = Joined(
+                self._name, partial(self._work, key), items_max=self._items_max, at_once_max=self._at_once_max
+            )
+        try:
+            return await joined.do(item)
+        finally:
+            if joined.idle and self._of_keys.get(key) is joined:
+                del self._of_keys[key]
+
+    async def finished(self) -> None:
+        """Waits until nothing is waiting or in progress, for a shutdown: callers may be gone."""
+        for joined in list(self._of_keys.values()):
+            await joined.finished()
+        self._of_keys.clear()

@@ -36,8 +36,9 @@ CALLBACK: Final = Lease(seconds=60.0, renew_seconds=10.0, poll_seconds=1.0, atte
 FIRING: Final = Lease(seconds=30.0, renew_seconds=10.0, poll_seconds=1.0, attempts_max=6)
 """Of an event of a trigger. Starting its run is one transaction, which takes milliseconds."""
 
-ITEMS_MAX: Final = 5
-"""Items of knowledge bases that a node works on at once: while one is embedded, others are read."""
+ITEMS_MAX: Final = 24
+"""Items of knowledge bases that a node works on at once: while some are embedded, others are read. At most five of them
+are large files."""
 SYNCS_MAX: Final = 5
 CALLBACKS_AT_ONCE_MAX: Final = 20
 """Callbacks that a node sends at once. The slow receivers of one project occupy nine tenths of them (`SHARE`)."""

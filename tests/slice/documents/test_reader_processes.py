@@ -17,7 +17,7 @@ from stoa.documents.converting import Converter
 from stoa.documents.converting.forking import Zygotes
 from stoa.documents.converting.reading import Job
 from stoa.documents.converting.zygote import Unfit, Zygote
-from stoa.documents.types import ConversionError
+from stoa.documents.types import ConversionError, Converted
 from tests.support.knowledge import HANDBOOK
 from tests.support.office_files import word_file
 from tests.support.readers import LINUX, WAYS, read, text_of
@@ -160,6 +160,57 @@ async def test_a_reader_that_hangs_is_killed_at_its_deadline_with_all_it_started
     assert caught.value.code == "timed_out"
     await gone(reader)
     await converter.close()
+
+
+@LINUX
+async def test_small_texts_share_a_reader_and_a_bad_one_costs_itself_alone(tmp_path: Path) -> None:
+    contents = [(f"{number}.md", f"Number {number}.".encode()) for number in range(12)]
+    contents[3] = ("empty.md", b"")
+    contents[5] = ("picture.txt", b"\x89PNG\r\n\x1a\n" + bytes(64))
+    contents[7] = ("pdf.md", HANDBOOK.read_bytes())
+    found = await read_together(tmp_path, contents)
+    for number, code in ((3, "empty_file"), (5, "wrong_format")):
+        error = found.pop(number)
+        assert isinstance(error, ConversionError)
+        assert error.code == code
+    handbook = found.pop(7)
+    assert isinstance(handbook, Converted)
+    assert handbook.pages
+    assert {number: text_of(one) for number, one in found.items() if isinstance(one, Converted)} == {
+        number: f"Number {number}." for number in range(12) if number not in (3, 5, 7)
+    }
+
+
+@LINUX
+async def test_small_texts_survive_the_death_of_the_reader_they_share(tmp_path: Path) -> None:
+    contents = [(f"{number}.md", f"Number {number}.".encode()) for number in range(12)]
+    contents[4] = ("slow.csv", b"some,words,in,a,row\n" * 100_000)  # long enough for the process to be met
+    found = await read_together(tmp_path, contents, kill=True)
+    slow = found.pop(4)
+    assert isinstance(slow, Converted)
+    assert slow.passages
+    assert {number: text_of(one) for number, one in found.items() if isinstance(one, Converted)} == {
+        number: f"Number {number}." for number in range(12) if number != 4
+    }
+
+
+async def read_together(
+    folder: Path, contents: list[tuple[str, bytes]], *, kill: bool = False
+) -> dict[int, Converted | BaseException]:
+    """Reads files of one base at once. `kill` kills the first process that reads."""
+    for number, (_, content) in enumerate(contents):
+        (folder / str(number)).write_bytes(content)
+    converter = Converter()
+    try:
+        tasks = [
+            asyncio.create_task(converter.convert(folder / str(number), name=name, together="base"))
+            for number, (name, _) in enumerate(contents)
+        ]
+        if kill:
+            os.kill(await stopped_reader(os.getpid()), signal.SIGKILL)
+        return dict(enumerate(await asyncio.gather(*tasks, return_exceptions=True)))
+    finally:
+        await converter.close()
 
 
 PARENT = """

@@ -99,6 +99,36 @@ async def rows(dsn: str) -> dict[str, int]:
         await connection.close()
 
 
+async def test_items_that_are_written_together_are_found_as_if_written_one_by_one(
+    database: Database, index: Index, dsn: str
+) -> None:
+    texts = ["The river floods the bridge.", "Der Fluss überflutet die Brücke und die Straße.", "An engine and a wing."]
+    many = [
+        item(number, *(f"{text} {number}" for text in texts[: number % 4]), metadata={"team": f"t{number % 2}"})
+        for number in range(1, 7)
+    ]
+    other = BaseKey(ORG, PROJECT, UUID(int=4))
+    await put(database, index, *many)
+    async with internal(database) as tx:
+        languages = await index.replace(tx, other, *many)
+        await index.replace(tx, other, *many[2:5])
+    assert len(languages) == len(many)
+    for query in ("river", "brücke", "engine 3", "floods 5"):
+        for filters in (None, {"team": "t1"}):
+            alone, together = [
+                await ask(database, index, query, key=key, **({"filters": filters} if filters else {}))
+                for key in (KEY, other)
+            ]
+            assert {(hit.item_id, hit.text): round(hit.score, 5) for hit in together.hits} == {
+                (hit.item_id, hit.text): round(hit.score, 5) for hit in alone.hits
+            }
+    async with internal(database) as tx:
+        for key in (KEY, other):
+            removed = await index.remove(tx, key, [one.item_id for one in many])
+            assert removed.chunks == sum(len(one.chunks) for one in many)
+    assert (await rows(dsn))["knowledge_postings"] == 0
+
+
 # --- words ----------------------------------------------------------------------------------------------------------
 VOCABULARY = (
     "river",

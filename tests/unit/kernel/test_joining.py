@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from stoa.kernel.errors import DatabaseUnavailable
-from stoa.kernel.joining import Joined
+from stoa.kernel.joining import Joined, JoinedByKey
 
 
 class Work:
@@ -96,3 +96,43 @@ async def test_the_first_is_done_alone_and_those_behind_it_together() -> None:
         assert joined.idle
         assert await joined.do(4) == -4
     assert work.batches == [[2, 3]]
+
+
+async def test_a_key_shares_its_work_and_delays_no_other() -> None:
+    works = {"a": Work(), "b": Work()}
+
+    async def work(key: str, items: Sequence[int]) -> Sequence[int]:
+        return await works[key](items)
+
+    joined = JoinedByKey("work", work, items_max=9)
+    works["b"].gate.set()
+    async with asyncio.timeout(5):
+        held = [asyncio.create_task(joined.do("a", item)) for item in (1, 2)]
+        while not works["a"].batches:
+            await asyncio.sleep(0)
+        assert await joined.do("b", 3) == 6
+        held.append(asyncio.create_task(joined.do("a", 4)))
+        await asyncio.sleep(0)
+        works["a"].gate.set()
+        assert await asyncio.gather(*held) == [2, 4, 8]
+    assert works["a"].batches == [[1, 2], [4]]
+
+
+async def test_a_shutdown_waits_for_work_whose_callers_are_gone() -> None:
+    work = Work()
+
+    async def by_key(_key: str, items: Sequence[int]) -> Sequence[int]:
+        return await work(items)
+
+    joined = JoinedByKey("work", by_key, items_max=9)
+    async with asyncio.timeout(5):
+        gone = asyncio.create_task(joined.do("a", 1))
+        while not work.batches:
+            await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        finished = asyncio.create_task(joined.finished())
+        await asyncio.sleep(0)
+        assert not finished.done()
+        work.gate.set()
+        await finished

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -20,12 +20,16 @@ from stoa.documents.converting.forking import Zygotes
 from stoa.documents.converting.page import LIBRARIES
 from stoa.documents.converting.readers import JobFields, Reader, ReaderLost, StartedReader
 from stoa.documents.types import CONVERSION_CODES, ConversionError, Converted, OcrTarget, Passage, Picture
+from stoa.kernel.joining import JoinedByKey
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
 """Called with the number of pages done, and of all pages where that is known."""
 _READ_BYTES: Final = 256 * 1024
 _STDERR_BYTES_MAX: Final = 16 * 1024
 _ANSWER_BYTES_EXTRA: Final = 16 * 2**20
+_TOGETHER_MAX: Final = 8
+_TOGETHER_SECONDS_MAX: Final = 5.0
+"""Small texts take milliseconds. What takes longer is read again, each file by a process of its own."""
 
 
 class Converter:
@@ -51,6 +55,7 @@ class Converter:
         self._pages_max = pages_max
         self._characters_max = characters_max
         self._running: set[Reader] = set()
+        self._together = JoinedByKey("converting together", self._convert_together, items_max=_TOGETHER_MAX)
         self._zygotes = Zygotes() if forks else None
         self._closed = False
 
@@ -63,8 +68,12 @@ class Converter:
         chunk_characters_max: int = CHARACTERS_MAX,
         on_progress: OnProgress | None = None,
         find_ocr_targets: bool = False,
+        together: Hashable | None = None,
     ) -> Converted:
         """Reads one file.
+
+        `together` is for small files: plain texts that wait at the same time with the same value are read by one
+        process. A file at which that process fails is read again by one of its own.
 
         `name` is the user's name for it: it decides the format together with the bytes, and messages quote it.
         `on_progress` is called at most five times a second. With `find_ocr_targets`, pages and pictures without text
@@ -74,10 +83,42 @@ class Converter:
             ConversionError: the file cannot be read, or not within the limits.
         """
         job = self._job(path, name, mime_type, chunk_characters_max, find_ocr_targets=find_ocr_targets)
-        converted, loaded = _answer(*await self._run(job, name, on_progress or _no_progress), name)
+        if (
+            self._zygotes is not None
+            and together is not None
+            and sniffing.claimed(name, mime_type) in sniffing.PLAIN
+            and (found := await self._together.do((together, chunk_characters_max, find_ocr_targets), job)) is not None
+        ):
+            return found
+        return await self._convert(job, on_progress or _no_progress)
+
+    async def _convert(self, job: JobFields, on_progress: OnProgress) -> Converted:
+        """In a process of its own."""
+        converted, loaded = _answer(*await self._run(job, job["name"], on_progress), job["name"])
         if self._zygotes is not None:
             self._zygotes.load(loaded)
         return converted
+
+    async def _convert_together(
+        self, _key: tuple[Hashable, int, bool], jobs: Sequence[JobFields]
+    ) -> Sequence[Converted | None]:
+        """None for a file that has to be read alone."""
+        first, *others = jobs
+        first = {**first, "seconds_max": min(self._seconds_max, _TOGETHER_SECONDS_MAX)}
+        if not others:
+            try:
+                return [await self._convert(first, _no_progress)]
+            except ConversionError as error:
+                if error.code != "timed_out":
+                    raise
+                return [None]
+        several = {**first, "others": [(one["path"], one["name"], one["mime_type"]) for one in others]}
+        output = b""
+        with contextlib.suppress(ConversionError):
+            output, _, _ = await self._run(several, f"{len(jobs)} files", None)
+        lines = [line for line in output.split(b"\n") if line]
+        found = [_answered_together(line, one["name"]) for line, one in zip(lines, jobs, strict=False)]
+        return [*found, *[None] * (len(jobs) - len(found))]
 
     async def render(self, path: Path, number: int, *, name: str, mime_type: str | None = None) -> Picture:
         """The OCR target with this number as an image for models: a grey PNG of at most 4 million pixels, or an image
@@ -94,25 +135,28 @@ class Converter:
     async def _run(self, job: JobFields, name: str, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
         """The standard output, standard error and exit status of a process that does the job. Raises
         ConversionError."""
+        seconds_max: float = job["seconds_max"]
         async with self._turns:
             self._refuse_when_closed(name)
             forked = await self._zygotes.fork(job) if self._zygotes is not None else None
             if forked is not None:
                 with contextlib.suppress(ReaderLost):
-                    return await self._answer_of(forked, name, on_progress)
+                    return await self._answer_of(forked, seconds_max, name, on_progress)
             self._refuse_when_closed(name)
-            return await self._answer_of(await StartedReader.start(job), name, on_progress)
+            return await self._answer_of(await StartedReader.start(job), seconds_max, name, on_progress)
 
-    async def _answer_of(self, reader: Reader, name: str, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
+    async def _answer_of(
+        self, reader: Reader, seconds_max: float, name: str, on_progress: OnProgress | None
+    ) -> tuple[bytes, bytes, int]:
         """Raises ConversionError, ReaderLost."""
         self._running.add(reader)
         try:
             # The converter was closed while the process started, when `close` could not see it.
             self._refuse_when_closed(name)
-            async with asyncio.timeout(self._seconds_max):
+            async with asyncio.timeout(seconds_max):
                 return await _finish(reader, self._answer_bytes_max(), on_progress)
         except TimeoutError:
-            message = f"{name} could not be read within {self._seconds_max:g} seconds."
+            message = f"{name} could not be read within {seconds_max:g} seconds."
             raise ConversionError("timed_out", message) from None
         finally:
             self._running.discard(reader)
@@ -129,6 +173,7 @@ class Converter:
             await reader.end()
         if self._zygotes is not None:
             await self._zygotes.close()
+        await self._together.finished()
 
     def _answer_bytes_max(self) -> int:
         return 4 * self._characters_max + _ANSWER_BYTES_EXTRA
@@ -183,6 +228,14 @@ def _report(on_progress: OnProgress, line: bytes) -> None:
     with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
         report = orjson.loads(line)
         on_progress(report["done"], report["pages"])
+
+
+def _answered_together(line: bytes, name: str) -> Converted | None:
+    """None for an answer that was cut off, or that asks for a process of its own."""
+    with contextlib.suppress(orjson.JSONDecodeError):
+        if "alone" not in orjson.loads(line):
+            return _answer(line, b"", 0, name)[0]
+    return None
 
 
 def _no_progress(_done: int, _pages: int | None) -> None:

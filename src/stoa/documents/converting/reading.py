@@ -37,6 +37,8 @@ class Job:
     render_page: int | None = None
     depth: int = 0
     """The depth of mails within mails: archives are unpacked only in the outermost."""
+    others: Sequence[tuple[str, str, str | None]] = ()
+    """Path, name and declared type of further small texts that the same process reads."""
 
 
 def read(job: Job, report: Report = no_report) -> Converted:
@@ -62,6 +64,18 @@ def read(job: Job, report: Report = no_report) -> Converted:
     if not cut and not targets:
         warnings.append(f"{name} holds no text that could be read.")
     return Converted(cut, pages, tuple(warnings), tuple(targets or ()))
+
+
+def is_plain(path: Path, name: str, mime_type: str | None) -> bool:
+    """Whether a file is text by its name and by its first bytes, so that no library parses it."""
+    claim = sniffing.claimed(name, mime_type)
+    if claim not in sniffing.PLAIN:
+        return False
+    head = _bytes(path, sniffing.HEAD_BYTES)
+    try:
+        return sniffing.picture_type(head) is None and sniffing.sniff(head, name, mime_type).format == claim
+    except ConversionError:
+        return False
 
 
 def _is_archive_of_documents(source: Path | BytesIO, job: Job) -> bool:

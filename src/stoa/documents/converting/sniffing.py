@@ -13,6 +13,8 @@ from stoa.documents.formats import EXTENSIONS, FORMATS, LANGUAGES, MIME_TYPES, S
 from stoa.documents.types import ConversionError
 
 HEAD_BYTES: Final = 4096
+PLAIN: Final = frozenset({"md", "txt", "csv", "tsv", "json", "jsonl", "code"})
+"""Formats that are read without a library."""
 ZIP: Final = b"PK\x03\x04"
 
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

@@ -3,11 +3,15 @@
 It is forked with its limits, or started with them as one JSON argument. It writes one JSON object to standard output:
 `{"passages": [{text, page, heading, rows, sheet}, …], "pages", "warnings", "ocr_targets", "loaded"}` or
 `{"error": {"code", "message"}}`. Before that come lines `{"done", "pages"}` that say how far it is.
+
+A process that is given several small texts (`Job.others`) writes one such object a line for each, in their order, and
+`{"alone": true}` for a file that needs a process of its own.
 """
 
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -16,8 +20,8 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from stoa.documents.converting import ocr_targets
-from stoa.documents.converting.page import LIBRARIES
-from stoa.documents.converting.reading import Job, read
+from stoa.documents.converting.page import LIBRARIES, Report, no_report
+from stoa.documents.converting.reading import Job, is_plain, read
 from stoa.documents.types import ConversionError
 from stoa.kernel import confinement
 
@@ -46,24 +50,52 @@ def work(job: Job) -> NoReturn:
     """Reads, answers, and ends the process."""
     confinement.confine(job.memory_bytes_max, job.seconds_max)
     signal.signal(signal.SIGXCPU, _out_of_time)
-    answer: dict[str, Any]
+    if job.render_page is not None:
+        _answer(_drawn(job))
+    elif job.others:
+        _answer_each(job)
+    _answer(orjson.dumps(_read(job, _Progress())))
+
+
+def _drawn(job: Job) -> bytes:
+    assert job.render_page is not None, "a page is asked for"
     try:
-        if job.render_page is not None:
-            _answer(ocr_targets.drawn(Path(job.path), job.name, job.mime_type, job.render_page))
-        done = read(job, _Progress())
-        answer = {
-            "passages": done.passages,
-            "pages": done.pages,
-            "warnings": done.warnings,
-            "ocr_targets": done.ocr_targets,
-            "loaded": [name for name, module in LIBRARIES.items() if module in sys.modules],
-        }
-    except ConversionError as error:
-        answer = {"error": {"code": error.code, "message": error.message}}
-    except MemoryError:
-        message = f"{job.name} needs more memory than a document may use."
-        answer = {"error": {"code": "out_of_memory", "message": message}}
-    _answer(orjson.dumps(answer))
+        return ocr_targets.drawn(Path(job.path), job.name, job.mime_type, job.render_page)
+    except (ConversionError, MemoryError) as error:
+        return orjson.dumps(_error(job, error))
+
+
+def _read(job: Job, report: Report) -> dict[str, Any]:
+    try:
+        done = read(job, report)
+    except (ConversionError, MemoryError) as error:
+        return _error(job, error)
+    return {
+        "passages": done.passages,
+        "pages": done.pages,
+        "warnings": done.warnings,
+        "ocr_targets": done.ocr_targets,
+        "loaded": [name for name, module in LIBRARIES.items() if module in sys.modules],
+    }
+
+
+def _error(job: Job, error: ConversionError | MemoryError) -> dict[str, Any]:
+    if isinstance(error, ConversionError):
+        return {"error": {"code": error.code, "message": error.message}}
+    message = f"{job.name} needs more memory than a document may use."
+    return {"error": {"code": "out_of_memory", "message": message}}
+
+
+def _answer_each(job: Job) -> NoReturn:
+    """A file that ends the process costs those before it nothing: their answers are written. Those without an answer
+    are read again, each by a process of its own."""
+    with os.fdopen(1, "wb") as output:
+        for path, name, mime_type in ((job.path, job.name, job.mime_type), *job.others):
+            one = replace(job, path=path, name=name, mime_type=mime_type)
+            answer = _read(one, no_report) if is_plain(Path(path), name, mime_type) else {"alone": True}
+            output.write(orjson.dumps({"alone": True} if "error" in answer else answer) + b"\n")
+            output.flush()
+    os._exit(0)  # native threads are not waited for
 
 
 def _answer(answer: bytes) -> NoReturn:
