@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from stoa.gateway.providers.failures import Failure, found
 from stoa.gateway.providers.fields import count_of, index_of, list_of, object_of, text_of
-from stoa.gateway.providers.reading import REASONS, Reading, broken_off, finish_of, kept
+from stoa.gateway.providers.reading import NO_CALL, REASONS, Reading, broken_off, finish_of, kept
 from stoa.gateway.providers.toolcalls import Names, ToolCalls
 from stoa.gateway.types import Delta, Finish, ReasoningDelta, TextDelta, Usage
 
@@ -147,7 +147,7 @@ class OpenAIReading(Reading):
             if not self.finished:
                 raise broken_off(Failure(""), "it ended without a word.")
             if REASONS.get(self._reason.strip().lower()) == "tool_calls":
-                raise broken_off(Failure(""), "it was to call a tool, and the call did not come.")
+                raise broken_off(Failure(""), NO_CALL)
         return finish_of(self._reason, calls=bool(self._calls), refused=self._refused)
 
     def _provider_data(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ REASONS: Final[Mapping[str, FinishReason]] = {
     "refusal": "refusal", "refused": "refusal",
 }  # fmt: skip # a table
 """An unknown reason ends a reply with an error."""
+NO_CALL: Final = "it says that the model called a tool, and there is no call."
 
 
 class Reading(ABC):
