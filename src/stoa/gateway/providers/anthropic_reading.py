@@ -61,7 +61,7 @@ class _Use:
 
 
 class AnthropicReading(Reading):
-    """Usage comes in two halves: the prompt's with the message's start, the answer's with its end."""
+    """Usage comes in two surrogates: the prompt's with the message's start, the answer's with its end."""
 
     def __init__(self, clean: Callable[[str], str], names: Names | None = None, source: str = "") -> None:
         self._clean = clean

@@ -10,7 +10,7 @@ from stoa.gateway.providers.toolcalls import Names, ToolCalls
 from stoa.gateway.types import Delta, Finish, ReasoningDelta, TextDelta, Usage
 
 REASONING: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
-"""Spellings of what a model thinks aloud; the first that holds text counts."""
+"""Names of the field that holds the model's reasoning; the first that holds text counts."""
 _REASONING_PARTS: Final = ("thinking", "reasoning", "reasoning_content", "reasoning_text", "thought")
 _NO_REASONS: Final = ("null", "none", "None")
 """What some servers send in place of null."""
@@ -18,7 +18,7 @@ _DEPTH_MAX: Final = 4
 
 
 class OpenAIReading(Reading):
-    """`source` marks what is to be given back to this provider alone; `clean` makes its words fit to be shown."""
+    """`source` names the provider that gets its data back; `clean` makes its words safe to show."""
 
     def __init__(self, clean: Callable[[str], str], names: Names | None = None, source: str = "") -> None:
         self._clean = clean
@@ -72,7 +72,7 @@ class OpenAIReading(Reading):
                 self._usage(usage, out)
 
     def _whole(self, choice: Mapping[str, Any], out: list[Delta]) -> None:
-        """A choice that holds the message itself. One that only repeats what was streamed is passed over."""
+        """A choice with a whole message. Text that was streamed before is not repeated."""
         message = choice.get("message") or choice.get("delta")
         if not isinstance(message, dict):
             message = {"content": message or choice.get("text")}

@@ -1,8 +1,7 @@
-"""Puts tool calls together out of pieces that no two servers number alike. Pure.
+"""Assembles tool calls from deltas whose `index` and `id` mean different things at different servers. Pure.
 
-A new id, or a name after a complete JSON object, begins a new call, whatever `index` says; the name may come after the
-arguments, and in
-pieces; arguments may be text, an object, or several objects in one string (which are several calls).
+A new id, or a name after a complete JSON object, begins a new call, whatever `index` is. The name may come after the
+arguments, and in pieces. Arguments may be text, an object, or several objects in one string, which are several calls.
 """
 
 import re
@@ -74,7 +73,7 @@ class _Call:
     def __init__(self, number: int, index: int | None, id_: str) -> None:
         self.number, self.index, self.id = number, index, id_
         self.name = ""
-        self.complete = self.announced = self.held = False
+        self.complete = self.announced = self.deferred = False
         self.pieces: list[str] = []
         self.unsent: list[str] = []
         self.extra: dict[str, Any] = {}
@@ -124,7 +123,7 @@ class ToolCalls:
         return self.calls[-1]
 
     def _continued(self, index: int | None, id_: str, name: str, arguments: str, touched: set[int]) -> _Call | None:
-        """The call that this entry goes on with; None where it begins one."""
+        """The call that this entry continues; None if it begins a new one."""
         last = self.calls[-1] if self.calls else None
         if index is not None:
             numbered = [one for one in reversed(self.calls) if one.index == index]
@@ -165,8 +164,8 @@ class ToolCalls:
                 call = self._follower(call)
             if not call.pieces:
                 arguments = arguments.lstrip() or arguments
-                call.held = arguments[0] != "{"
-            end = None if call.complete or call.held else call.scan.end_in(arguments)
+                call.deferred = arguments[0] != "{"
+            end = None if call.complete or call.deferred else call.scan.end_in(arguments)
             piece, arguments = (arguments, "") if end is None else (arguments[:end], arguments[end:])
             call.complete = call.complete or end is not None
             call.pieces.append(piece)
@@ -186,13 +185,13 @@ class ToolCalls:
         return follower
 
     def _say(self, call: _Call, out: list[Delta]) -> None:
-        """What can be said of it for certain. What does not look like an object waits for its end, and so does an empty
-        one."""
+        """Emits what is certain. Arguments that do not begin like an object wait for the end of the reply, and so does
+        an empty object."""
         if not call.name or (call.complete and call.text == "{}") or not (call.unsent or self._names.known(call.name)):
             return
-        if call.held and not call.announced and not self._names.known(call.name):
+        if call.deferred and not call.announced and not self._names.known(call.name):
             return
-        self._send(call, [] if call.held else call.unsent, out)
+        self._send(call, [] if call.deferred else call.unsent, out)
 
     def _send(self, call: _Call, pieces: list[str], out: list[Delta]) -> None:
         text = "".join(pieces)
@@ -205,9 +204,9 @@ class ToolCalls:
             out.append(ToolCallDelta(call.number, text))
 
     def close(self, out: list[Delta]) -> None:
-        """At the reply's end: what has been waiting."""
+        """At the end of the reply: emits what has waited."""
         for call in self.calls:
-            if call.held:
+            if call.deferred:
                 call.unsent = [_unwrapped(call.text)]
             if call.unsent or not call.announced:
                 self._send(call, call.unsent, out)

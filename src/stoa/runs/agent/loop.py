@@ -109,7 +109,7 @@ class Loop:
         self.unbilled: list[ModelUse] = []
         """Calls of the model that no checkpoint has stored: the end of the run does."""
         self.finish_reason: str | None = None
-        """How the agent's own last reply ended."""
+        """The finish reason of the agent's own last reply."""
         self._run = run
         self._agent = agent
         self._replies: list[Reply] = []
@@ -217,7 +217,7 @@ class Loop:
                 if isinstance(deltas, Pushes) and (sink := self.ports.events) is not None:
                     deltas.push_to(partial(self._take, sink, reply, scope, iteration))
                 async for batch in deltas:
-                    if said := self._said(batch, reply, scope, iteration):
+                    if said := self._events_of(batch, reply, scope, iteration):
                         yield said
             problem = _withheld(reply)
         except ModelError as error:
@@ -264,11 +264,11 @@ class Loop:
         """Writes deltas that arrive while `_reply` waits for them, without waking its task."""
         if not sink.ready:
             return False
-        for event in self._said(batch, reply, scope, iteration):
+        for event in self._events_of(batch, reply, scope, iteration):
             sink.write(event)
         return True
 
-    def _said(
+    def _events_of(
         self, batch: Sequence[gateway.Delta], reply: Reply, scope: AgentScope, iteration: int
     ) -> list[Event | events.TextDelta]:
         said: list[Event | events.TextDelta] = []
