@@ -9,8 +9,8 @@ import orjson
 from stoa.gateway.providers.failures import Failure, found
 from stoa.gateway.providers.fields import count_of, index_of, list_of, object_of, text_of
 from stoa.gateway.providers.reading import NO_CALL, Reading, broken_off, finish_of, kept
-from stoa.gateway.providers.toolcalls import Names
-from stoa.gateway.types import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from stoa.gateway.providers.toolcalls import CALLS_MAX, Names
+from stoa.gateway.types import Delta, Finish, ModelError, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 _DELTAS = (
     ("text", "text_delta"),
@@ -135,6 +135,8 @@ class AnthropicReading(Reading):
                 self._say(block.get("text"), out)
 
     def _begin_use(self, index: int, id_: str, name: str, held: str, out: list[Delta]) -> _Use:
+        if len(self._uses) == CALLS_MAX:
+            raise ModelError("model_error", f"The model called over {CALLS_MAX} tools in one reply.", retryable=False)
         use = _Use(len(self._uses), id_, self._names.resolved(name), held)
         self._blocks[index] = use
         self._uses.append(use)

@@ -225,8 +225,11 @@ def _readable(arguments: str) -> str:
         if isinstance(orjson.loads(arguments), dict):
             return arguments
     except orjson.JSONDecodeError:
-        if (held := arguments_in(arguments)) is not None:
-            return orjson.dumps(cleaned(held)).decode()
+        try:
+            if (held := arguments_in(arguments)) is not None:
+                return orjson.dumps(cleaned(held)).decode()
+        except (TypeError, RecursionError):  # Nested deeper than can be written again.
+            pass
     return orjson.dumps({"not_json": arguments.encode("utf-8", "replace").decode()}).decode()
 
 

@@ -11,10 +11,12 @@ from typing import Any, Final
 import orjson
 
 from stoa.gateway.providers.fields import index_of, object_of, text_of
-from stoa.gateway.types import Delta, ToolCallDelta
+from stoa.gateway.types import Delta, ModelError, ToolCallDelta
 
 OPAQUE: Final = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")
 """Fields of a call that its provider wants back unchanged (Gemini's signatures, and proxies before it)."""
+CALLS_MAX: Final = 1_000
+"""Of one reply: a model that calls more repeats itself until its token limit."""
 _FENCED: Final = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 _MARKS: Final = re.compile(r'["\\{}\[\]]')
 
@@ -119,6 +121,8 @@ class ToolCalls:
         self._extend(call, arguments, out)
 
     def _begin(self, index: int | None, id_: str) -> _Call:
+        if len(self.calls) == CALLS_MAX:
+            raise ModelError("model_error", f"The model called over {CALLS_MAX} tools in one reply.", retryable=False)
         self.calls.append(_Call(len(self.calls), index, id_))
         return self.calls[-1]
 
