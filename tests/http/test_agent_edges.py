@@ -219,6 +219,22 @@ async def test_a_call_whose_arguments_were_cut_off_is_not_made(serve: Serve) -> 
         ]
 
 
+async def test_a_reply_may_call_tools_so_often(serve: Serve) -> None:
+    """A model that repeats one call until its token limit costs its own run alone: not a checkpoint for each call."""
+    look = ScriptedTool("look", idempotent=True)
+    scripts = [calling(*[("look", "{}")] * 5), answer("Enough.")]
+    async with serve(look, scripts=scripts) as server:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("stoa.runs.agent.loop.CALLS_MAX", 2)
+            run = await server.ask(await server.conversation(agent={"tools": ["look"]}))
+        assert (run["output"], len(look.made)) == ("Enough.", 2)
+        failed = [one for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.failed"]
+        assert [one["data"]["error"]["code"] for one in failed] == ["tool_refused"] * 3
+        asked, answered = pairs(server)
+        assert len(asked) == len(answered) == 3
+        assert "The last 3 calls were not made" in str(server.model.requests[-1].messages)
+
+
 async def test_the_model_sees_what_it_wrote(serve: Serve) -> None:
     """Arguments that are no JSON are shown to it; those with line breaks in their strings are taken."""
     tool = ScriptedTool("look")

@@ -8,7 +8,7 @@ from stoa.gateway import Capabilities, Delta, ModelError, ReasoningDelta, TextDe
 from stoa.gateway.providers.anthropic_reading import AnthropicReading
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.openai_reading import OpenAIReading
-from stoa.gateway.providers.receiving import Reception, joined
+from stoa.gateway.providers.receiving import ReplyReader, joined
 from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.providers.transport import Transport
 
@@ -101,7 +101,7 @@ async def hear(wire: str, chunks: Sequence[bytes], content_type: str = "text/eve
 async def _heard(wire: str, body: Body, refused: int | None) -> Heard:
     """By iteration alone; or pushed from the first batch on, with each `refused`-th push refused."""
     made = READINGS[wire]
-    reception = Reception(made(CLEAN, NAMES, "test host"), lambda: made(CLEAN, NAMES), CLEAN)
+    reader = ReplyReader(made(CLEAN, NAMES, "test host"), lambda: made(CLEAN, NAMES), CLEAN)
     deltas: list[Delta] = []
     pushes = 0
 
@@ -116,11 +116,11 @@ async def _heard(wire: str, body: Body, refused: int | None) -> Heard:
         return True
 
     try:
-        async for batch in reception.batches(body):  # type: ignore[arg-type]
+        async for batch in reader.batches(body):  # type: ignore[arg-type]
             assert batch, "a batch is never empty"
             deltas += batch
             if refused is not None:
-                reception.push_to(take)
+                reader.push_to(take)
     except ModelError as error:
         return Heard(deltas, error)
     return Heard(deltas, None)

@@ -14,10 +14,15 @@ def arguments_in(text: str) -> dict[str, Any] | None:
         held = orjson.loads(text.strip() or b"{}")
     except orjson.JSONDecodeError:
         try:
-            held = json.loads(text, strict=False, parse_constant=_finite, parse_float=_finite)
+            held = json.loads(text, strict=False, parse_constant=_finite, parse_float=_finite, parse_int=_whole)
         except (ValueError, RecursionError):
             return None
     return held if isinstance(held, dict) else None
+
+
+def _whole(number: str) -> int | float:
+    """A number of more than 64 bits becomes a float, as it does in the strict parser."""
+    return int(number) if len(number) < 19 else _finite(number)
 
 
 def _finite(number: str) -> float:

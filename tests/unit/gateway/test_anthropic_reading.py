@@ -39,6 +39,9 @@ TEXTS = {
     "delta: null": [BEGIN, SAID, sent("message_delta", delta=None, usage={"output_tokens": 3}), end(), STOP],
     "an event without a type": [BEGIN, event({"foo": 1}), SAID, end(), STOP],
     "unknown blocks and deltas": [BEGIN, start({"type": "citation"}, 5), delta({"type": "citations_delta"}, 5), delta(None), SAID, end(), STOP],
+    "events without types": [event({"message": {"usage": {"input_tokens": 5}}}), event({"index": 0, "content_block": {"type": "text", "text": "Hello"}}), event({"index": 0, "delta": {"type": "text_delta", "text": " there."}}), event({"delta": {"stop_reason": "end_turn"}, "usage": {}}), STOP],
+    "a delta without a type": [BEGIN, start({"type": "text", "text": ""}), delta({"text": "Hello there."}), end(), STOP],
+    "a whole answer without a type": [b'{"content":[{"type":"text","text":"Hello there."}],"stop_reason":"end_turn"}'],
     "no end of its own": [BEGIN, SAID, end()],
     "no reason": [BEGIN, SAID, STOP],
     "something behind the end": [BEGIN, SAID, end(), STOP + event({"error": {"message": "late"}})],
@@ -79,6 +82,27 @@ async def test_reasons(reason: str, finish: str) -> None:
 async def test_an_unknown_reason_is_no_good_end() -> None:
     heard = await hear("anthropic", [BEGIN, SAID, end("banana"), STOP])
     assert (heard.text, heard.error.code if heard.error else None) == ("Hello there.", "model_error")
+
+
+async def test_the_call_that_is_said_to_have_been_made_must_come() -> None:
+    heard = await hear("anthropic", [BEGIN, end("tool_use"), STOP])
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.retryable) == ("model_error", True)
+
+
+@pytest.mark.parametrize("first", [{"input_tokens": 50, "output_tokens": 0}, {"input_tokens": 0}, {}])
+async def test_a_zero_replaces_no_count(first: Any) -> None:
+    begin = sent("message_start", message={"usage": first})
+    last = {"input_tokens": 0 if first.get("input_tokens") else 50, "output_tokens": 3}
+    assert (await hear("anthropic", [begin, SAID, end(usage=last), STOP])).of(Usage) == [Usage(50, 3)]
+
+
+async def test_calls_of_one_index_are_told_apart() -> None:
+    second = delta({"type": "input_json_delta", "partial_json": '{"q":"b"}'})
+    heard = await hear(
+        "anthropic", [BEGIN, *INPUTS["in pieces"], start(USE | {"id": "u"}), second, end("tool_use"), STOP]
+    )
+    assert heard.calls == [("look", {"q": "a"}), ("look", {"q": "b"})]
 
 
 async def test_usage_is_of_both_halves() -> None:

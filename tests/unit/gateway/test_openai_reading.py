@@ -227,6 +227,13 @@ async def test_the_call_that_is_said_to_have_been_made_must_come() -> None:
     assert (await hear("openai", [SAID, chunk({}, "tool_calls"), DONE])).finish == "stop"
 
 
+async def test_calls_without_end_are_an_error() -> None:
+    many = [call("{}", index=number, id=f"c{number}") for number in range(1_001)]
+    heard = await hear("openai", [calls(*many), STOP, DONE])
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.retryable) == ("model_error", False)
+
+
 async def test_a_refusal_is_reported() -> None:
     heard = await hear("openai", [chunk({"refusal": "I can't help."}), STOP, DONE])
     assert (heard.text, heard.finish) == ("I can't help.", "refusal")

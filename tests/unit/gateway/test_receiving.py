@@ -8,7 +8,7 @@ import pytest
 from stoa.gateway import Finish, TextDelta
 from stoa.gateway.providers import receiving
 from stoa.gateway.providers.openai_reading import OpenAIReading
-from stoa.gateway.providers.receiving import Reception
+from stoa.gateway.providers.receiving import ReplyReader
 from stoa.gateway.providers.streaming import _seconds
 from tests.support.wires import CLEAN, Body, chunk
 
@@ -35,7 +35,7 @@ async def test_a_reason_without_an_end_mark_ends_a_reply_soon(
     monkeypatch.setattr(receiving, "AFTER_REASON_SECONDS_MAX", 0.02)
     body = Held([chunk({"content": "Hello "}), chunk({"content": "there."}), chunk({}, "stop")])
     body.comments = comments
-    reception = Reception(OpenAIReading(CLEAN), lambda: OpenAIReading(CLEAN), CLEAN)
+    reader = ReplyReader(OpenAIReading(CLEAN), lambda: OpenAIReading(CLEAN), CLEAN)
     deltas: list[object] = []
 
     def take(batch: object) -> bool:
@@ -43,10 +43,10 @@ async def test_a_reason_without_an_end_mark_ends_a_reply_soon(
         return True
 
     async with asyncio.timeout(10):
-        async for batch in reception.batches(body):  # type: ignore[arg-type]
+        async for batch in reader.batches(body):  # type: ignore[arg-type]
             deltas += batch
             if pushed:
-                reception.push_to(take)
+                reader.push_to(take)
     assert deltas == [TextDelta("Hello "), TextDelta("there."), Finish("stop")]
     assert body.ended
 

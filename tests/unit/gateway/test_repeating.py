@@ -11,7 +11,7 @@ from stoa.gateway import Capabilities, Delta, TextDelta
 from stoa.gateway.providers.anthropic import AnthropicModel
 from stoa.gateway.providers.openai import OpenAIModel
 from stoa.gateway.providers.reading import Reading
-from stoa.gateway.providers.receiving import Reception
+from stoa.gateway.providers.receiving import ReplyReader
 from stoa.gateway.providers.repeating import Repeating
 from stoa.gateway.providers.sse import EventParser
 from stoa.gateway.providers.streaming import StreamingModel
@@ -42,11 +42,11 @@ def new_reading(model: type[StreamingModel]) -> Callable[[], Reading]:
 
 def parsed(chunk: bytes, model: type[StreamingModel] = OpenAIModel) -> Sequence[Delta]:
     """What the parser makes of whole events."""
-    return Reception.alone(chunk, new_reading(model))
+    return ReplyReader.alone(chunk, new_reading(model))
 
 
 def learned(chunk: bytes, model: type[StreamingModel] = OpenAIModel) -> Repeating | None:
-    return Repeating.learned(chunk, lambda events: Reception.alone(events, new_reading(model)))
+    return Repeating.learned(chunk, lambda events: ReplyReader.alone(events, new_reading(model)))
 
 
 @pytest.mark.parametrize(("make", "model"), [(event, OpenAIModel), (block, AnthropicModel)])

@@ -29,7 +29,7 @@ from stoa.gateway.providers.concessions import Concessions, conceded
 from stoa.gateway.providers.demands import ANTHROPIC, COMPATIBLE, GEMINI, demands_of
 from stoa.gateway.providers.history import INTERRUPTED, NO_OUTPUT, prepared, safe_name
 from stoa.gateway.providers.openai import OpenAIModel, azure_base
-from stoa.gateway.providers.pictures import look
+from stoa.gateway.providers.pictures import picture_info
 from stoa.gateway.providers.schemas import Unusable, strict, tool_parameters
 from stoa.gateway.providers.streaming import endpoint
 from stoa.gateway.providers.transport import Transport
@@ -195,6 +195,16 @@ def test_tools_are_offered_where_the_history_has_calls(model: Any) -> None:
     sent = body(ModelRequest([user("go"), called("1"), results("1"), said("Done."), user("and?")]), model=model)
     assert "look" in str(sent["tools"])
     assert sent["tool_choice"] in ("none", {"type": "none"})
+
+
+@given(st.one_of(st.text(max_size=20), st.sampled_from(['{"a": %s}' % ("9" * 400), '{"a": "\n", "b": %s}' % ("[" * 300 + "]" * 300), '{"a": "\\ud83d"}', '{"a": NaN}', "[1]", "null", ""])))  # fmt: skip
+def test_arguments_are_an_object_whatever_the_model_wrote(arguments: str) -> None:
+    call = ModelMessage("assistant", (ToolCallPart("1", "look", arguments),))
+    sent = body(ModelRequest([user("go"), call, results("1")], tools=[LOOK]))
+    assert isinstance(orjson.loads(sent["messages"][1]["tool_calls"][0]["function"]["arguments"]), dict)
+    part = body(ModelRequest([user("go"), call, results("1")], tools=[LOOK]), model=AnthropicModel)["messages"][1]
+    assert isinstance(part["content"][0]["input"], dict)
+    orjson.dumps(part)
 
 
 # --- schemas --------------------------------------------------------------------------------------------------------
@@ -382,19 +392,19 @@ WEBP = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x0f\0\0\x1f\0\0"
 
 
 def test_pictures_are_what_their_bytes_say() -> None:
-    found = [look(data) for data in (PNG, JPEG, b"GIF89a\x10\0\x20\0", WEBP)]
+    found = [picture_info(data) for data in (PNG, JPEG, b"GIF89a\x10\0\x20\0", WEBP)]
     assert [(one.mime_type, one.width, one.height) for one in found if one] == [
         ("image/png", 1, 1),
         ("image/jpeg", 32, 16),
         ("image/gif", 16, 32),
         ("image/webp", 16, 32),
     ]
-    assert [look(data) for data in (b"<svg/>", b"<html>", b"", PNG[:12], b"BM", b"%PDF")] == [None] * 6
+    assert [picture_info(data) for data in (b"<svg/>", b"<html>", b"", PNG[:12], b"BM", b"%PDF")] == [None] * 6
 
 
 @given(st.binary(max_size=64), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP", b"GIF89a"]))
 def test_no_bytes_are_too_odd(data: bytes, head: bytes) -> None:
-    look(head + data)
+    picture_info(head + data)
 
 
 @pytest.mark.parametrize(

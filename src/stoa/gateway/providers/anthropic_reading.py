@@ -8,9 +8,29 @@ import orjson
 
 from stoa.gateway.providers.failures import Failure, found
 from stoa.gateway.providers.fields import count_of, index_of, list_of, object_of, text_of
-from stoa.gateway.providers.reading import Reading, broken_off, finish_of, kept
-from stoa.gateway.providers.toolcalls import Names
-from stoa.gateway.types import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from stoa.gateway.providers.reading import NO_CALL, Reading, broken_off, finish_of, kept
+from stoa.gateway.providers.toolcalls import CALLS_MAX, Names
+from stoa.gateway.types import Delta, Finish, ModelError, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+
+_DELTAS = (
+    ("text", "text_delta"),
+    ("partial_json", "input_json_delta"),
+    ("thinking", "thinking_delta"),
+    ("signature", "signature_delta"),
+)
+"""The type of a delta, by the field that it has."""
+
+
+def _kind_of(event: Mapping[str, Any]) -> str | None:
+    """The type of an event that names none, as some proxies send them, by its fields."""
+    delta = event.get("delta")
+    if isinstance(delta, dict):
+        return "message_delta" if "stop_reason" in delta else "content_block_delta"
+    if "content_block" in event:
+        return "content_block_start"
+    if isinstance(event.get("message"), dict):
+        return "message_start"
+    return "message" if isinstance(event.get("content"), list) else None
 
 
 @dataclass(slots=True)
@@ -41,7 +61,7 @@ class _Use:
 
 
 class AnthropicReading(Reading):
-    """Usage comes in two halves: the prompt's with the message's start, the answer's with its end."""
+    """Usage comes in two surrogates: the prompt's with the message's start, the answer's with its end."""
 
     def __init__(self, clean: Callable[[str], str], names: Names | None = None, source: str = "") -> None:
         self._clean = clean
@@ -56,14 +76,14 @@ class AnthropicReading(Reading):
         self._uses: list[_Use] = []
 
     def read(self, event: Mapping[str, Any], out: list[Delta]) -> None:
-        match event.get("type"):
+        match event.get("type") or _kind_of(event):
             case "content_block_delta":
                 self._delta(event.get("index"), event.get("delta"), out)
             case "content_block_start":
                 self._start(event.get("index"), object_of(event.get("content_block")), out)
             case "message_start":
                 message = object_of(event.get("message"))
-                self._counts |= object_of(message.get("usage"))
+                self._count(object_of(message.get("usage")))
                 for block in list_of(message.get("content")):
                     self._start(None, object_of(block), out)
             case "message_delta":
@@ -88,9 +108,14 @@ class AnthropicReading(Reading):
         if reason := held.get("stop_reason"):
             self._reason, self.finished = text_of(reason) or "an unknown reason", True
         if isinstance(usage, dict) and usage:
-            self._counts |= {name: value for name, value in usage.items() if value is not None}
+            self._count(usage)
             if counts := usage_of(self._counts):
                 out.append(counts)
+
+    def _count(self, usage: Mapping[str, Any]) -> None:
+        """A zero replaces no count: some servers send the prompt's tokens at the start and zeros at the end, others the
+        other way round."""
+        self._counts |= {name: value for name, value in usage.items() if value or name not in self._counts}
 
     def _start(self, index: Any, block: Mapping[str, Any], out: list[Delta]) -> None:
         found_index = index_of(index)
@@ -110,6 +135,8 @@ class AnthropicReading(Reading):
                 self._say(block.get("text"), out)
 
     def _begin_use(self, index: int, id_: str, name: str, held: str, out: list[Delta]) -> _Use:
+        if len(self._uses) == CALLS_MAX:
+            raise ModelError("model_error", f"The model called over {CALLS_MAX} tools in one reply.", retryable=False)
         use = _Use(len(self._uses), id_, self._names.resolved(name), held)
         self._blocks[index] = use
         self._uses.append(use)
@@ -119,7 +146,7 @@ class AnthropicReading(Reading):
     def _delta(self, index: Any, delta: Any, out: list[Delta]) -> None:
         if type(delta) is not dict:
             return
-        kind = delta.get("type")
+        kind = delta.get("type") or next((named for field, named in _DELTAS if field in delta), None)
         if kind == "text_delta":
             text = delta.get("text")
             if type(text) is str:
@@ -167,8 +194,11 @@ class AnthropicReading(Reading):
                 data["thinking"] = blocks
             if (provider_data := kept(self._source, data)) is not None:
                 out.append(provider_data)
-        if not self.finished and not (self._said or self._uses):
-            raise broken_off(Failure(""), "it ended without a word.")
+        if not (self._said or self._uses):
+            if not self.finished:
+                raise broken_off(Failure(""), "it ended without a word.")
+            if self._reason == "tool_use":
+                raise broken_off(Failure(""), NO_CALL)
         return finish_of(self._reason, calls=bool(self._uses))
 
 

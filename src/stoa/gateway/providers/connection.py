@@ -13,7 +13,7 @@ BUFFER_BYTES_MAX: Final = 512 * 1024
 """Unread bytes of one reply: above it the socket is not read, so a fast model waits for us."""
 HEADER_BYTES_MAX: Final = 64 * 1024
 LINGER_SECONDS_MAX: Final = 0.25
-"""A stream that has said its last word may take so long to end; then its connection is closed."""
+"""After its last event a stream may take this long to end; then its connection is closed."""
 
 
 class Connection(asyncio.Protocol):
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.buffer: list[bytes] = []
         self._buffered = self._header_bytes = 0
-        self._resting = self._full = self._rang = False
+        self._paused = self._full = self._rang = False
         self._head_done = self.complete = self.keep_alive = self.received = False
         self._error: TransportError | None = None
         self._decoder: Decoder | None = None
@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received, self._rang = True, False
-        if self._parser is None:  # Nothing was asked: whatever this is, the connection is of no more use.
+        if self._parser is None:  # Data without a request: the connection cannot be used again.
             self.abort()
             return
         try:
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._buffered += len(body)
         if self._buffered > BUFFER_BYTES_MAX and not self._full and self._transport is not None:
             self._full = True
-            if not self._resting:
+            if not self._paused:
                 self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
             await self.arrival(seconds, "timeout")
 
     async def arrival(self, seconds: float, kind: str) -> None:
-        """Returns after something new: bytes, the end, or a failure, which is raised."""
+        """Returns once there is something new: bytes or the end. Raises TransportError."""
         self._check()
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + seconds
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         self._check()
 
     def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One timer per connection, which is not touched by what arrives: it looks at the deadline when it rings."""
+        """One timer per connection. Data that arrives moves only the deadline, which the timer checks when it fires."""
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = self._deadline
@@ -156,9 +156,9 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def pause(self) -> bool:
-        """Leaves what comes to the kernel, until `resume`; false where that cannot be."""
+        """Stops reading the socket until `resume`; false if that is not possible now."""
         if (
-            self._resting
+            self._paused
             or self._full
             or self.closed
             or self.complete
@@ -166,17 +166,17 @@ class Connection(asyncio.Protocol):
             or self._transport.is_closing()
         ):
             return False
-        self._resting = True
+        self._paused = True
         self._transport.pause_reading()
         return True
 
     def resume(self) -> None:
-        if self._resting:
-            self._resting = False
+        if self._paused:
+            self._paused = False
             self._read_on()
 
     def linger(self, put_back: Callable[[], None]) -> None:
-        """Waits a moment for the end of a body that nobody reads any more; then `put_back` decides what becomes of the
+        """Waits briefly for the end of a body that nobody reads any more; then `put_back` keeps or closes the
         connection."""
         self._put_back = put_back
         self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS_MAX, self.abort)
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         self._take, self._silence, self._after_take = take, silence, after
 
     def _taken(self, take: Callable[[bytes], bool]) -> bool:
-        """Whether what has just come was taken without waking the reader."""
+        """Whether `take` accepted the new data, so that the reader need not be woken."""
         waiter = self._waiter
         if waiter is None or waiter.done() or not self.buffer or self.complete or self._error is not None:
             return False
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def _read_on(self) -> None:
         if (
-            not (self._resting or self._full or self.closed)
+            not (self._paused or self._full or self.closed)
             and self._transport is not None
             and not self._transport.is_closing()
         ):

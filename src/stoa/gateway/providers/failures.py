@@ -131,7 +131,7 @@ def _of(held: Mapping[str, Any]) -> Failure:
 
 
 def _with_names(failure: Failure, outer: Mapping[str, Any]) -> Failure:
-    """What stands beside the error counts too: some put its message or code there."""
+    """Adds the fields beside the error: some servers put its message or code there."""
     beside = _of({name: value for name, value in outer.items() if name not in ("error", "errors", "detail")})
     message = (
         failure.message

@@ -1,5 +1,4 @@
-"""Reads fields of JSON that a provider sent. Each function gives a value of the type that it names, whatever was there.
-Pure."""
+"""Readers of fields in untrusted JSON. Each function returns the type that it names, whatever the input is. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -17,7 +17,7 @@ from stoa.gateway.providers.concessions import Concessions
 from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.fields import list_of, object_of, text_of
 from stoa.gateway.providers.loose import cleaned
-from stoa.gateway.providers.pictures import look, problem
+from stoa.gateway.providers.pictures import picture_info, problem
 from stoa.gateway.providers.schemas import Unusable, tool_parameters
 from stoa.gateway.types import (
     DocumentPart,
@@ -69,13 +69,13 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
         messages = _newest(messages, granted.halvings)
     valid = _valid(messages)
     as_text = granted.calls_as_text or not granted.tools
-    rest = _paired(_numbered(messages[valid:], made, source, opaque=granted.opaque))
+    rest = _with_results(_with_ids(messages[valid:], made, source, opaque=granted.opaque))
     if as_text:
-        rest = [_told(message) for message in rest]
-    rest = _pictured(rest, demands, granted, made)
-    made.messages = _ordered(messages[:valid], [_without_blanks(message) for message in rest], demands)
+        rest = [_calls_as_text(message) for message in rest]
+    rest = _with_checked_pictures(rest, demands, granted, made)
+    made.messages = _alternating(messages[:valid], [_without_blanks(message) for message in rest], demands)
     if not made.tools and not as_text:
-        _stand_ins(made)
+        _add_placeholder_tools(made)
     return made
 
 
@@ -175,7 +175,7 @@ def _cut(description: str, characters_max: int) -> tuple[str, str]:
     return f"{description[:end].rstrip()} …", description[end:].strip()
 
 
-def _stand_ins(made: Prepared) -> None:
+def _add_placeholder_tools(made: Prepared) -> None:
     """Tools for the calls that the history holds, where none is offered now: some providers refuse such a history
     without them."""
     called = [part for message in made.messages for part in message.parts if isinstance(part, ToolCallPart)]
@@ -186,9 +186,9 @@ def _stand_ins(made: Prepared) -> None:
 
 
 # --- calls and results ----------------------------------------------------------------------------------------------
-def _numbered(messages: Sequence[ModelMessage], made: Prepared, source: str, *, opaque: bool) -> list[ModelMessage]:
-    """Each call with an id that the provider takes and no other call has, and a name that it takes: its own id where it
-    gave one."""
+def _with_ids(messages: Sequence[ModelMessage], made: Prepared, source: str, *, opaque: bool) -> list[ModelMessage]:
+    """Gives each call a name that the provider takes, and an id that it takes and no other call of the request has: the
+    provider's own where it gave one."""
     names = {ours: wire for wire, ours in made.names.items()}
     ids: dict[str, str] = {}
     used: set[str] = set()
@@ -225,8 +225,11 @@ def _readable(arguments: str) -> str:
         if isinstance(orjson.loads(arguments), dict):
             return arguments
     except orjson.JSONDecodeError:
-        if (held := arguments_in(arguments)) is not None:
-            return orjson.dumps(cleaned(held)).decode()
+        try:
+            if (held := arguments_in(arguments)) is not None:
+                return orjson.dumps(cleaned(held)).decode()
+        except (TypeError, RecursionError):  # Nested deeper than can be written again.
+            pass
     return orjson.dumps({"not_json": arguments.encode("utf-8", "replace").decode()}).decode()
 
 
@@ -245,7 +248,7 @@ def _made_id(ours: str, used: set[str]) -> str:
         number += 1
 
 
-def _paired(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
+def _with_results(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
     """Each call is followed by its result, and each result follows its call."""
     out: list[ModelMessage] = []
     for place, message in enumerate(messages):
@@ -264,7 +267,7 @@ def _paired(messages: Sequence[ModelMessage]) -> list[ModelMessage]:
     return out
 
 
-def _told(message: ModelMessage) -> ModelMessage:
+def _calls_as_text(message: ModelMessage) -> ModelMessage:
     """Tool calls and results as text."""
     parts: list[Part] = []
     for part in message.parts:
@@ -279,7 +282,7 @@ def _told(message: ModelMessage) -> ModelMessage:
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------
-def _pictured(
+def _with_checked_pictures(
     messages: Sequence[ModelMessage], demands: Demands, granted: Concessions, made: Prepared
 ) -> list[ModelMessage]:
     """Pictures under their true media type; those that the provider does not take as a note in their place. The newest
@@ -298,9 +301,9 @@ def _pictured(
                 why = problem(part, demands) if granted.pictures else "this model's provider refused it"
                 if why is None and (len(part.data) > room or count == demands.pictures_max):
                     why = "this model's provider takes no more pictures at once"
-                if why is None and (seen := look(part.data)) is not None:
+                if why is None and (info := picture_info(part.data)) is not None:
                     room, count = room - len(part.data), count + 1
-                    part = replace(part, mime_type=seen.mime_type)  # noqa: PLW2901
+                    part = replace(part, mime_type=info.mime_type)  # noqa: PLW2901
                 else:
                     made.notices.append(f"The picture {part.name} is not shown to the model: {why}.")
                     part = TextPart(f"[The picture {part.name} is not shown: {why}.]")  # noqa: PLW2901
@@ -321,7 +324,9 @@ def _without_blanks(message: ModelMessage) -> ModelMessage:
     return message if len(parts) == len(message.parts) else replace(message, parts=parts)
 
 
-def _ordered(valid: Sequence[ModelMessage], messages: Sequence[ModelMessage], demands: Demands) -> list[ModelMessage]:
+def _alternating(
+    valid: Sequence[ModelMessage], messages: Sequence[ModelMessage], demands: Demands
+) -> list[ModelMessage]:
     """Roles alternate, a user's message is first, and the last one is not the assistant's. `valid` are already
     valid."""
     out = list(valid)
@@ -330,17 +335,17 @@ def _ordered(valid: Sequence[ModelMessage], messages: Sequence[ModelMessage], de
             continue
         last = out[-1] if out else None
         if last is None and message.role != "user":
-            out.append(_says("user", EARLIER))
+            out.append(_text_message("user", EARLIER))
         if last is not None and last.role == message.role:
             out[-1] = ModelMessage(message.role, (*last.parts, *message.parts), message.provider or last.provider)
             continue
         if last is not None and last.role == "tool" and message.role == "user" and not demands.user_after_tool:
-            out.append(_says("assistant", INTERRUPTED))
+            out.append(_text_message("assistant", INTERRUPTED))
         out.append(message)
     if out and out[-1].role == "assistant":
-        out.append(_says("user", GO_ON))
+        out.append(_text_message("user", GO_ON))
     return out
 
 
-def _says(role: Any, text: str) -> ModelMessage:
+def _text_message(role: Any, text: str) -> ModelMessage:
     return ModelMessage(role, (TextPart(text),))

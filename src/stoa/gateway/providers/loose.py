@@ -1,5 +1,4 @@
-"""JSON that is not quite JSON: NaN and Infinity, and surrogate pairs that were cut in two. Only for what the strict
-parser refuses."""
+"""Parses what the strict parser refuses: NaN, Infinity, and surrogates without their pair."""
 
 import json
 import re
@@ -14,7 +13,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse(data: bytes) -> Any:
-    """Raises ValueError. Strings of the answer may hold surrogates: `Halves` and `cleaned` take them out."""
+    """Raises ValueError. Strings of the answer may hold surrogates: `SurrogateJoiner` and `cleaned` take them out."""
     try:
         return json.loads(data.decode("utf-8", "replace"), strict=False)
     except RecursionError as error:
@@ -33,21 +32,21 @@ def cleaned(value: Any) -> Any:
 
 
 def _joined(text: str) -> str:
-    """Halves that stand side by side become their character."""
+    """SurrogateJoiner that stand side by side become their character."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if _SURROGATE.search(text) else text
 
 
 _Textual: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
 
 
-class Halves:
+class SurrogateJoiner:
     """Joins a character whose two surrogates came in two events: in text, in reasoning, or in the arguments of one
     tool call. `pending` is the delta that consists of the first surrogate and waits for the second."""
 
     def __init__(self) -> None:
         self.pending: _Textual | None = None
 
-    def mended(self, deltas: Sequence[Delta]) -> list[Delta]:
+    def repaired(self, deltas: Sequence[Delta]) -> list[Delta]:
         """The deltas of one event, with text that can be encoded."""
         out: list[Delta] = []
         for delta in deltas:

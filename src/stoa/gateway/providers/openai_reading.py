@@ -5,12 +5,12 @@ from typing import Any, Final
 
 from stoa.gateway.providers.failures import Failure, found
 from stoa.gateway.providers.fields import count_of, index_of, list_of, object_of, text_of
-from stoa.gateway.providers.reading import REASONS, Reading, broken_off, finish_of, kept
+from stoa.gateway.providers.reading import NO_CALL, REASONS, Reading, broken_off, finish_of, kept
 from stoa.gateway.providers.toolcalls import Names, ToolCalls
 from stoa.gateway.types import Delta, Finish, ReasoningDelta, TextDelta, Usage
 
 REASONING: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
-"""Spellings of what a model thinks aloud; the first that holds text counts."""
+"""Names of the field that holds the model's reasoning; the first that holds text counts."""
 _REASONING_PARTS: Final = ("thinking", "reasoning", "reasoning_content", "reasoning_text", "thought")
 _NO_REASONS: Final = ("null", "none", "None")
 """What some servers send in place of null."""
@@ -18,7 +18,7 @@ _DEPTH_MAX: Final = 4
 
 
 class OpenAIReading(Reading):
-    """`source` marks what is to be given back to this provider alone; `clean` makes its words fit to be shown."""
+    """`source` names the provider that gets its data back; `clean` makes its words safe to show."""
 
     def __init__(self, clean: Callable[[str], str], names: Names | None = None, source: str = "") -> None:
         self._clean = clean
@@ -72,7 +72,7 @@ class OpenAIReading(Reading):
                 self._usage(usage, out)
 
     def _whole(self, choice: Mapping[str, Any], out: list[Delta]) -> None:
-        """A choice that holds the message itself. One that only repeats what was streamed is passed over."""
+        """A choice with a whole message. Text that was streamed before is not repeated."""
         message = choice.get("message") or choice.get("delta")
         if not isinstance(message, dict):
             message = {"content": message or choice.get("text")}
@@ -147,7 +147,7 @@ class OpenAIReading(Reading):
             if not self.finished:
                 raise broken_off(Failure(""), "it ended without a word.")
             if REASONS.get(self._reason.strip().lower()) == "tool_calls":
-                raise broken_off(Failure(""), "it was to call a tool, and the call did not come.")
+                raise broken_off(Failure(""), NO_CALL)
         return finish_of(self._reason, calls=bool(self._calls), refused=self._refused)
 
     def _provider_data(self) -> dict[str, Any]:

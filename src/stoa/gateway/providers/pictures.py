@@ -12,7 +12,7 @@ _JPEG_SEGMENTS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PictureInfo:
     """A picture's true media type, and its size in pixels where the first bytes tell it."""
 
     mime_type: str
@@ -20,17 +20,17 @@ class Look:
     height: int = 0
 
 
-def look(data: bytes) -> Look | None:
+def picture_info(data: bytes) -> PictureInfo | None:
     """None for types that providers do not accept."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            return Look(PNG, *struct.unpack(">II", data[16:24]))
+            return PictureInfo(PNG, *struct.unpack(">II", data[16:24]))
         if data.startswith(b"\xff\xd8\xff"):
-            return Look(JPEG, *_jpeg_size(data))
+            return PictureInfo(JPEG, *_jpeg_size(data))
         if data.startswith((b"GIF87a", b"GIF89a")):
-            return Look(GIF, *struct.unpack("<HH", data[6:10]))
+            return PictureInfo(GIF, *struct.unpack("<HH", data[6:10]))
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-            return Look(WEBP, *_webp_size(data))
+            return PictureInfo(WEBP, *_webp_size(data))
     except struct.error:
         return None
     return None
@@ -38,14 +38,14 @@ def look(data: bytes) -> Look | None:
 
 def problem(picture: ImagePart, demands: Demands) -> str | None:
     """Why a provider does not accept it, as the end of a sentence; None if it does."""
-    seen = look(picture.data)
-    if seen is None:
+    info = picture_info(picture.data)
+    if info is None:
         return "it is not a PNG, JPEG, GIF or WebP picture"
-    if seen.mime_type not in demands.pictures:
-        return f"this model's provider takes no {_NAMES[seen.mime_type]} pictures"
+    if info.mime_type not in demands.pictures:
+        return f"this model's provider takes no {_NAMES[info.mime_type]} pictures"
     if len(picture.data) > demands.picture_bytes_max:
         return f"it is over the {demands.picture_bytes_max / 1024 / 1024:.3g} MiB that this model's provider takes"
-    if max(seen.width, seen.height) > demands.picture_pixels_max:
+    if max(info.width, info.height) > demands.picture_pixels_max:
         return f"it is over the {demands.picture_pixels_max} pixels a side that this model's provider takes"
     return None
 

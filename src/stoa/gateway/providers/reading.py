@@ -11,7 +11,7 @@ from stoa.gateway.providers.loose import cleaned
 from stoa.gateway.types import Delta, Finish, FinishReason, ModelError, ProviderData
 
 PROVIDER_DATA_BYTES_MAX: Final = 512 * 1024
-"""What is larger is not kept: it would be stored with each step of a run."""
+"""Larger data is dropped: it would be stored with each step of a run."""
 REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "end": "stop",
     "done": "stop",
@@ -28,6 +28,7 @@ REASONS: Final[Mapping[str, FinishReason]] = {
     "refusal": "refusal", "refused": "refusal",
 }  # fmt: skip # a table
 """An unknown reason ends a reply with an error."""
+NO_CALL: Final = "it says that the model called a tool, and there is no call."
 
 
 class Reading(ABC):
@@ -45,11 +46,12 @@ class Reading(ABC):
 
     @abstractmethod
     def close(self, out: list[Delta]) -> Finish:
-        """At the stream's end: appends what has been waiting. Raises ModelError where the reply did not end well."""
+        """At the end of the stream: appends the deltas that were held back. Raises ModelError for a reply that did not
+        end well."""
 
 
 def finish_of(reason: str, *, calls: bool, refused: bool = False) -> Finish:
-    """The end in our words. Raises ModelError for an end that is none of those that we know."""
+    """The end of a reply as one of our reasons. Raises ModelError for an unknown reason."""
     known = REASONS.get(reason.strip().lower()) if reason else "stop"
     if known is None:
         raise ModelError(
@@ -63,12 +65,12 @@ def finish_of(reason: str, *, calls: bool, refused: bool = False) -> Finish:
 
 
 def broken_off(failure: Failure, message: str) -> ModelError:
-    """A failure that came inside the stream; `message` is what of its words may be shown."""
+    """The error for a failure inside the stream; `message` is the part of its words that may be shown."""
     return classified(failure, f"The provider broke the answer off: {message}", status=None)
 
 
 def kept(source: str, data: Mapping[str, Any]) -> ProviderData | None:
-    """What is given back to the provider later, as it can be stored; None where it cannot be."""
+    """Data that the provider gets back later, in a form that can be stored; None if it cannot be."""
     try:
         plain = cleaned(dict(data))
         if len(orjson.dumps(plain)) > PROVIDER_DATA_BYTES_MAX:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from stoa.gateway.providers.failures import found, items_of
-from stoa.gateway.providers.loose import Halves, parse
+from stoa.gateway.providers.loose import SurrogateJoiner, parse
 from stoa.gateway.providers.reading import Reading, broken_off
 from stoa.gateway.providers.repeating import ATTEMPTS_MAX, Repeating
 from stoa.gateway.providers.sse import EventParser, EventTooLarge
@@ -30,16 +30,16 @@ _KINDS: Final = {
 }
 
 
-class Reception:
-    """`new_reading` makes a reader that knows nothing of this reply; `clean` makes a provider's words fit to be
-    shown."""
+class ReplyReader:
+    """`new_reading` makes a `Reading` without the state of this reply; `clean` makes a provider's words safe to
+    show."""
 
     def __init__(self, reading: Reading, new_reading: Callable[[], Reading], clean: Callable[[str], str]) -> None:
         self._kind = "nothing in particular"
         self._reading = reading
         self._new_reading = new_reading
         self._clean = clean
-        self._halves = Halves()
+        self._surrogates = SurrogateJoiner()
         self._events = False
         self._parser = EventParser()
         self._repeating: Repeating | None = None
@@ -110,7 +110,7 @@ class Reception:
         return False
 
     def _read(self, chunk: bytes) -> "_Read":
-        """What a chunk says, and the error that ended it, if one did."""
+        """The deltas of a chunk, and the error that ended it, if one did."""
         if self._refused is not None:
             return self._read_on(self._refused, chunk)
         parser = self._parser
@@ -124,7 +124,7 @@ class Reception:
         return out, failure
 
     def _read_on(self, refused: "_Refused", chunk: bytes) -> "_Read":
-        """A chunk of which a part was read already, and refused."""
+        """The deltas of a chunk whose beginning was parsed before, when `take` did not accept them."""
         self._refused = None
         out, failure = refused.out, refused.failure
         if failure is None and not self._reading.ended and len(chunk) > refused.size:
@@ -147,9 +147,10 @@ class Reception:
         return said
 
     def _learned(self, chunk: bytes, out: Sequence[Delta]) -> Repeating | None:
-        """What its events have in common; nothing near an end, or while half a character waits."""
+        """What the events of a chunk have in common; None near the end of a reply, or while a surrogate waits for its
+        pair."""
         reading = self._reading
-        if type(out[0]) is not TextDelta or reading.finished or reading.ended or self._halves.pending is not None:
+        if type(out[0]) is not TextDelta or reading.finished or reading.ended or self._surrogates.pending is not None:
             return None
         return Repeating.learned(chunk, lambda events: self.alone(events, self._new_reading))
 
@@ -163,23 +164,22 @@ class Reception:
             raise ModelError("model_stream_truncated", "The model's answer broke off before its end.", retryable=True)
         out: list[Delta] = []
         finish = reading.close(out)
-        return [*self._halves.mended(out), *self._halves.flush(), finish]
+        return [*self._surrogates.repaired(out), *self._surrogates.flush(), finish]
 
     @classmethod
     def alone(cls, events: bytes, new_reading: Callable[[], Reading]) -> Sequence[Delta]:
-        """What these bytes say to a reader that knows nothing of what came before; nothing where that is not all of
-        it."""
+        """The deltas of these bytes without anything that came before; none if the bytes are no complete events."""
         parser, reading = EventParser(), new_reading()
-        reception = cls(reading, new_reading, str)
-        out, failure = reception._batch(parser.feed(events))
-        unfinished = reading.finished or reading.ended or parser.open or reception._halves.pending is not None
+        reader = cls(reading, new_reading, str)
+        out, failure = reader._batch(parser.feed(events))
+        unfinished = reading.finished or reading.ended or parser.open or reader._surrogates.pending is not None
         return () if failure is not None or unfinished else out
 
     def _batch(self, events: Iterator[bytes]) -> tuple[list[Delta], ModelError | None]:
-        """What events say together, and the error that ended them, if one did."""
+        """The deltas of several events, and the error that ended them, if one did."""
         out: list[Delta] = []
         failure: ModelError | None = None
-        reading, halves = self._reading, self._halves
+        reading, surrogates = self._reading, self._surrogates
         try:
             for data in events:
                 try:
@@ -190,13 +190,13 @@ class Reception:
                     if data.strip().upper() in (b"[DONE]", b"DONE"):
                         reading.ended = True
                         break
-                    self._loosely(data, out)
+                    self._parsed_loosely(data, out)
                     continue
                 self._events = True
-                if type(event) is dict and halves.pending is None:
+                if type(event) is dict and surrogates.pending is None:
                     reading.read(event, out)
                 else:
-                    self._mended(event, out)
+                    self._read_loosely(event, out)
                 if reading.ended:
                     break
         except ModelError as error:
@@ -207,7 +207,7 @@ class Reception:
             failure = _protocol_error("The model's stream holds an event of an unknown form.", retryable=True)
         return joined(out), failure
 
-    def _loosely(self, data: bytes, out: list[Delta]) -> None:
+    def _parsed_loosely(self, data: bytes, out: list[Delta]) -> None:
         """An event that the strict parser refuses. Raises ModelError."""
         if _KEEP_ALIVE.fullmatch(data.strip()):
             return
@@ -217,15 +217,15 @@ class Reception:
             message = "The model's stream holds something that is no JSON."
             raise _protocol_error(message, retryable=True) from None
         self._events = True
-        self._mended(event, out)
+        self._read_loosely(event, out)
 
-    def _mended(self, event: Any, out: list[Delta]) -> None:
+    def _read_loosely(self, event: Any, out: list[Delta]) -> None:
         """Reads an event whose text may begin or end within a character. Raises ModelError."""
         fresh: list[Delta] = []
         try:
             self._items(event, fresh)
         finally:
-            out += self._halves.mended(fresh)
+            out += self._surrogates.repaired(fresh)
 
     def _items(self, event: Any, out: list[Delta]) -> None:
         """An event, or several in one list. Raises ModelError for what is neither."""
@@ -261,7 +261,7 @@ _Read = tuple[list[Delta], ModelError | None]
 
 
 class _Refused(NamedTuple):
-    """What the first `size` bytes of a chunk say, which nobody has taken yet."""
+    """The deltas of the first `size` bytes of a chunk, which `take` did not accept."""
 
     size: int
     out: list[Delta]
@@ -273,7 +273,7 @@ def _only_words(out: Sequence[Delta]) -> bool:
 
 
 async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:
-    """The first bytes that say something, without the byte order mark that some servers send."""
+    """The first bytes that are not white space, without the byte order mark that some servers send."""
     first = b""
     async for chunk in chunks:
         first += chunk
@@ -295,7 +295,7 @@ async def _remainder(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 def broken(error: TransportError, *, began: bool) -> ModelError:
-    """What a failed exchange is to a run."""
+    """The error of a run for a failed exchange."""
     code, sentence = _KINDS[error.kind]
     if error.kind == "broken" and not began:
         code, sentence = "model_unreachable", "The model's provider closed the connection without an answer"
@@ -303,7 +303,7 @@ def broken(error: TransportError, *, began: bool) -> ModelError:
 
 
 def joined(deltas: list[Delta]) -> list[Delta]:
-    """Neighbouring pieces of text as one: what arrived together is said together."""
+    """Merges neighbouring pieces of text, which arrived together."""
     if len(deltas) < 2:
         return deltas
     out: list[Delta] = [deltas[0]]

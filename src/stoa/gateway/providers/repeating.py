@@ -1,10 +1,9 @@
 """The common case of a streamed answer, read without parsing: events that differ from one another in one string of text
 alone.
 
-Most providers repeat every byte of an event but the piece of text in it. Once one event has been read in full, and it
-is proven that the
-text stands in it at one place, the next ones are recognized by what surrounds that place. Whatever does not fit exactly
-is parsed as ever.
+With most providers only the piece of text differs between two events. Once one event has been parsed, and a second
+parse has proven that the text is at one place of it, later events are recognized by the bytes before and after that
+place. An event that does not match exactly is parsed.
 """
 
 import re
@@ -14,7 +13,7 @@ from typing import Final
 from stoa.gateway.types import Delta, TextDelta
 
 ATTEMPTS_MAX: Final = 8
-"""Per reply. A provider whose events never repeat (random padding, counters) is not studied for longer."""
+"""Per reply. If the events of a provider never repeat (random padding, counters), no more attempts are made."""
 _PROBE: Final = "\u221a probe 7f3a"
 _NOT_PLAIN: Final = re.compile(rb'["\\\x00-\x1f]')
 """What a JSON string cannot hold as it is."""
@@ -24,7 +23,7 @@ Read = Callable[[bytes], Sequence[Delta]]
 
 
 class Repeating:
-    """What stays the same around the text of an event."""
+    """The constant bytes before and after the text of an event."""
 
     def __init__(self, head: bytes, tail: bytes) -> None:
         self._head, self._tail, self._between = head, tail, tail + head

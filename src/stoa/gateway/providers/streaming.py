@@ -18,7 +18,7 @@ from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.failures import Failure, classified, found
 from stoa.gateway.providers.history import Prepared, prepared
 from stoa.gateway.providers.reading import Reading
-from stoa.gateway.providers.receiving import Reception, broken
+from stoa.gateway.providers.receiving import ReplyReader, broken
 from stoa.gateway.providers.toolcalls import Names
 from stoa.gateway.providers.transport import Reply, Timeouts, Transport, TransportError
 from stoa.gateway.types import (
@@ -43,7 +43,7 @@ MESSAGE_CHARACTERS_MAX: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request as it goes out, with what a reader of its answer must know."""
+    """An encoded request, and what the reader of its answer needs."""
 
     body: bytes
     names: Names
@@ -51,7 +51,7 @@ class Outgoing:
 
 
 class StreamingModel(ABC):
-    """A Model over an HTTP wire. Subclasses say what goes out and how what comes back is read."""
+    """A model over HTTP. Subclasses build the request and choose the reader of the answer."""
 
     path: str
     wire: str
@@ -158,17 +158,18 @@ class StreamingModel(ABC):
             attempt += 1
 
     async def _begun(self, stack: AsyncExitStack, outgoing: Outgoing) -> "_Primed":
-        """A reply and its first word. Raises TransportError, and ModelError where it fails before it says anything."""
+        """A reply up to its first text, reasoning or call. Raises TransportError, and ModelError if it fails before
+        that."""
         reply = await self._accepted(stack, self._url, outgoing.body, self._timeouts, accept="text/event-stream")
         names = outgoing.names
-        reception = Reception(self.reading(names), lambda: self.reading(names), self.clean)
-        batches = reception.batches(reply)
+        reader = ReplyReader(self.reading(names), lambda: self.reading(names), self.clean)
+        batches = reader.batches(reply)
         deltas: list[Delta] = []
         async for batch in batches:
             deltas += batch
             if any(type(delta) in _WORDS for delta in batch):
                 break
-        return _Primed(deltas, batches, reception.push_to)
+        return _Primed(deltas, batches, reader.push_to)
 
     async def send(
         self,
@@ -236,7 +237,8 @@ class StreamingModel(ABC):
 
 
 _PLAIN: Final = {"Accept-Encoding": "identity"}
-"""A compressed stream comes late: what compresses it waits for more. One that is compressed all the same is read."""
+"""Compression delays a stream, because the compressor waits for more data. A body that is compressed anyway is
+decoded."""
 _WORDS: Final = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 
 

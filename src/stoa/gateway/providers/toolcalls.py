@@ -1,8 +1,7 @@
-"""Puts tool calls together out of pieces that no two servers number alike. Pure.
+"""Assembles tool calls from deltas whose `index` and `id` mean different things at different servers. Pure.
 
-A new id, or a name after a complete JSON object, begins a new call, whatever `index` says; the name may come after the
-arguments, and in
-pieces; arguments may be text, an object, or several objects in one string (which are several calls).
+A new id, or a name after a complete JSON object, begins a new call, whatever `index` is. The name may come after the
+arguments, and in pieces. Arguments may be text, an object, or several objects in one string, which are several calls.
 """
 
 import re
@@ -12,10 +11,12 @@ from typing import Any, Final
 import orjson
 
 from stoa.gateway.providers.fields import index_of, object_of, text_of
-from stoa.gateway.types import Delta, ToolCallDelta
+from stoa.gateway.types import Delta, ModelError, ToolCallDelta
 
 OPAQUE: Final = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")
 """Fields of a call that its provider wants back unchanged (Gemini's signatures, and proxies before it)."""
+CALLS_MAX: Final = 1_000
+"""Of one reply: a model that calls more repeats itself until its token limit."""
 _FENCED: Final = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 _MARKS: Final = re.compile(r'["\\{}\[\]]')
 
@@ -74,7 +75,7 @@ class _Call:
     def __init__(self, number: int, index: int | None, id_: str) -> None:
         self.number, self.index, self.id = number, index, id_
         self.name = ""
-        self.complete = self.announced = self.held = False
+        self.complete = self.announced = self.deferred = False
         self.pieces: list[str] = []
         self.unsent: list[str] = []
         self.extra: dict[str, Any] = {}
@@ -120,11 +121,13 @@ class ToolCalls:
         self._extend(call, arguments, out)
 
     def _begin(self, index: int | None, id_: str) -> _Call:
+        if len(self.calls) == CALLS_MAX:
+            raise ModelError("model_error", f"The model called over {CALLS_MAX} tools in one reply.", retryable=False)
         self.calls.append(_Call(len(self.calls), index, id_))
         return self.calls[-1]
 
     def _continued(self, index: int | None, id_: str, name: str, arguments: str, touched: set[int]) -> _Call | None:
-        """The call that this entry goes on with; None where it begins one."""
+        """The call that this entry continues; None if it begins a new one."""
         last = self.calls[-1] if self.calls else None
         if index is not None:
             numbered = [one for one in reversed(self.calls) if one.index == index]
@@ -165,8 +168,8 @@ class ToolCalls:
                 call = self._follower(call)
             if not call.pieces:
                 arguments = arguments.lstrip() or arguments
-                call.held = arguments[0] != "{"
-            end = None if call.complete or call.held else call.scan.end_in(arguments)
+                call.deferred = arguments[0] != "{"
+            end = None if call.complete or call.deferred else call.scan.end_in(arguments)
             piece, arguments = (arguments, "") if end is None else (arguments[:end], arguments[end:])
             call.complete = call.complete or end is not None
             call.pieces.append(piece)
@@ -186,13 +189,13 @@ class ToolCalls:
         return follower
 
     def _say(self, call: _Call, out: list[Delta]) -> None:
-        """What can be said of it for certain. What does not look like an object waits for its end, and so does an empty
-        one."""
+        """Emits what is certain. Arguments that do not begin like an object wait for the end of the reply, and so does
+        an empty object."""
         if not call.name or (call.complete and call.text == "{}") or not (call.unsent or self._names.known(call.name)):
             return
-        if call.held and not call.announced and not self._names.known(call.name):
+        if call.deferred and not call.announced and not self._names.known(call.name):
             return
-        self._send(call, [] if call.held else call.unsent, out)
+        self._send(call, [] if call.deferred else call.unsent, out)
 
     def _send(self, call: _Call, pieces: list[str], out: list[Delta]) -> None:
         text = "".join(pieces)
@@ -205,9 +208,9 @@ class ToolCalls:
             out.append(ToolCallDelta(call.number, text))
 
     def close(self, out: list[Delta]) -> None:
-        """At the reply's end: what has been waiting."""
+        """At the end of the reply: emits what has waited."""
         for call in self.calls:
-            if call.held:
+            if call.deferred:
                 call.unsent = [_unwrapped(call.text)]
             if call.unsent or not call.announced:
                 self._send(call, call.unsent, out)

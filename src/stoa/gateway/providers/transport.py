@@ -13,11 +13,11 @@ from typing import Final
 
 from stoa.gateway.providers.connection import Connection
 from stoa.gateway.providers.exchange import Origin, Timeouts, TransportError, address_of, request_bytes
-from stoa.gateway.providers.rests import Rests
+from stoa.gateway.providers.read_pauses import ReadPauses
 from stoa.outbound import Outbound, OutboundError, Untrusted
 
 IDLE_PER_ORIGIN_MAX: Final = 64
-CHUNKS_WITHOUT_REST: Final = 3
+CHUNKS_WITHOUT_PAUSE: Final = 3
 """The first chunks of a reply are not delayed."""
 IDLE_SECONDS_MAX: Final = 30.0
 """Shorter than any provider keeps an idle connection open."""
@@ -27,41 +27,42 @@ _ANYWHERE: Final = Outbound(allow_private=True)
 class Reply:
     """A response: its status and headers, then `chunks()`: the body as it comes, all that had arrived at once.
 
-    Whoever has it closes it; before the body's end that closes the connection at once."""
+    Its owner closes it. Closing it before the body's end closes the connection at once."""
 
-    def __init__(self, wire: Connection, timeouts: Timeouts, rests: Rests, put_back: Callable[[], None]) -> None:
-        self._wire = wire
+    def __init__(
+        self, connection: Connection, timeouts: Timeouts, pauses: ReadPauses, put_back: Callable[[], None]
+    ) -> None:
+        self._connection = connection
         self._put_back = put_back
         self._timeouts = timeouts
-        self._rests = rests
-        self.status = wire.status
-        self.headers: Mapping[str, str] = wire.headers
+        self._pauses = pauses
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
         self.ended = False
-        """Whoever reads it has all that counts; the body may go on for a moment, and the connection is kept if it then
-        ends."""
+        """The reader needs no more of the body. If the body ends soon, the connection is used again."""
         self._given = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        wire = self._wire
+        connection = self._connection
         while True:
-            if not wire.buffer and not wire.complete:
-                await wire.arrival(self._timeouts.silence, "silence")
-            if data := wire.take():
+            if not connection.buffer and not connection.complete:
+                await connection.arrival(self._timeouts.silence, "silence")
+            if data := connection.take():
                 yield data
-                self._rest()
-            if wire.complete and not wire.buffer:
+                self._pause()
+            if connection.complete and not connection.buffer:
                 return
 
     def offer_to(self, take: Callable[[bytes], bool]) -> None:
         """While the reader of `chunks` waits, the next chunk is offered to `take` first. With True it is taken and the
         reader goes on waiting; with False the reader gets it, maybe with more behind it."""
-        self._wire.offer_to(take, self._timeouts.silence, self._rest)
+        self._connection.offer_to(take, self._timeouts.silence, self._pause)
 
-    def _rest(self) -> None:
+    def _pause(self) -> None:
         """After each chunk."""
         self._given += 1
-        if self._given >= CHUNKS_WITHOUT_REST and not self._wire.complete:
-            self._rests.let(self._wire)
+        if self._given >= CHUNKS_WITHOUT_PAUSE and not self._connection.complete:
+            self._pauses.begin(self._connection)
 
     async def read(self, limit: int) -> bytes:
         """The body up to `limit` bytes."""
@@ -73,10 +74,10 @@ class Reply:
         return body[:limit]
 
     def close(self) -> None:
-        wire = self._wire
-        wire.offer_to(None)
-        if self.ended and not wire.complete and not wire.closed:
-            wire.linger(self._put_back)
+        connection = self._connection
+        connection.offer_to(None)
+        if self.ended and not connection.complete and not connection.closed:
+            connection.linger(self._put_back)
         else:
             self._put_back()
 
@@ -89,13 +90,13 @@ class Transport:
 
     def __init__(self, *, pace: Callable[[], float] = lambda: 0.0, outbound: Outbound = _ANYWHERE) -> None:
         self._outbound = outbound
-        self._rests = Rests(pace)
+        self._pauses = ReadPauses(pace)
         self._idle: defaultdict[Origin, deque[tuple[float, Connection]]] = defaultdict(deque)
 
     async def close(self) -> None:
-        for wires in self._idle.values():
-            for _, wire in wires:
-                wire.abort()
+        for connections in self._idle.values():
+            for _, connection in connections:
+                connection.abort()
         self._idle.clear()
 
     async def post(
@@ -109,26 +110,27 @@ class Transport:
         """The reply, once its head has come; to be closed. Raises TransportError."""
         address = address_of(url, ca_bundle)
         request = request_bytes(address.path, address.query, address.host, headers, body)
-        wire = await self._send(address.origin, request, timeouts)
-        return Reply(wire, timeouts, self._rests, partial(self._put_back, address.origin, wire))
+        connection = await self._send(address.origin, request, timeouts)
+        return Reply(connection, timeouts, self._pauses, partial(self._put_back, address.origin, connection))
 
     async def _send(self, origin: Origin, request: bytes, timeouts: Timeouts) -> Connection:
-        """The connection, once the response's head has come. An idle connection may turn out closed: then a new one."""
+        """The connection, once the response's head has come. An idle connection that turns out to be closed is
+        replaced."""
         while True:
-            wire = self._take_idle(origin)
-            reused = wire is not None
-            if wire is None:
-                wire = await self._connect(origin, timeouts)
-            wire.begin(request)
+            connection = self._take_idle(origin)
+            reused = connection is not None
+            if connection is None:
+                connection = await self._connect(origin, timeouts)
+            connection.begin(request)
             try:
-                await wire.head(timeouts.first_byte)
-                return wire
+                await connection.head(timeouts.first_byte)
+                return connection
             except TransportError as error:
-                wire.abort()
-                if not (reused and error.kind == "broken" and not wire.received):
+                connection.abort()
+                if not (reused and error.kind == "broken" and not connection.received):
                     raise
             except BaseException:
-                wire.abort()
+                connection.abort()
                 raise
 
     async def _connect(self, origin: Origin, timeouts: Timeouts) -> Connection:
@@ -137,13 +139,13 @@ class Transport:
                 tls = (await self._outbound.trusting(origin.ca_bundle)).tls() if origin.tls else None
                 sock = await self._outbound.connect(origin.host, origin.port, tls=origin.tls)
                 try:
-                    _, wire = await asyncio.get_running_loop().create_connection(
+                    _, connection = await asyncio.get_running_loop().create_connection(
                         Connection, sock=sock, ssl=tls, server_hostname=origin.host.rstrip(".") if tls else None
                     )
                 except BaseException:
                     sock.close()
                     raise
-                return wire
+                return connection
         except TimeoutError as error:
             raise TransportError("connect", "no connection within the time allowed") from error
         except OutboundError as error:
@@ -154,22 +156,22 @@ class Transport:
             raise TransportError("connect", "no connection could be made") from error
 
     def _take_idle(self, origin: Origin) -> Connection | None:
-        wires, now = self._idle[origin], asyncio.get_running_loop().time()
-        while wires:
-            since, wire = wires.pop()
-            if not wire.closed and now - since < IDLE_SECONDS_MAX:
-                return wire
-            wire.abort()
+        connections, now = self._idle[origin], asyncio.get_running_loop().time()
+        while connections:
+            since, connection = connections.pop()
+            if not connection.closed and now - since < IDLE_SECONDS_MAX:
+                return connection
+            connection.abort()
         return None
 
-    def _put_back(self, origin: Origin, wire: Connection) -> None:
+    def _put_back(self, origin: Origin, connection: Connection) -> None:
         if (
-            wire.complete
-            and wire.keep_alive
-            and not wire.buffer
-            and not wire.closed
+            connection.complete
+            and connection.keep_alive
+            and not connection.buffer
+            and not connection.closed
             and len(self._idle[origin]) < IDLE_PER_ORIGIN_MAX
         ):
-            self._idle[origin].append((asyncio.get_running_loop().time(), wire))
+            self._idle[origin].append((asyncio.get_running_loop().time(), connection))
         else:
-            wire.abort()
+            connection.abort()

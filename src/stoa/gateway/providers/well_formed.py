@@ -1,7 +1,7 @@
-"""JSON schemas of strangers with the slips that providers refuse and no validator of the stranger's own has found:
-`required: true` in a property, `properties: []` out of PHP, `type: "str"`. Pure.
+"""Corrects common mistakes of untrusted JSON schemas, which providers refuse: `required: true` in a property,
+`properties: []` of PHP, `type: "str"`. Pure.
 
-What is wrong is corrected where the meaning is plain, and otherwise left out: the schema then says less, never
+A wrong value is corrected if its meaning is clear, and otherwise left out: the schema then demands less, never
 something else."""
 
 from collections.abc import Callable, Mapping

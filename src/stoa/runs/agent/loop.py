@@ -44,6 +44,8 @@ CUT: Final = {
     "message": "This call was not made: the reply ended before its arguments were complete."
     " Write shorter arguments, or several calls.",
 }
+CALLS_MAX: Final = 128
+"""Of one reply. The state of the run is stored before and after each call, with all calls of the reply in it."""
 TOKENS_MAX: Final = 2**31 - 1
 """The range of the bill's columns. A provider that counts more in one reply counts wrongly."""
 
@@ -68,13 +70,23 @@ def _withheld(reply: "Reply") -> ModelError | None:
     return ModelError("content_filtered", sentence, retryable=False)
 
 
-def _cut_call(reply: "Reply", turn: Turn) -> CallState | None:
-    """The call whose arguments the end of a reply cut off: its last one, where that is no object. A call without any
-    arguments is not to be made with none."""
-    if not turn.calls or reply.finish is None or reply.finish.reason in ("stop", "tool_calls"):
-        return None
-    last = turn.calls[-1]
-    return last if not last.arguments.strip() or arguments_in(last.arguments) is None else None
+def _not_to_make(reply: "Reply", turn: Turn) -> list[tuple[CallState, dict[str, Any]]]:
+    """Calls that are refused as soon as the reply has ended, each with its error: those over CALLS_MAX, and the last
+    one if the end of the reply cut its arguments off. That one may look like a call without arguments."""
+    over = turn.calls[CALLS_MAX:]
+    refused = [(call, _too_many(len(over))) for call in over]
+    if not refused and turn.calls and reply.finish is not None and reply.finish.reason not in ("stop", "tool_calls"):
+        last = turn.calls[-1]
+        if not last.arguments.strip() or arguments_in(last.arguments) is None:
+            refused = [(last, dict(CUT))]
+    return refused
+
+
+def _too_many(count: int) -> dict[str, Any]:
+    """The error of the first call over CALLS_MAX, which speaks for all `count` calls: the others leave the history."""
+    calls_ = "This call was" if count == 1 else f"The last {count} calls were"
+    message = f"{calls_} not made: one reply may call tools {CALLS_MAX} times at most."
+    return {"code": "tool_refused", "message": message}
 
 
 @dataclass(slots=True)
@@ -109,7 +121,7 @@ class Loop:
         self.unbilled: list[ModelUse] = []
         """Calls of the model that no checkpoint has stored: the end of the run does."""
         self.finish_reason: str | None = None
-        """How the agent's own last reply ended."""
+        """The finish reason of the agent's own last reply."""
         self._run = run
         self._agent = agent
         self._replies: list[Reply] = []
@@ -217,7 +229,7 @@ class Loop:
                 if isinstance(deltas, Pushes) and (sink := self.ports.events) is not None:
                     deltas.push_to(partial(self._take, sink, reply, scope, iteration))
                 async for batch in deltas:
-                    if said := self._said(batch, reply, scope, iteration):
+                    if said := self._events_of(batch, reply, scope, iteration):
                         yield said
             problem = _withheld(reply)
         except ModelError as error:
@@ -230,12 +242,13 @@ class Loop:
         turn = Turn("".join(reply.pieces), [reply.calls[index] for index in sorted(reply.calls)])
         if turn.calls and reply.provider is not None:
             turn.provider = asdict(reply.provider)
-        cut = _cut_call(reply, turn)
+        refused = _not_to_make(reply, turn)
 
         def change() -> None:
             self._settle(reply)
-            if cut is not None:
-                cut.error = dict(CUT)
+            for call, error in refused:
+                call.error = error
+            del turn.calls[CALLS_MAX + 1 :]
             state.turns.append(turn)
             state.iteration = iteration
 
@@ -243,14 +256,15 @@ class Loop:
             self.unbilled.append(self._use(reply))
             change()
         else:
-            told = (
-                [self._not_made(cut, scope, iteration)] if cut is not None and not builtin.is_builtin(cut.name) else []
-            )
-            yield Checkpoint(change, told, uses=[self._use(reply)])
-
-    def _not_made(self, call: CallState, scope: AgentScope, iteration: int) -> Event:
-        data = {**self._head(call, scope), "input": {}, "error": CUT, "iteration": iteration}
-        return scope.event(EventType.TOOL_CALL_FAILED, data)
+            failed = [
+                scope.event(
+                    EventType.TOOL_CALL_FAILED,
+                    {**self._head(call, scope), "input": {}, "error": error, "iteration": iteration},
+                )
+                for call, error in refused
+                if not builtin.is_builtin(call.name)
+            ]
+            yield Checkpoint(change, failed, uses=[self._use(reply)])
 
     def _head(self, call: CallState, scope: AgentScope) -> dict[str, Any]:
         """What the events of a call begin with."""
@@ -264,11 +278,11 @@ class Loop:
         """Writes deltas that arrive while `_reply` waits for them, without waking its task."""
         if not sink.ready:
             return False
-        for event in self._said(batch, reply, scope, iteration):
+        for event in self._events_of(batch, reply, scope, iteration):
             sink.write(event)
         return True
 
-    def _said(
+    def _events_of(
         self, batch: Sequence[gateway.Delta], reply: Reply, scope: AgentScope, iteration: int
     ) -> list[Event | events.TextDelta]:
         said: list[Event | events.TextDelta] = []

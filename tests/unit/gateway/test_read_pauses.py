@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stoa.gateway.providers.rests import REST_SLACK_SECONDS, Rests
+from stoa.gateway.providers.read_pauses import PAUSE_SLACK_SECONDS, ReadPauses
 
 
 class Connection:
@@ -22,25 +22,25 @@ class Connection:
 
 
 async def test_every_rest_ends_and_lasts_its_time() -> None:
-    rests, connections = Rests(lambda: 0.03), [Connection() for _ in range(50)]
+    pauses, connections = ReadPauses(lambda: 0.03), [Connection() for _ in range(50)]
     for connection in connections:
-        rests.let(connection)  # type: ignore[arg-type]
+        pauses.begin(connection)  # type: ignore[arg-type]
         await asyncio.sleep(0.001)
     async with asyncio.timeout(5):
         await asyncio.gather(*(connection.rested.wait() for connection in connections))
-    assert all(one.until - one.since >= 0.03 - 2 * REST_SLACK_SECONDS for one in connections)
+    assert all(one.until - one.since >= 0.03 - 2 * PAUSE_SLACK_SECONDS for one in connections)
 
 
 async def test_without_load_nothing_rests() -> None:
     connection = Connection()
-    Rests(lambda: 0.0).let(connection)  # type: ignore[arg-type]
+    ReadPauses(lambda: 0.0).begin(connection)  # type: ignore[arg-type]
     assert connection.since == 0.0
 
 
 async def test_a_connection_that_cannot_pause_is_not_paused() -> None:
-    rests, refusing, willing = Rests(lambda: 0.01), Connection(willing=False), Connection()
+    pauses, refusing, willing = ReadPauses(lambda: 0.01), Connection(willing=False), Connection()
     for connection in (refusing, willing):
-        rests.let(connection)  # type: ignore[arg-type]
+        pauses.begin(connection)  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         await willing.rested.wait()
     assert not refusing.rested.is_set()
