@@ -37,6 +37,8 @@ from stoa.runs.workflow.state import WorkflowCheckpoint
 
 CLAIM_MAX: Final = 50
 """Runs per claim, so that the runs of a dead node spread over the living nodes."""
+ADOPTED_TOGETHER: Final = 4
+"""Claimed runs whose journals are read at once."""
 EARLY_CANCELS_MAX: Final = 1_000
 EXPIRY_SECONDS: Final = 2.0
 """How often expired questions are closed, and this node's runs are compared with the database."""
@@ -101,6 +103,8 @@ class Worker:
         """The newest cancels of runs that this node does not work on (yet): some of them are just being claimed."""
         self._unknown: set[tuple[UUID, int]] = set()
         """Runs that the database gave to this node, as of the last comparison, and that it does not work on."""
+        self._adopting: set[UUID] = set()
+        """Claimed runs whose journals are being read."""
 
     @property
     def node_id(self) -> UUID:
@@ -218,23 +222,31 @@ class Worker:
         """Claims runs of dead nodes and unclaimed ones. True when there may be more."""
         if self._draining or self._node.lapsed or not self._places.free:
             return False
-        async with internal(self._database) as tx:
-            claimed = await store.claim(tx, self._node.id, self._places.wanted(CLAIM_MAX))
-            taken: list[tuple[Run, Head]] = [(run, await self._journal.take(tx, run.key)) for run in claimed]
-        projects = [run.project_id for run in claimed]
-        self._places.served(projects)
-        for project_id in projects:
-            self._places.take(project_id)
+        projects: list[UUID] = []
         try:
+            async with internal(self._database) as tx:
+                claimed = await store.claim(tx, self._node.id, self._places.wanted(CLAIM_MAX))
+                self._adopting.update(run.id for run in claimed)
+                taken: list[tuple[Run, Head]] = [(run, await self._journal.take(tx, run.key)) for run in claimed]
+            projects += [run.project_id for run in claimed]
+            self._places.served(projects)
+            for project_id in projects:
+                self._places.take(project_id)
             await self._adopt_claimed(taken)
         finally:
+            self._adopting.clear()
             for project_id in projects:
                 self._places.leave(project_id)
         return bool(taken)
 
     async def _adopt_claimed(self, taken: Sequence[tuple[Run, Head]]) -> None:
-        for run, head in taken:
-            writer, last = await self._journal.resume(run.key, head)
+        """Several at once, and each for itself: a run whose journal cannot be read does not hold up the others. Raises
+        the first error when all are done."""
+        together = asyncio.Semaphore(ADOPTED_TOGETHER)
+
+        async def adopt(run: Run, head: Head) -> None:
+            async with together:
+                writer, last = await self._journal.resume(run.key, head)
             self._metrics.claimed.add()
             _log.info("run claimed", run_id=str(run.id), attempt=run.attempt, after_sequence=head.last_sequence)
             if last is None:
@@ -242,6 +254,11 @@ class Worker:
             elif last.type == EventType.RUN_PAUSED:
                 writer.write(rules.resumed(run.id))
             self.adopt(run, writer, self.prepare(run), lost=last is not None and last.type != EventType.RUN_PAUSED)
+
+        done = await asyncio.gather(*(adopt(run, head) for run, head in taken), return_exceptions=True)
+        for error in done:
+            if error is not None:
+                raise error
 
     async def _expire(self) -> None:
         async with internal(self._database) as tx:
@@ -253,11 +270,13 @@ class Worker:
         """Compares the runs that belong to this node in the database with those that it executes.
 
         A cancel's notification or the acknowledgement of a commit may have been lost. A run that this node does not
-        know in two comparisons (the connection dropped during its start or claim) is released.
+        know in two comparisons (the connection dropped during its start or claim) is released. One that it has claimed
+        and whose journal it still reads is known: after a failover many are, and reading them takes seconds.
         """
         async with internal(self._database) as tx:
             own = await tx.fetch(SQL.own, self._node.id)
-            unknown = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in self._active}
+            known = self._active.keys() | self._adopting
+            unknown = {(row["id"], row["attempt"]): row["org_id"] for row in own if row["id"] not in known}
             for row in own:
                 if row["cancel_reason"] is not None and row["id"] in self._active:
                     self._active[row["id"]].request_cancel(row["cancel_reason"])

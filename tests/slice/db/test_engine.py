@@ -153,3 +153,21 @@ async def test_wrong_use_of_a_statement_stays_a_bug(database: Database) -> None:
     with pytest.raises(asyncpg.InterfaceError):
         async with internal(database) as tx:
             await tx.fetchval("SELECT 1", "one argument too many")
+
+
+async def test_a_transaction_timeout_that_an_operator_sets_for_everybody_ends_no_transaction(dsn: str) -> None:
+    """PostgreSQL 17 has it: a backup or a migration takes longer than any such limit."""
+    operator = await asyncpg.connect(dsn)
+    try:
+        if await operator.fetchval("SELECT current_setting('transaction_timeout', true)") is None:
+            pytest.skip("this PostgreSQL has no transaction_timeout")
+        name = await operator.fetchval("SELECT current_database()")
+        await operator.execute(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '300ms'")
+        limited = await Database.open(dsn, connections_max=1)
+        try:
+            async with internal(limited) as tx:
+                await tx.execute("SELECT pg_sleep(0.6)")
+        finally:
+            await limited.close()
+    finally:
+        await operator.close()
