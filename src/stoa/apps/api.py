@@ -228,7 +228,7 @@ def app_routes(apps: Apps, gate: Gate, domain: str, public_url: str | None) -> R
         principal: Annotated[Principal, writing],
         idempotency_key: IdempotencyKeyHeader = None,
     ) -> Data[wire.AppWire]:
-        """Deploys another version. The app keeps its id and hostname, and runs that are in progress keep their version."""
+        """Deploys another version. The app keeps its id and hostname; runs in progress keep their version."""
         once = repeated(idempotency_key, f"deploy/{app_id}", body)
         deployed = await apps.deploy(principal, app_id, body.workflow_id, body.workflow_version_id, once)
         return Data(data=wire.app(deployed, domain, root(request)))
