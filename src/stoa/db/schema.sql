@@ -1406,6 +1406,7 @@ CREATE TABLE public.conversations (
     forked_from_message_id uuid,
     owner_id uuid DEFAULT public.stoa_user(),
     session_id uuid,
+    pinned_at timestamp with time zone,
     CONSTRAINT conversations_check CHECK ((num_nonnulls(model_id, app_id) = 1))
 )
 WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.05');
@@ -2944,6 +2945,8 @@ CREATE INDEX conversations_of_model ON public.conversations USING btree (org_id,
 CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id, owner_id, created_at DESC, id) WHERE (owner_id IS NOT NULL);
 
 CREATE UNIQUE INDEX conversations_of_session ON public.conversations USING btree (org_id, app_id, session_id, COALESCE(user_id, ''::text)) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX conversations_pinned ON public.conversations USING btree (org_id, project_id, pinned_at DESC, id) WHERE (pinned_at IS NOT NULL);
 
 CREATE INDEX conversations_updated ON public.conversations USING brin (updated_at) WITH (pages_per_range='8', autosummarize='on');
 

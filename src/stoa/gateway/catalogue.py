@@ -12,7 +12,7 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
-from stoa.gateway.offered import ModelEntry, Offer, Provider, ProviderError, ProviderState
+from stoa.gateway.offers import ModelEntry, Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, line_of
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Capabilities, Endpoint, Model
