@@ -12,6 +12,9 @@ KeyFile = Annotated[
     Path | None,
     typer.Option(help="A file whose content encrypts. \\[default: STOA_BACKUP_KEY_FILE]", show_default=False),
 ]
+Encrypt = Annotated[
+    bool, typer.Option("--encrypt", help="Encrypt: asks for a passphrase, or takes STOA_BACKUP_PASSPHRASE.")
+]
 
 
 def backup(
@@ -25,9 +28,7 @@ def backup(
     keep_daily: Annotated[int | None, typer.Option(min=0, help="And the last of N days.", show_default=False)] = None,
     keep_weekly: Annotated[int | None, typer.Option(min=0, help="Of N weeks.", show_default=False)] = None,
     keep_monthly: Annotated[int | None, typer.Option(min=0, help="Of N months.", show_default=False)] = None,
-    encrypt: Annotated[
-        bool, typer.Option("--encrypt", help="Encrypt: asks for a passphrase, or takes STOA_BACKUP_PASSPHRASE.")
-    ] = False,
+    encrypt: Encrypt = False,
     key_file: KeyFile = None,
     include_secret_key: Annotated[
         bool, typer.Option("--include-secret-key", help="Put secret.key into an encrypted backup.")

@@ -57,7 +57,8 @@ class Listener:
             try:
                 await self._listen()
             except FAILURES as error:
-                _log.warning("LISTEN connection lost", error=str(error), retry_seconds=RECONNECT_SECONDS)
+                reason = str(error) or type(error).__name__
+                _log.warning("LISTEN connection lost", error=reason, retry_seconds=RECONNECT_SECONDS)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:

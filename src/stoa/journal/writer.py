@@ -214,7 +214,8 @@ class JournalWriter:
             # and
             # retry.
             except FAILURES as error:
-                _log.warning("journal cannot be written", error=str(error), waiting_runs=len(waiting))
+                reason = str(error) or type(error).__name__
+                _log.warning("journal cannot be written", error=reason, waiting_runs=len(waiting))
                 unclear = True
                 self._failures.add()
                 if self._connection is not None:
