@@ -57,8 +57,11 @@ SELECT id FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2
 ORDER BY {order} LIMIT $5 OFFSET $6;
 
 -- name: count_pinned
-SELECT count(*) FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2::uuid IS NULL OR model_id = $2)
-    AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4);
+-- At most $5: a longer list is not counted to its end.
+SELECT count(*) FROM (
+    SELECT 1 FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2::uuid IS NULL OR model_id = $2)
+        AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
+    LIMIT $5) AS found;
 
 -- name: usage
 -- The usage of all model calls of a conversation.
@@ -69,8 +72,8 @@ SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coal
 FROM model_calls WHERE org_id = $1 AND conversation_id = $2;
 
 -- name: update_conversation
--- Sets the fields whose flags are true. $11 pins or unpins; a repeated pin keeps its time. $12: something besides the pin
--- changes, and only that counts as activity.
+-- Sets the fields whose flags are true. $11 pins or unpins; a repeated pin keeps its time. $12: something besides the
+-- pin changes, and only that counts as activity.
 UPDATE conversations SET
     title = CASE WHEN $3 THEN $4 ELSE title END,
     metadata = CASE WHEN $5 THEN $6 ELSE metadata END,

@@ -26,7 +26,7 @@ from stoa.conversations.types import (
 from stoa.db import Row, Tx, load
 from stoa.db.lists import next_cursor, page_ids
 from stoa.kernel.errors import Conflict
-from stoa.kernel.pages import Page, PageRequest
+from stoa.kernel.pages import COUNT_MAX, Page, PageRequest
 from stoa.kernel.principal import Principal
 
 SQL: Final = load("stoa.conversations")
@@ -80,8 +80,8 @@ async def pinned_conversations(
     found = await tx.fetch(
         SQL.pinned_conversations.format(order=order), org_id, model_id, app_id, user_id, page.page_size, page.offset
     )
-    total = await tx.fetchval(SQL.count_pinned, org_id, model_id, app_id, user_id)
-    return Page(await listed(tx, org_id, [row["id"] for row in found]), page.page, page.page_size, total)
+    count = await tx.fetchval(SQL.count_pinned, org_id, model_id, app_id, user_id, COUNT_MAX + 1)
+    return Page.counted(await listed(tx, org_id, [row["id"] for row in found]), page, count)
 
 
 async def listed(tx: Tx, org_id: UUID, ids: Sequence[UUID]) -> Sequence[Conversation]:
