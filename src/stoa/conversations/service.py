@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
-from stoa.conversations import rules, store
+from stoa.conversations import pins, rules, store
 from stoa.conversations.agents import check_agent
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.ports import Agents, Apps, Models, Projects
@@ -127,7 +127,7 @@ class Conversations:
             model = await self._models.id_of(tx, model_id) if model_id is not None else None
             filters = {"model_id": model, "app_id": app_id, "user_id": user_id}
             if pinned:
-                return await store.pinned_conversations(tx, principal.org_id, page, model, app_id, user_id)
+                return await pins.page_of(tx, principal.org_id, page, model, app_id, user_id)
             return await store.list_conversations(tx, principal.org_id, page, filters, expression)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
