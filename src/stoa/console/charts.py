@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from stoa.console.pages import moment
+from stoa.console.times import moment
 
 WIDTH: Final = 640
 HEIGHT: Final = 120

@@ -3,7 +3,6 @@
 import hashlib
 import mimetypes
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from functools import cache
 from gzip import compress
@@ -13,7 +12,7 @@ from typing import Any, Final
 import orjson
 from markupsafe import Markup
 
-from stoa.console import markdown, words
+from stoa.console import markdown, times, words
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -78,15 +77,21 @@ def asset_address(name: str) -> str:
 
 @cache
 def _environment() -> Any:
-    from jinja2 import Environment, PackageLoader  # noqa: PLC0415 — a server without viewers needs none
+    from jinja2 import Environment, PackageLoader, pass_context  # noqa: PLC0415 — a server without viewers needs none
 
     environment = Environment(
         loader=PackageLoader("stoa.console"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update({
+
+    @pass_context
+    def when(context: Mapping[str, Any], text: str | None) -> Markup:
+        return times.when(text, words.translator(context["language"]))
+
+    filters: Mapping[str, Any] = {
         "bytes": size_of, "count": count, "money": money, "seconds": seconds, "when": when,
         "snippet": _snippet, "document": _document, "pretty": pretty, "embedded": _embedded, "against": _against,
-    })  # fmt: skip
+    }  # fmt: skip
+    environment.filters.update(filters)
     return environment
 
 
@@ -172,15 +177,3 @@ def seconds(value: object) -> str:
     minutes, rest = divmod(int(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def when(text: str | None) -> Markup:
-    """A time that the page's script shows as relative. The exact time is the tooltip, and the text without scripts."""
-    if not text:
-        return Markup.escape(NOTHING)
-    exact = moment(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(text, exact, exact)

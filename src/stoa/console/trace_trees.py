@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from stoa.console.pages import moment
+from stoa.console.times import moment
 
 WIDTH: Final = 320
 BAR_WIDTH_MIN: Final = 2.0

@@ -10,7 +10,7 @@ from stoa.conversations.links import FileLinks
 from stoa.conversations.ports import Agents
 from stoa.conversations.reading import Reader
 from stoa.conversations.rules import CONTENT_PARTS_MAX, text_of
-from stoa.conversations.service import Changes, Conversations, resolve_content
+from stoa.conversations.service import Conversations, resolve_content
 from stoa.conversations.store import (
     LockedConversation,
     insert_message,
@@ -21,6 +21,7 @@ from stoa.conversations.store import (
 )
 from stoa.conversations.transcript import ReadFile, Transcript
 from stoa.conversations.types import (
+    Changes,
     Conversation,
     File,
     FilePassage,

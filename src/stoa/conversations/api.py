@@ -12,8 +12,8 @@ from starlette.responses import StreamingResponse
 from stoa.conversations import rules, wire
 from stoa.conversations.agent_wire import agent_of
 from stoa.conversations.links import FileLinks
-from stoa.conversations.service import Changes, Conversations
-from stoa.conversations.types import Fork
+from stoa.conversations.service import Conversations
+from stoa.conversations.types import Changes, Fork
 from stoa.db.idempotency import IdempotencyKey
 from stoa.http import (
     Data,

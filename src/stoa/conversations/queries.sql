@@ -57,11 +57,11 @@ SELECT id FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2
 ORDER BY {order} LIMIT $5 OFFSET $6;
 
 -- name: count_pinned
--- Up to 10,001.
+-- At most $5: a longer list is not counted to its end.
 SELECT count(*) FROM (
     SELECT 1 FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2::uuid IS NULL OR model_id = $2)
-        AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4) LIMIT 10001
-) counted;
+        AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
+    LIMIT $5) AS found;
 
 -- name: usage
 -- The usage of all model calls of a conversation.

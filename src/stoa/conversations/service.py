@@ -1,17 +1,17 @@
 """Conversations as their owners use them. One transaction per method; other slices are used through ports."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, BinaryIO, Final
 from uuid import UUID
 
-from stoa.conversations import rules, store
+from stoa.conversations import pins, rules, store
 from stoa.conversations.agents import check_agent
 from stoa.conversations.deletions import Deletions
 from stoa.conversations.ports import Agents, Apps, Models, Projects
 from stoa.conversations.reading import Reader
 from stoa.conversations.store import SQL
-from stoa.conversations.types import Conversation, Deletion, File, FileStatus, Fork, Message
+from stoa.conversations.types import Changes, Conversation, Deletion, File, FileStatus, Fork, Message
 from stoa.db import Database, Tx, audit, idempotency
 from stoa.db.blob_checks import tidied
 from stoa.db.blobs import Blob, Blobs, blob_name, lock_blob, opened
@@ -25,19 +25,6 @@ from stoa.kernel.principal import Principal
 from stoa.kernel.schema_checker import SchemaChecker
 
 FILES_PER_CONVERSATION_MAX: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """A PATCH: only the named fields change."""
-
-    fields: frozenset[str]
-    title: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    model_id: UUID | str | None = None
-    """An id or a slug."""
-    agent: Mapping[str, Any] | None = None
-    pinned: bool | None = None
 
 
 class Conversations:
@@ -140,7 +127,7 @@ class Conversations:
             model = await self._models.id_of(tx, model_id) if model_id is not None else None
             filters = {"model_id": model, "app_id": app_id, "user_id": user_id}
             if pinned:
-                return await store.pinned_conversations(tx, principal.org_id, page, model, app_id, user_id)
+                return await pins.page_of(tx, principal.org_id, page, model, app_id, user_id)
             return await store.list_conversations(tx, principal.org_id, page, filters, expression)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:

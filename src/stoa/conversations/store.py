@@ -60,28 +60,8 @@ async def list_conversations(
     """`filters` by column; `query` is a to_tsquery expression. Raises BadRequest for an invalid cursor."""
     found = await page_ids(tx, "conversations", page, filters, rules.CURSOR_COLUMNS, query)
     rows = await tx.fetch(SQL.listed_conversations, org_id, found.ids)
-    return Page(
-        [_conversation(row) for row in rows],
-        page.page,
-        page.page_size,
-        found.total,
-        found.estimated,
-        next_cursor(page, rules.CURSOR_COLUMNS, rows),
-    )
-
-
-async def pinned_conversations(
-    tx: Tx, org_id: UUID, page: PageRequest, model_id: UUID | None, app_id: UUID | None, user_id: str | None
-) -> Page[Conversation]:
-    """Those that are pinned, the last pinned first unless the page is sorted; None filters nothing."""
-    if user_id is not None and "\x00" in user_id:
-        return Page((), page.page, page.page_size, 0)  # PostgreSQL's text holds no NUL, so no row matches.
-    order = page.order_by("pinned_at DESC")
-    found = await tx.fetch(
-        SQL.pinned_conversations.format(order=order), org_id, model_id, app_id, user_id, page.page_size, page.offset
-    )
-    total = await tx.fetchval(SQL.count_pinned, org_id, model_id, app_id, user_id)
-    return Page.counted(await listed(tx, org_id, [row["id"] for row in found]), page, total)
+    cursor = next_cursor(page, rules.CURSOR_COLUMNS, rows)
+    return Page([_conversation(row) for row in rows], page.page, page.page_size, found.total, found.estimated, cursor)
 
 
 async def listed(tx: Tx, org_id: UUID, ids: Sequence[UUID]) -> Sequence[Conversation]:

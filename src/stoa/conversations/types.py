@@ -65,6 +65,19 @@ class Conversation:
     """When it was pinned; None: it is not."""
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A PATCH: only the named fields change."""
+
+    fields: frozenset[str]
+    title: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    model_id: UUID | str | None = None
+    """An id or a slug."""
+    agent: Mapping[str, Any] | None = None
+    pinned: bool | None = None
+
+
 class Role(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"

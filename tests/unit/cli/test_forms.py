@@ -35,7 +35,7 @@ def test_names_that_differ_stay_different() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
 def test_an_output_that_is_full_is_a_sentence() -> None:
     with Path("/dev/full").open("wb") as full:
-        command = [sys.executable, "-m", "stoa", "version"]
+        command = [sys.executable, "-m", "stoa", "version", "--json"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert done.returncode == Exit.FAILED
     assert done.stderr == f"stoa: Nothing more can be written: {os.strerror(errno.ENOSPC)}.\n"

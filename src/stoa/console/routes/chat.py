@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from stoa.console import markdown, pages
+from stoa.console import markdown, pages, times
 from stoa.console.answers import Answer
 from stoa.console.api import page
 from stoa.console.client import Refused
@@ -164,7 +164,7 @@ async def _talks(view: View, current: str | None) -> Mapping[str, Any]:
     groups: tuple[list[Any], list[Any], list[Any]] = (list(pinned["data"]) if pinned else [], [], [])
     for one in found["data"] if found else ():
         if not one.get("pinned_at"):
-            groups[1 if pages.moment(one["updated_at"]).date() == today else 2].append(one)
+            groups[1 if times.moment(one["updated_at"]).date() == today else 2].append(one)
     more = any(one and one["pagination"]["total_count"] > TALKS_MAX for one in (pinned, found))
     labels = (view.translate("Pinned"), view.translate("Today"), view.translate("Earlier"))
     return {"groups": list(zip(labels, groups, strict=True)), "more": more, "current": current}
