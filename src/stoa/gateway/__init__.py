@@ -7,7 +7,7 @@ from stoa.gateway.catalogue import Catalogue, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
-from stoa.gateway.offered import Offer, Provider, ProviderError, ProviderState
+from stoa.gateway.offers import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.falling_back import FallingBack
