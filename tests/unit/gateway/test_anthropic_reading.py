@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from stoa.gateway import ProviderData, Usage
+from stoa.gateway import ModelMessage, ProviderData, TextPart, ToolCallPart, Usage
+from stoa.gateway.providers.anthropic import _content
 from tests.support.wires import event, hear
 
 
@@ -146,6 +147,31 @@ async def test_signed_thoughts_are_kept_for_the_next_step() -> None:
         {"type": "redacted_thinking", "data": "xyz"},
     ]
     assert (data.data["calls"], heard.reasoning) == ([{"id": "t"}], "I look.unsigned")
+
+
+async def test_thoughts_between_text_and_calls_keep_their_places() -> None:
+    def thought(text: str, index: int) -> bytes:
+        return start({"type": "thinking", "thinking": text, "signature": "s"}, index)
+
+    frames = [
+        BEGIN,
+        thought("A", 0),
+        start({"type": "text", "text": "I look."}, 1),
+        thought("B", 2),
+        start(USE, 3),
+        thought("C", 4),
+        start(USE | {"id": "u"}, 5),
+        end("tool_use"),
+        STOP,
+    ]
+    (data,) = (await hear("anthropic", frames)).of(ProviderData)
+    calls = (ToolCallPart("1", "look", "{}"), ToolCallPart("2", "look", "{}"))
+    for parts, kinds in (
+        ((TextPart("I look."), *calls), "thinking A, text, thinking B, tool_use, thinking C, tool_use"),
+        (calls, "thinking A, thinking B, tool_use, thinking C, tool_use"),
+    ):
+        content = _content(ModelMessage("assistant", parts, data))
+        assert ", ".join(f"{one['type']} {one.get('thinking', '')}".strip() for one in content) == kinds
 
 
 async def test_thoughts_of_a_look_alike_that_signs_none_are_kept_too() -> None:

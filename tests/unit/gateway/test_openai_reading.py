@@ -305,6 +305,15 @@ async def test_usage(usage: dict[str, Any], expected: list[Usage]) -> None:
     assert (await hear("openai", [SAID, STOP, event({"x_groq": {"usage": usage}}), DONE])).of(Usage) == expected
 
 
+@pytest.mark.parametrize(("depth", "kept"), [(20, True), (240, False), (1_000, False)])
+async def test_what_could_not_be_written_again_is_not_kept(depth: int, kept: bool) -> None:
+    deep = b'{"index":0,"id":"1","extra_content":%b,"function":{"name":"look","arguments":"{}"}}' % (
+        b'{"a":' * depth + b"1" + b"}" * depth
+    )
+    heard = await hear("openai", [event(b'{"choices":[{"delta":{"tool_calls":[%b]}}]}' % deep), STOP, DONE])
+    assert (heard.calls, bool(heard.of(ProviderData))) == ([("look", {})], kept)
+
+
 async def test_what_the_provider_wants_back_is_kept() -> None:
     signed = {"google": {"thought_signature": "sig"}}
     frames = [

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -120,7 +121,7 @@ def _alternating(made: Prepared) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for message in made.messages:
         role = "assistant" if message.role == "assistant" else "user"
-        content = [*_thinking(message), *map(_part, message.parts)]
+        content = _content(message)
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += content
         else:
@@ -128,9 +129,23 @@ def _alternating(made: Prepared) -> list[dict[str, Any]]:
     return messages
 
 
-def _thinking(message: ModelMessage) -> list[Any]:
-    """The model's reasoning before its tool calls, with the required signatures."""
-    return list(list_of(message.provider.data.get("thinking"))) if message.provider is not None else []
+def _content(message: ModelMessage) -> list[Any]:
+    """The parts of a message, with the signed reasoning of the model where it stood: before its text, between its text
+    and its calls, or between two calls. Anthropic refuses it at another place."""
+    data = message.provider.data if message.provider is not None else {}
+    thoughts, places = list(list_of(data.get("thinking"))), list_of(data.get("places"))
+    if len(places) != len(thoughts):
+        return [*thoughts, *map(_part, message.parts)]
+    content: list[Any] = []
+    waiting = deque(zip(thoughts, places, strict=True))
+    calls, text = 0, 0
+    for part in message.parts:
+        is_call = isinstance(part, ToolCallPart)
+        while waiting and list(waiting[0][1]) <= [calls, max(text, int(is_call))]:
+            content.append(waiting.popleft()[0])
+        content.append(_part(part))
+        calls, text = calls + is_call, 1
+    return [*content, *(thought for thought, _ in waiting)]
 
 
 def _part(part: object) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class _Thought:
     thinking: list[str] = field(default_factory=list[str])
     signature: list[str] = field(default_factory=list[str])
     redacted: str = ""
+    place: tuple[int, int] = (0, 0)
+    """How many calls stood before it, and whether text did (1)."""
 
     def as_block(self) -> dict[str, str] | None:
         if self.redacted:
@@ -69,7 +71,7 @@ class AnthropicReading(Reading):
         self._source = source
         self._counts: dict[str, Any] = {}
         self._reason = ""
-        self._said = False
+        self._said = self._text_begun = False
         self._blocks: dict[int, _Thought | _Use | None] = {}
         self._last = -1
         self._thoughts: list[_Thought] = []
@@ -127,11 +129,12 @@ class AnthropicReading(Reading):
                 held = given if isinstance(given, str) else orjson.dumps(given).decode() if given else ""
                 self._begin_use(self._last, text_of(block.get("id")), text_of(block.get("name")), held, out)
             case "thinking" | "redacted_thinking":
-                thought = _Thought(redacted=text_of(block.get("data")))
+                thought = _Thought(redacted=text_of(block.get("data")), place=(len(self._uses), int(self._text_begun)))
                 self._blocks[self._last] = thought
                 self._thoughts.append(thought)
                 self._think(thought, block, out)
-            case _:
+            case kind:
+                self._text_begun = self._text_begun or kind == "text"
                 self._say(block.get("text"), out)
 
     def _begin_use(self, index: int, id_: str, name: str, held: str, out: list[Delta]) -> _Use:
@@ -188,10 +191,12 @@ class AnthropicReading(Reading):
         if self._uses and self._source:
             signed = [thought for thought in self._thoughts if thought.signature or thought.redacted]
             # Compatible servers without signatures still require their reasoning back.
-            blocks = [block for thought in signed or self._thoughts if (block := thought.as_block())]
+            thoughts = [thought for thought in signed or self._thoughts if thought.as_block()]
             data: dict[str, Any] = {"calls": [{"id": use.id} for use in self._uses]}
-            if blocks:
-                data["thinking"] = blocks
+            if thoughts:
+                data["thinking"] = [thought.as_block() for thought in thoughts]
+            if any(thought.place != (0, 0) for thought in thoughts):
+                data["places"] = [list(thought.place) for thought in thoughts]
             if (provider_data := kept(self._source, data)) is not None:
                 out.append(provider_data)
         if not (self._said or self._uses):

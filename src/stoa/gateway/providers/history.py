@@ -6,6 +6,7 @@ Omissions and changes that the user should know are named in a notice.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from hashlib import sha256
 from itertools import takewhile
 from typing import Any, Final
@@ -41,6 +42,10 @@ NO_RESULT: Final = "No result of this call is known."
 CALL_ID_CHARACTERS: Final = 9
 """Mistral takes ids of nine letters and digits alone; every other provider takes those too."""
 IMAGE_CHARACTERS: Final = 4_000
+DEPTH_MAX: Final = 100
+"""Fewer brackets are no matter; with more of them it is tried whether they can be written again."""
+BODY_DEPTH: Final = 20
+"""Nesting of a call's arguments within a body."""
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -219,18 +224,24 @@ def _with_ids(messages: Sequence[ModelMessage], made: Prepared, source: str, *, 
 
 
 def _readable(arguments: str) -> str:
-    """A call's arguments as JSON of an object: providers and chat templates parse them, and fail at anything else. What
-    a model wrote that is none is told to it as text."""
+    """A call's arguments as the JSON of an object, because providers and chat templates parse them and fail at anything
+    else. What the model wrote otherwise is sent as text within an object."""
     try:
-        if isinstance(orjson.loads(arguments), dict):
-            return arguments
+        held = orjson.loads(arguments)
+        readable = arguments
     except orjson.JSONDecodeError:
-        try:
-            if (held := arguments_in(arguments)) is not None:
-                return orjson.dumps(cleaned(held)).decode()
-        except (TypeError, RecursionError):  # Nested deeper than can be written again.
-            pass
+        held, readable = arguments_in(arguments), ""
+    try:
+        if isinstance(held, dict) and (arguments.count("[") + arguments.count("{") < DEPTH_MAX or _writable(held)):
+            return readable or orjson.dumps(cleaned(held)).decode()
+    except (TypeError, RecursionError):
+        pass
     return orjson.dumps({"not_json": arguments.encode("utf-8", "replace").decode()}).decode()
+
+
+def _writable(value: Any) -> bool:
+    """Whether it can be written again within a request's body. Raises TypeError where it is nested too deeply."""
+    return bool(orjson.dumps(reduce(lambda inner, _: [inner], range(BODY_DEPTH), value)))
 
 
 def _kept(provider: ProviderData | None) -> ProviderData | None:

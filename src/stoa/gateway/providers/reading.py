@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, Final
 
 import orjson
@@ -12,6 +13,8 @@ from stoa.gateway.types import Delta, Finish, FinishReason, ModelError, Provider
 
 PROVIDER_DATA_BYTES_MAX: Final = 512 * 1024
 """Larger data is dropped: it would be stored with each step of a run."""
+NESTING: Final = 30
+"""Levels of JSON around it in a run's stored state, and in a request."""
 REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "eos": "stop", "eos_token": "stop", "end": "stop",
     "done": "stop",
@@ -73,7 +76,8 @@ def kept(source: str, data: Mapping[str, Any]) -> ProviderData | None:
     """Data that the provider gets back later, in a form that can be stored; None if it cannot be."""
     try:
         plain = cleaned(dict(data))
-        if len(orjson.dumps(plain)) > PROVIDER_DATA_BYTES_MAX:
+        nested = reduce(lambda inner, _: [inner], range(NESTING), plain)
+        if len(orjson.dumps(nested)) > PROVIDER_DATA_BYTES_MAX:
             return None
     except (TypeError, ValueError, RecursionError):
         return None
