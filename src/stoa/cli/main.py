@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -153,7 +154,14 @@ def serve(
     except (StartError, EmbeddedError, SchemaError, SettingsError) as error:
         raise fail(str(error)) from error
     except OSError as error:
-        raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
+        where = f" ({error.filename})" if error.filename else ""
+        data, there = chosen.data_dir.absolute(), Path(str(error.filename)).absolute()
+        if error.filename and (there.is_relative_to(data) or data.is_relative_to(there)):
+            raise fail(
+                f"The data directory {chosen.data_dir} cannot be used: {error.strerror}{where}. "
+                "Choose one that this user can write to: --data-dir or STOA_DATA_DIR."
+            ) from error
+        raise fail(f"{error.strerror or error}{where}") from error
 
 
 def _serve_here(chosen: "Settings", tell: Callable[[str], None]) -> None:
