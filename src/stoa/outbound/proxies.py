@@ -30,9 +30,7 @@ class Proxy:
         except ValueError as error:
             raise ProxySettingError("is no URL of a proxy, such as http://proxy.example.com:3128") from error
         if parts.scheme != "http" or not parts.hostname:
-            raise ProxySettingError(
-                f"must be the http:// URL of a proxy that takes CONNECT, not {parts.scheme}://…"
-            )
+            raise ProxySettingError(f"must be the http:// URL of a proxy that takes CONNECT, not {parts.scheme}://…")
         authorization = None
         if parts.username is not None:
             credential = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
