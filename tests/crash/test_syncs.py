@@ -206,12 +206,12 @@ async def test_a_frozen_node_can_write_nothing_more(dsn: str, room: Path) -> Non
         principal = Principal(row["org_id"], row["project_id"], row["org_id"])
         await frozen.sources.sync(principal, UUID(source_id), confirm_deletions=False)
         async with internal(frozen.database) as tx:
-            claimed = store.sync_of((await tx.fetch(store.SQL.claim, frozen.node.id, *ANY, 60.0, []))[0])
+            claimed = store.sync_of((await tx.fetch(store.CLAIM, frozen.node.id, *ANY, [], 60.0))[0])
             await tx.execute(
                 "UPDATE knowledge_source_syncs SET deadline = now() - interval '1 second' WHERE id = $1", claimed.id
             )
         async with internal(frozen.database) as tx:
-            taken = store.sync_of((await tx.fetch(store.SQL.claim, uuid4(), *ANY, 60.0, []))[0])
+            taken = store.sync_of((await tx.fetch(store.CLAIM, uuid4(), *ANY, [], 60.0))[0])
         assert (taken.id, taken.attempt) == (claimed.id, 2)
         with pytest.raises(Superseded):
             await frozen.worker.work(claimed)
@@ -236,7 +236,7 @@ async def test_settling_does_not_wait_for_who_asks_for_a_sync(dsn: str, room: Pa
             Principal(row["org_id"], row["project_id"], row["org_id"]), source_id, confirm_deletions=False
         )
         async with internal(server.database) as tx:
-            sync = store.sync_of((await tx.fetch(store.SQL.claim, server.node.id, *ANY, 60.0, []))[0])
+            sync = store.sync_of((await tx.fetch(store.CLAIM, server.node.id, *ANY, [], 60.0))[0])
         async with internal(server.database) as asking, asyncio.timeout(5):
             await asking.fetchrow(store.SQL.lock_source, row["org_id"], source_id)
             async with internal(server.database) as settling:

@@ -14,6 +14,8 @@ from tests.support.running import Running, serving
 
 PROVEN = "SELECT count(*) FROM deletions WHERE kind = 'conversation' AND verified_at IS NOT NULL"
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
 
 @pytest.fixture
 async def expiring(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
@@ -93,12 +95,34 @@ async def test_a_message_that_comes_before_the_deletion_keeps_its_conversation(
     async with other.transaction():
         await other.execute("UPDATE conversations SET updated_at = now() WHERE id = $1", UUID(talk))
         await expiring.call("PUT", f"/v1/projects/{project['id']}", json={"name": "Main", "retention_days": 1})
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        await _until(database, waiting, 1)  # The deletion, for the row.
+        await _until(database, WAITING, 1)  # The deletion, for the row.
     await other.close()
     await _aged(database, later, 9, 9)
     await _until(database, PROVEN, 1)
     await expiring.call("GET", f"/v1/conversations/{talk}")
     await expiring.call("GET", f"/v1/conversations/{later}", 404)
+
+
+async def test_a_file_whose_reading_ends_during_the_deletion_goes_with_its_conversation(
+    expiring: Running, database: asyncpg.Connection
+) -> None:
+    talk = await expiring.conversation()
+    file = await database.fetchval(
+        "INSERT INTO files (org_id, project_id, id, conversation_id, name, size, mime_type, sha256)"
+        " SELECT org_id, project_id, gen_random_uuid(), id, 'a.txt', 3, 'text/plain', decode(repeat('ab', 32), 'hex')"
+        " FROM conversations WHERE id = $1 RETURNING id",
+        UUID(talk),
+    )
+    other = await asyncpg.connect(expiring.dsn)
+    async with other.transaction():
+        await other.execute("UPDATE files SET status = 'ready' WHERE id = $1", file)
+        deletion = asyncio.create_task(expiring.call("DELETE", f"/v1/conversations/{talk}"))
+        await _until(database, WAITING, 1)
+        await other.execute(
+            "INSERT INTO file_passages (org_id, project_id, file_id, position, text)"
+            " SELECT org_id, project_id, id, 0, 'abc' FROM files WHERE id = $1",
+            file,
+        )
+    await other.close()
+    receipt = await expiring.call("GET", f"/v1/deletions/{(await deletion)['deletion_id']}")
+    assert receipt["data"]["stores"]["file_passages"] == {"rows": 1, "bytes": 3}

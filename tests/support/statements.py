@@ -8,6 +8,9 @@ from stoa.db.sql import load
 
 SOURCE: Final = Path(__file__).parents[2] / "src" / "stoa"
 FILLINGS: Final = {
+    "{claimable}": load("stoa.db", "claiming.sql").claimable,
+    "{jobs}": "callbacks",
+    "{working}": "running",
     "{order}": "created_at, id",
     "{events_order}": "received_at, id",
     "{apps_order}": "p.name, p.id",

@@ -53,7 +53,8 @@ class AppUploads:
         try:
             return await held.add_file(principal, made.id, source, name=name, mime_type=mime_type, once=once)
         except AppError as refusal:
-            if not isinstance(refusal, Conflict):  # Of the key: the conversation holds the first one's file.
+            # The key was used before: the conversation holds the file of the first request.
+            if not isinstance(refusal, Conflict):
                 await held.delete(principal, made.id)
             raise
 
@@ -63,7 +64,7 @@ class RunReports:
 
     def __init__(self) -> None:
         self.runs: runs.Runs | None = None
-        """Set once it exists: callbacks are built before the runs that they are of."""
+        """Set once they exist: callbacks are built before the runs that they report."""
 
     async def report(self, org_id: UUID, run_id: UUID) -> callbacks.Report | None:
         assert self.runs is not None, "workers start after everything is built"

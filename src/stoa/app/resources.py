@@ -151,7 +151,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """The abilities for runs and for definitions of agents; `parts` are the slices."""
+    """The abilities that runs and definitions of agents get; `parts` are the slices."""
 
     parts: Sequence[Component]
     recalling: memory.Recalling

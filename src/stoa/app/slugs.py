@@ -39,8 +39,8 @@ class Slugs:
 def find_model(
     catalogue: gateway.Catalogue, routing: gateway.Routing, breakers: gateway.Breakers
 ) -> Callable[[runs.Run, UUID | None], Awaitable[runs.Supply]]:
-    """A model of a run, or of a node of its graph, with what its tokens cost. A run whose request named a slug of
-    several models has them all, in the order that was drawn when it began."""
+    """The model of a run, or of a node of its graph, with its price. For a slug with several models the run gets all of
+    them, in the order that was drawn when it began."""
 
     async def find(run: runs.Run, model_id: UUID | None) -> runs.Supply:
         assert model_id is not None, "a deployment names the model of every node that has one"
@@ -53,7 +53,7 @@ def find_model(
         return runs.Supply(together, targets[0].slug, together.price, lambda fields: fields)
 
     async def _targets(run: runs.Run, named: Sequence[UUID]) -> Sequence[gateway.Target]:
-        """Those that are there now. Raises BadRequest where none is."""
+        """The targets that exist now. Raises BadRequest where none does."""
         found: list[gateway.Target] = []
         for number, model_id in enumerate(named, 1):
             try:

@@ -43,46 +43,11 @@ WITH gone AS (
 SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
 
 -- name: claim
--- Of all tenants.
--- Claims up to $2 callbacks. First those of dead nodes, those whose lease has expired, and those of this node that it
--- does not work on ($8 is what it works on). Then pending ones that are due, one project after another, beginning after
--- project $6. $3 are projects with callbacks on this node, $4 how many more each may have, $5 the same for every other
--- project.
-WITH RECURSIVE lost AS (
-    SELECT c.org_id, c.id FROM callbacks c
-    WHERE c.status = 'running' AND (c.node_id <> $1 OR c.id <> ALL ($8::uuid[]))
-      AND (c.deadline < now() OR c.node_id = $1 OR c.node_id NOT IN (SELECT id FROM living_nodes))
-    LIMIT $2 FOR UPDATE SKIP LOCKED
-), projects AS (
-    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
-    UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
-           p.wrapped OR n.project_id IS NULL, p.turn + 1
-    FROM projects p LEFT JOIN LATERAL (
-        SELECT c.project_id FROM callbacks c
-        WHERE c.status = 'pending' AND c.project_id > p.project_id ORDER BY c.project_id LIMIT 1
-    ) n ON true
-    WHERE NOT p.wrapped OR n.project_id <= $6
-), roomy AS (
-    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
-    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
-    WHERE p.found AND coalesce(here.room, $5::int) > 0
-      AND EXISTS (SELECT 1 FROM callbacks c
-                  WHERE c.status = 'pending' AND c.project_id = p.project_id AND c.not_before <= now())
-    LIMIT $2
-), waiting AS (
-    SELECT w.org_id, w.id, p.turn,
-           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
-    FROM roomy p CROSS JOIN LATERAL (
-        SELECT c.org_id, c.id, c.not_before FROM callbacks c
-        WHERE c.status = 'pending' AND c.project_id = p.project_id AND c.not_before <= now()
-        ORDER BY c.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
-), taken AS (
-    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
-)
+-- Of all tenants. The parameters are those of `claimable` in `db/claiming.sql`; $8 is the length of the lease in
+-- seconds.
 UPDATE callbacks c
-SET status = 'running', node_id = $1, attempt = c.attempt + 1, deadline = now() + $7::float8 * interval '1 second'
-FROM taken WHERE c.org_id = taken.org_id AND c.id = taken.id RETURNING c.*;
+SET status = 'running', node_id = $1, attempt = c.attempt + 1, deadline = now() + $8::float8 * interval '1 second'
+FROM ({claimable}) taken WHERE c.org_id = taken.org_id AND c.id = taken.id RETURNING c.*;
 
 -- name: beat
 -- Renews the lease. No row: this node no longer owns the callback.

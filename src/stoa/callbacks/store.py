@@ -6,9 +6,11 @@ from uuid import UUID
 
 from stoa.callbacks.types import Attempt, Callback, CallbackStatus
 from stoa.db import Row, Tx, load
+from stoa.db.leases import claiming
 from stoa.kernel.pages import COUNT_MAX, Page, PageRequest
 
 SQL: Final = load("stoa.callbacks")
+CLAIM: Final = claiming(SQL.claim, "callbacks", "running")
 
 
 async def of_run(tx: Tx, org_id: UUID, run_id: UUID) -> Sequence[Callback]:

@@ -82,7 +82,7 @@ class CallbackWorker:
     async def claim(self, wanted: ClaimLimits, held: Sequence[Callback], /) -> Sequence[Callback]:
         own = [one.id for one in held]
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), CALLBACK.seconds, own)
+            rows = await tx.fetch(store.CLAIM, self._node_id, *wanted.arguments(), own, CALLBACK.seconds)
         return [store.value(row) for row in rows]
 
     async def work(self, one: Callback, /) -> None:

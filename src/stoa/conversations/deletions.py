@@ -128,6 +128,7 @@ class Deletions:
                 return None
             if await self._runs.active(tx, org_id, conversation_id):
                 return None
+            await tx.execute(SQL.lock_files, org_id, conversation_id)
             kept_messages, kept_files = await store.hand_over(tx, org_id, conversation_id)
             references = await tx.fetchrow(SQL.delete_references, org_id, conversation_id)
             content = await tx.fetchrow(SQL.delete_content, org_id, conversation_id)

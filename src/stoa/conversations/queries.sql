@@ -182,6 +182,10 @@ SELECT $1, $2, $3, p.* FROM unnest($4::int[], $5::int[], $6::text[], $7::text[])
 -- name: passages
 SELECT page, heading, text FROM file_passages WHERE org_id = $1 AND file_id = $2 ORDER BY position;
 
+-- name: lock_files
+-- Locks the conversation's files, so that none of them gets passages between the statements of a deletion.
+SELECT id FROM files WHERE org_id = $1 AND conversation_id = $2 ORDER BY id FOR UPDATE;
+
 -- name: delete_content
 -- Removes everything of a conversation except its runs and journals; returns rows and bytes.
 WITH gone_passages AS (

@@ -9,16 +9,18 @@ statements and its work as a `JobKind`.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
 
+from stoa.db.sql import load
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.leases import ClaimLimits, Lease, Places
 from stoa.kernel.supervise import Heartbeat, Supervisor, Wakeup
 
 _log = structlog.get_logger("stoa.db.leases")
+_SQL: Final = load("stoa.db", "claiming.sql")
 T = TypeVar("T")
 
 
@@ -222,3 +224,10 @@ async def _renew_forever(renew: Callable[[], Awaitable[None]], every_seconds: fl
         woken.clear()
         with suppress(Unavailable):
             await renew()
+
+
+def claiming(statement: str, table: str, working: str) -> str:
+    """`statement` with the choice of jobs in the place of `{claimable}`. `working` is the status of a job of `table`
+    that a node works on."""
+    claimable = _SQL.claimable.replace("{jobs}", table).replace("{working}", working)
+    return statement.replace("{claimable}", claimable)

@@ -1,4 +1,4 @@
-"""One run in many dialects, built."""
+"""Builds the slice: other APIs' wire formats over runs."""
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Fields of requests in dialects, read with their types checked. Pure."""
+"""Reads fields of dialects' requests and checks their types. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from stoa.kernel.errors import BadRequest
 
 
 def objects(value: Any, field: str) -> Sequence[Mapping[str, Any]]:
-    """A list of objects; empty where there is none. Raises BadRequest naming the field for anything else."""
+    """A list of objects; empty where the field is missing. Raises BadRequest naming the field for anything else."""
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):

@@ -1,5 +1,5 @@
-"""Begins a run for a request of another dialect: finds or makes its conversation, puts in what came inside the request,
-and sends the message."""
+"""Starts a run for a request of another dialect: finds or creates its conversation, stores the files inside the
+request, and sends the message."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,20 +16,20 @@ from stoa.runs import Moved, Run, Runs, SendMessage, content_of
 
 ATTEMPTS_MAX: Final = 3
 NAMESPACE: Final = UUID("6f1d2f0e-5d3c-4b62-8f5b-0d8e5a7f4c11")
-"""Of ids that are made out of what clients name."""
+"""The namespace of ids that are derived from clients' names."""
 CHECKED: Final = ("tools", "knowledge_bases", "output_schema")
 
 CheckAgent = Callable[[Principal, Mapping[str, Any]], Awaitable[None]]
-"""Whether the tools and knowledge bases that a definition names are there. Raises BadRequest."""
+"""Checks that the tools and knowledge bases of a definition exist. Raises BadRequest."""
 ModelOf = Callable[[Principal, str], Awaitable[UUID]]
 """The model of a slug. Raises NotFound."""
 ModelsOf = Callable[[Principal, str], Awaitable[Sequence[UUID]]]
-"""The models behind a slug, in the order in which they are asked. Raises NotFound."""
+"""The models behind a slug, in the order in which they are tried. Raises NotFound."""
 
 
 def once_for(dialect: str, *names: str) -> IdempotencyKey:
-    """What a request is remembered by that its client names itself (a run, a message): the same names again are the
-    same request, whatever else it says."""
+    """The idempotency key of a request whose client names it (a run, a message): a request with the same names is the
+    same request, whatever else it contains."""
     made = uuid5(NAMESPACE, "\0".join((dialect, *names)))
     return IdempotencyKey(str(made), dialect, made.bytes)
 
@@ -45,18 +45,18 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A run that is to begin. `items` name attachments as files whose id is `upload:<n>`."""
+    """A run to be started. `items` name attachments as files whose id is `upload:<n>`."""
 
     model: str | None
     items: Sequence[Mapping[str, Any]]
     wanted: Mapping[str, Any]
     uploads: Sequence[Attachment] = ()
     conversation: UUID | None = None
-    """Where the message goes; None makes a conversation for it."""
+    """The conversation of the message; None creates one for it."""
     app: UUID | None = None
-    """The app that a conversation is made for; None makes it for `model`."""
+    """The app of a created conversation; None creates it for `model`."""
     follows: Run | None = None
-    """The run whose answer it comes next to: in its conversation, or in a fork where that has gone on since."""
+    """The run whose answer the message follows: in its conversation, or in a fork where that has continued since."""
     user: str | None = None
     metadata: Mapping[str, Any] | None = None
     regenerate: bool = False
@@ -79,8 +79,8 @@ class Beginning:
     draining: Callable[[], bool]
 
     async def start(self, principal: Principal, order: Order, once: IdempotencyKey | None) -> Run:
-        """One transaction begins the run; a conversation that is made for it, and its files, come before. Raises
-        AppError, and leaves nothing then."""
+        """Starts the run in one transaction; a new conversation and its files are stored before. Raises AppError, and
+        removes what it stored."""
         if self.draining():
             raise Unavailable("This server is restarting; send it again in a moment.", retry_after_seconds=2)
         models = await self.models_of(principal, order.model) if order.model is not None else ()
@@ -93,7 +93,7 @@ class Beginning:
             try:
                 return await self._send(principal, order, place, models[0] if models else None, once)
             except Moved:
-                continue  # Somebody else has answered meanwhile: the next attempt forks.
+                continue  # Another message arrived meanwhile: the next attempt forks.
         raise Moved("This conversation goes on faster than this message can be placed in it; send it again.")
 
     async def _send(
@@ -117,7 +117,7 @@ class Beginning:
             if place.made:
                 await self.conversations.delete(principal, place.conversation)
             raise
-        if place.made and not started.first:  # The run began with an earlier request of the same key.
+        if place.made and not started.first:  # The run was started by an earlier request with the same idempotency key.
             await self.conversations.delete(principal, place.conversation)
         return started.run
 
@@ -147,7 +147,7 @@ class Beginning:
         once: IdempotencyKey | None = None,
         given_id: UUID | None = None,
     ) -> Conversation:
-        """A conversation with an app, or with a model. Raises NotFound where there is neither."""
+        """Creates a conversation with an app, or with a model. Raises NotFound where there is neither."""
         try:
             return await self.conversations.create(
                 principal,
@@ -167,7 +167,7 @@ class Beginning:
             raise NotFound(f"There is no agent {app_id}: it {refused.details['app_id']}.") from None
 
     async def answer_of(self, principal: Principal, run: Run) -> Message:
-        """The message in which a run's answer stands. Raises NotFound while there is none."""
+        """The message that contains a run's answer. Raises NotFound while there is none."""
         found = await self.message_at(principal, run.conversation_id, run.message_position + 1)
         if found is None or found.role is not Role.ASSISTANT or found.run_id != run.id:
             raise NotFound(f"The run {run.id} has no answer (yet) that a message could follow.")
@@ -178,7 +178,7 @@ class Beginning:
         return found[0] if found else None
 
     async def _placed(self, principal: Principal, order: Order, place: _Place) -> Sequence[Mapping[str, Any]]:
-        """The items, with every attachment as a file of the conversation."""
+        """The items, after storing every attachment as a file of the conversation."""
         files: list[Mapping[str, Any]] = []
         for one in order.uploads:
             file = await self.conversations.add_file(
@@ -204,7 +204,7 @@ def _with_files(item: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> 
 
 
 def agent_of(agent: str) -> tuple[UUID | None, str | None]:
-    """How a path names an agent: the id of an app, or the slug of a model."""
+    """Parses how a path names an agent: the id of an app, or the slug of a model."""
     try:
         return UUID(agent), None
     except ValueError:
@@ -220,13 +220,13 @@ def plain_content(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, A
 
 
 def open_calls(answer: Message | None) -> set[str]:
-    """The calls of an answer whose results its client has yet to bring."""
+    """The calls of an answer whose results the client has not sent yet."""
     turns = (answer.turns if answer is not None else None) or ()
     return {call["id"] for turn in turns for call in turn.get("calls", ()) if call.get("client")}
 
 
 def check_results(open_: set[str], brought: set[str], calls: set[str], name: Callable[[str], str], where: str) -> None:
-    """Each call has one result, and each result a call. `calls` are those that the request itself holds. Raises
+    """Checks that each call has one result and each result a call. `calls` are those in the request itself. Raises
     BadRequest."""
     for call in sorted((open_ | calls) - brought):
         raise BadRequest.field(where, f"holds no output for the function call {name(call)}")

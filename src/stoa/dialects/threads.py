@@ -1,7 +1,7 @@
-"""Threads: conversations that a client names itself, and of which it sends the whole history each time.
+"""Threads: conversations that the client names itself, with its whole history in each request.
 
-AG-UI's and the AI SDK's clients do so. The server has the history already: what is new is what comes after the last
-answer. Only a thread that the server does not know yet is taken over whole.
+AG-UI's and the AI SDK's clients work so. The server has the history already, so only what follows the last answer is
+new. The history is stored only for a thread that the server does not know yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,14 @@ from stoa.runs import Run, RunStatus
 
 THREAD_CHARACTERS_MAX: Final = 200
 CLIENT_MESSAGE: Final = "client_message_id"
-"""In a message's metadata: what the client calls it. The same again asks for another answer to it."""
+"""In a message's metadata: the client's id for it. A request with the same id asks for another answer to that
+message."""
 _ACTIVE: Final = frozenset({RunStatus.CREATED, RunStatus.STARTED, RunStatus.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a client asks for. `history` and `tail` are items of OpenAI's Responses, `tools` its function tools."""
+    """What a client asks for. `history` and `tail` are Responses items, `tools` its function tools."""
 
     agent: str
     """An app's id, or the slug of a model."""
@@ -40,7 +41,7 @@ class Turn:
     message_id: str | None = None
     regenerate: bool = False
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What the dialect has to remember of the request."""
+    """What the dialect stores about the request."""
 
 
 class Threads:
@@ -50,7 +51,7 @@ class Threads:
         self._runs = beginning.runs
 
     async def find(self, principal: Principal, thread: str) -> Conversation | None:
-        """The conversation of that name, or of that id."""
+        """The conversation with that name or id."""
         for conversation_id in self._ids(principal, thread):
             try:
                 return await self._conversations.get(principal, conversation_id)
@@ -59,7 +60,7 @@ class Threads:
         return None
 
     async def latest(self, principal: Principal, thread: str) -> Run | None:
-        """The run that is under way in a thread, if any."""
+        """A thread's active run, if any."""
         held = await self.find(principal, thread)
         if held is None or held.active_run_id is None:
             return None
@@ -67,7 +68,7 @@ class Threads:
         return run if run.status in _ACTIVE else None
 
     async def start(self, principal: Principal, turn: Turn, once: IdempotencyKey | None) -> Run:
-        """The run that answers. Raises AppError."""
+        """Starts the run that answers. Raises AppError."""
         if not 0 < len(turn.thread) <= THREAD_CHARACTERS_MAX or "\0" in turn.thread:
             raise BadRequest.field("thread", f"must be 1 to {THREAD_CHARACTERS_MAX} characters")
         asked = Asked("", [], {}, {})
@@ -98,11 +99,11 @@ class Threads:
         return await self._beginning.start(principal, order, once)
 
     async def named(self, principal: Principal, thread: str, agent: str) -> Conversation:
-        """The conversation of that name, or of that id; where there is none it is made for the agent."""
+        """The conversation with that name or id; creates it for the agent where there is none."""
         return await self.find(principal, thread) or await self._make(principal, thread, agent)
 
     async def _last(self, principal: Principal, held: Conversation) -> tuple[Message | None, Message | None]:
-        """The last message, and the last that a user sent."""
+        """The last message, and the user's last message."""
         if not held.message_count:
             return None, None
         last = await self._beginning.message_at(principal, held.id, held.message_count)
@@ -119,7 +120,7 @@ class Threads:
         )
 
     def _ids(self, principal: Principal, thread: str) -> list[UUID]:
-        """Of the conversation that has this id, and of the one that was made for this name."""
+        """The ids of the conversation with this id, and of the one that was created for this name."""
         made = uuid5(NAMESPACE, f"{principal.org_id}/{principal.project_id}/{thread}")
         try:
             return [UUID(thread), made]
@@ -128,12 +129,12 @@ class Threads:
 
 
 def _same(question: Message, message_id: str | None) -> bool:
-    """Whether the last message of a user is the one that comes now."""
+    """Whether the user's last message is the one in the request."""
     return message_id is not None and (question.metadata or {}).get(CLIENT_MESSAGE) == message_id
 
 
 def _wanted(item: Mapping[str, Any], open_: set[str], last: Message | None) -> bool:
-    """Results of calls that this server has made stand in its history already."""
+    """Leaves out results of calls that this server has made: they are in its history already."""
     if last is None or item.get("type") != "function_call_output":
         return True
     return our_call(str(item.get("call_id"))) in open_

@@ -1,4 +1,4 @@
-"""Deletes what its clients asked not to be kept (`store: false`), soon after its end, whichever node it was made on."""
+"""Deletes runs that clients did not want stored (`store: false`), soon after their end; any node deletes them."""
 
 from contextlib import suppress
 from typing import Final
@@ -25,7 +25,7 @@ class Sweeper:
         await self._supervisor.stop()
 
     async def sweep(self) -> int:
-        """How many runs went. Two nodes may do it at once: the second finds nothing."""
+        """Returns how many runs were deleted. Two nodes may do it at once: the second finds nothing."""
         gone = 0
         for run in await self._runs.unstored():
             with suppress(NotFound):

@@ -1,4 +1,4 @@
-"""From Markdown to passages: small enough to quote, large enough to mean something. Pure.
+"""Splits Markdown into passages: small enough to quote, large enough to be understood. Pure.
 
 Borders follow the structure of the text (headings, paragraphs, lists, sentences), so an edit in one section does not
 move the borders in another. A table that has to be split repeats its header row in every chunk, because a row without
@@ -22,7 +22,7 @@ HEADING_CHARACTERS_MAX: Final = 200
 
 _HEADING: Final = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$")
 _FENCE: Final = re.compile(r"^\s*(`{3,}(?=[^`]*$)|~{3,})(.*)$")
-"""Behind backticks no other backtick may stand: then it is code within a line (CommonMark 4.5)."""
+"""An info string contains no backtick: otherwise it is code within a line (CommonMark 4.5)."""
 _TABLE_RULE: Final = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
 _MARKS: Final = re.compile(r"[*_`]+")
 
@@ -79,7 +79,8 @@ def _sections(markdown: str, heading: str | None) -> list[tuple[str | None, str]
             title = _MARKS.sub("", match.group(1)).strip()[:HEADING_CHARACTERS_MAX]
             above = sections[-1][1]
             if above and all(_HEADING.match(one) or not one.strip() for one in above):
-                sections[-1] = (title or heading, above)  # a title with nothing under it belongs to what follows
+                # A title with nothing under it belongs to the section that follows.
+                sections[-1] = (title or heading, above)
             else:
                 sections.append((title or heading, []))
         sections[-1][1].append(line)
@@ -140,11 +141,11 @@ def _blocks(section: str) -> list[tuple[bool, list[str]]]:
 
 
 def _table_pieces(table: list[str], size: int) -> list[_Piece]:
-    """The rows in groups that fit, each under the header, with which rows they are. A row too long for one passage is
-    cut as prose.
+    """Groups of rows that fit, each under the header and with its row numbers. A row that is too long for one passage
+    is split as prose.
 
-    Above two fifths of the size a group ends after a row whose hash says so: an inserted row changes only the groups
-    around it, not all groups to the end of the table.
+    Above two fifths of the size a group ends after a row that its hash selects. So an inserted row changes only the
+    groups around it, not all groups to the end of the table.
     """
     head, rows = table[:2], table[2:]
     head_size = sum(len(line) + 1 for line in head)
@@ -178,7 +179,7 @@ def _table_pieces(table: list[str], size: int) -> list[_Piece]:
 
 
 def _row_parts(row: str, room: int) -> Iterator[str]:
-    """A row that fits no passage, cut between words where there are any."""
+    """Splits a row that fits no passage, between words where there are any."""
     while len(row) > room:
         end = row.rfind(" ", room // 2, room + 1)
         end = end if end > 0 else room

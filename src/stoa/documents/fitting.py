@@ -15,15 +15,15 @@ from typing import Final, TypeAlias
 from stoa.documents.types import Passage
 
 Spans: TypeAlias = Sequence[tuple[int, int]]
-"""Where each token of a text begins and ends."""
+"""The start and end of each token of a text."""
 Tokenize: TypeAlias = Callable[[Sequence[str]], Sequence[Spans]]
 
 SPECIAL_TOKENS: Final = 2
-"""What an embedder puts around a text."""
+"""The tokens that an embedder adds around a text."""
 EARLIEST: Final = 0.6
 """The minimum share of a chunk's length at which it may end."""
 PREFIX_MAX: Final = 0.5
-"""Of the tokens: a longer title and heading are not repeated."""
+"""A share of the tokens: a longer title and heading are not repeated."""
 _BOUNDARIES: Final = (
     re.compile(r"\n\s*\n"),
     re.compile(r"\n"),
@@ -33,14 +33,14 @@ _BOUNDARIES: Final = (
 
 
 def embedded_text(passage: Passage, title: str | None = None) -> str:
-    """What is embedded: the passage under the document's title and its heading, so that a piece of a section means what
-    the section is about."""
+    """The text that is embedded: the passage below the document's title and its heading, so that its vector reflects
+    its context."""
     above = [one for one in dict.fromkeys((title, passage.heading)) if one and one not in passage.text]
     return "\n".join([*above, passage.text])
 
 
 def fitted(passages: Sequence[Passage], title: str | None, tokens_max: int, tokenize: Tokenize) -> list[Passage]:
-    """The passages, those beyond `tokens_max` (with title and heading) in several pieces."""
+    """The passages; those beyond `tokens_max` (with title and heading) are split."""
     found: list[Passage] = []
     sizes = [len(spans) for spans in tokenize([embedded_text(passage, title) for passage in passages])]
     for passage, size in zip(passages, sizes, strict=True):
@@ -63,7 +63,7 @@ def _cut(passage: Passage, title: str | None, tokens_max: int, tokenize: Tokeniz
         yield from fitted(_pieces(replace(passage, heading=None), "", own, tokens_max // 2), None, tokens_max, tokenize)
         return
     if len(own) <= room:
-        # A table's head counts twice above: what is left over is cut in two.
+        # The tokens of a table's header count twice above: a remainder that is too long is split in two.
         room = max(1, ceil(len(own) / 2))
     yield from fitted(_pieces(passage, head, own, room), title, tokens_max, tokenize)
 
@@ -89,7 +89,7 @@ def _pieces(passage: Passage, head: str, spans: Spans, room: int) -> list[Passag
 
 
 def _boundary(text: str, earliest: int, latest: int) -> int:
-    """The last good place to cut between two positions; the later one where there is none."""
+    """The last good place to split between two positions; the later position where there is none."""
     for pattern in _BOUNDARIES:
         found = [match.end() for match in pattern.finditer(text, earliest, latest)]
         if found:
@@ -98,7 +98,7 @@ def _boundary(text: str, earliest: int, latest: int) -> int:
 
 
 def _table_head(passage: Passage) -> str:
-    """The header of a table, which every piece of it repeats; empty where the passage is none."""
+    """The header of a table, which every piece of it repeats; empty where the passage is not a table."""
     lines = passage.text.split("\n", 2)
     is_table = passage.rows is not None and len(lines) == 3 and all(line.lstrip().startswith("|") for line in lines[:2])
     return "\n".join(lines[:2]) if is_table else ""

@@ -1,6 +1,6 @@
-"""The file formats that are read, in one table: reader, names, and what a user may expect of each. Pure.
+"""The supported file formats, in one table: reader, names, and what a user may expect of each. Pure.
 
-`sniffing` and `worker` decide by it, messages name what it holds, and docs/guide/formats.md is generated from it
+`sniffing` and `worker` use it, messages quote it, and docs/guide/formats.md is generated from it
 (`tools/docs/formats.py`). A new format is an entry here and, where its reader is new, a line in `worker`.
 """
 
@@ -23,13 +23,12 @@ Reader: TypeAlias = Literal[
     "text",
     "picture",
 ]
-"""Which module reads it. `html` and `rtf` go through the library xberg, the others are ours."""
+"""The module that reads it. `html` and `rtf` use the library xberg; the others are our own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`package`: a ZIP archive that is one document. `text`: characters, so that the character set has to be found
-    out."""
+    """`package`: a ZIP archive that is one document. `text`: plain characters, whose character set must be detected."""
 
     name: str
     title: str
@@ -312,7 +311,7 @@ SUPPORTED: Final = (
     "PDF, Word (DOCX), PowerPoint (PPTX), Excel (XLSX), OpenDocument (ODT, ODS, ODP), HTML, RTF, EPUB, EML, MBOX, CSV, "
     "TSV, Markdown, JSON, JSON lines, notebooks, XML, source code, plain text, or a ZIP archive of these"
 )
-"""For messages that refuse a file."""
+"""The list of formats, for messages that refuse a file."""
 
 LANGUAGES: Final = {
     ".asm": "asm",
@@ -378,4 +377,4 @@ LANGUAGES: Final = {
     ".zig": "zig",
     ".zsh": "bash",
 }
-"""Source code by extension, and what a code block of it is called."""
+"""Extensions of source code, and the language of their code block."""

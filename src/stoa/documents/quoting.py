@@ -10,10 +10,10 @@ from typing import Final
 from stoa.documents.selecting import Embed, PassageLike, rank
 
 PASSAGES_MAX: Final = 6
-"""Passages that are searched for sentences; an answer is rarely in more."""
+"""The limit of passages that are searched for sentences; an answer is rarely in more."""
 UNITS_MAX: Final = 6
 UNIT_CHARACTERS_MAX: Final = 700
-"""A longer sentence is none: code, or a text without punctuation. It is cut."""
+"""A longer sentence is code, or text without punctuation. It is cut."""
 
 _HEADING: Final = re.compile(r"#{1,6}\s")
 _ITEM: Final = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])\s")
@@ -23,8 +23,8 @@ _SENTENCE_END: Final = re.compile(
     r"(?:(?<=[.!?\u2026])|(?<=[.!?\u2026][\"')\]\u201d\u2019]))\s+(?=[\"'(\[*_`\u201c\u2018]*[^\W_a-z])"
     r"|(?<=[\u3002\uff01\uff1f])\s*"
 )
-"""After a mark (and the quote or bracket that closes with it), before what does not begin in lower case; in Chinese and
-Japanese after a mark."""
+"""After a punctuation mark (and the closing quote or bracket), before anything but a lower-case letter; in Chinese and
+Japanese after any such mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class _Unit:
 
     @property
     def text(self) -> str:
-        """As it is ranked: a row with the names of its columns."""
+        """The text for ranking: a row with the names of its columns."""
         return f"{self.above}\n{self.words}" if self.above else self.words
 
 
@@ -54,14 +54,14 @@ async def quote(
     relevant = [index for index, _ in await rank(question, passages, embed, PASSAGES_MAX)]
     units = [unit for index in relevant for unit in _units(index, passages[index])]
     chosen = [units[index] for index, _ in await rank(question, units, embed, UNITS_MAX)]
-    if not chosen:  # It is the passage as a whole that is about it.
+    if not chosen:  # The passage matches only as a whole.
         return [(index, passages[index].text) for index in relevant[:1]]
     best_first = list(dict.fromkeys(unit.passage for unit in chosen))
     return [(index, _excerpt([unit for unit in chosen if unit.passage == index])) for index in best_first[:limit]]
 
 
 def _excerpt(units: Sequence[_Unit]) -> str:
-    """In the order of the document, with a mark where something was left out inside a paragraph."""
+    """In document order, with an ellipsis where something was left out inside a paragraph."""
     blocks: list[str] = []
     for _, group in groupby(sorted(units, key=lambda unit: (unit.block, unit.place)), key=lambda unit: unit.block):
         first, *others = group
@@ -83,8 +83,8 @@ def _units(index: int, passage: PassageLike) -> Iterator[_Unit]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
-    """(header, what joins its pieces, pieces) of each paragraph, list, table and code block; headings are shown by the
-    citation."""
+    """(header, separator, pieces) of each paragraph, list, table and code block. Headings are left out: the citation
+    shows them."""
     for paragraph in _paragraphs(text):
         if _FENCE.match(paragraph[0]):
             yield "", "\n", ["\n".join(paragraph)]
@@ -101,7 +101,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _items(lines: Sequence[str]) -> list[str]:
-    """List items with the lines that belong to them; what leads into the list is the first."""
+    """List items with their continuation lines; a lead-in to the list counts as the first."""
     items: list[str] = []
     for line in lines:
         if items and not _ITEM.match(line):

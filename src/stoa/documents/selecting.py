@@ -24,7 +24,7 @@ CHARACTERS_PER_TOKEN: Final = 4
 _K1: Final = 1.2
 _B: Final = 0.75
 _RANK_OFFSET: Final = 20
-"""Of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all
+"""The constant k of reciprocal rank fusion. The usual 60 is for thousands of results; with tens of them it flattens all
 differences."""
 _BACKGROUND: Final = 50
 """Virtual passages without any of the words: in a document of three passages every word would seem frequent."""
@@ -50,7 +50,7 @@ class PassageLike(Protocol):
 P = TypeVar("P", bound=PassageLike)
 Vectors: TypeAlias = NDArray[np.float32]
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Vectors | None]]
-"""Texts to one vector each, of any length; None while the embedder is unavailable: then words decide alone."""
+"""One vector per text, of any length; None while the embedder is unavailable: then keywords alone decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ async def select(
             chosen.add((number, position))
             left -= cost
         elif not ranked:
-            break  # beginnings without holes
+            break  # no gaps within a beginning
     return [
         [passage for position, passage in enumerate(document) if (number, position) in chosen]
         for number, document in enumerate(documents)
@@ -112,7 +112,7 @@ async def select(
 
 
 def tokens(passage: PassageLike) -> int:
-    """The estimated tokens of a passage: a quarter of its characters, and the line between passages."""
+    """The estimated tokens of a passage: a quarter of its characters, plus the line between passages."""
     return math.ceil(len(passage.text) / CHARACTERS_PER_TOKEN) + 1
 
 

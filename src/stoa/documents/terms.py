@@ -15,7 +15,7 @@ _STOP: Final = (
     "other our out over own please same say says she     should so some such tell than that the their them then "
     "there these they this those through to too under until up us use     used using very was way we were what when "
     "where which while who whom why will with would you your "
-    # What questions are made of, and answers are not.
+    # Words of questions that answers do not contain.
     "happen happens happened mean means explain describe know want need please show give there"
 )
 STOP_WORDS: Final = frozenset(_STOP.split())

@@ -48,7 +48,7 @@ class OcrTarget:
 
     @property
     def place(self) -> tuple[str | None, int]:
-        """The unit of progress: the page, or the picture itself where there are no pages."""
+        """What progress counts: the page, or the image itself where there are no pages."""
         return self.part, self.page if self.page is not None else self.number
 
 

@@ -1,10 +1,10 @@
 -- name: cached
--- A kept answer that is no older than the caller takes, and its age in seconds.
+-- A cached answer that is not older than the caller allows, and its age in seconds.
 SELECT model, content_type, content, extract(epoch FROM now() - created_at)::float8 AS age FROM cached_answers
 WHERE org_id = $1 AND project_id = $2 AND digest = $3 AND created_at > now() - make_interval(secs => $4);
 
 -- name: keep
--- Keeps an answer, unless its key is gone, and no more than $8 of a project.
+-- Caches an answer, unless its key is deleted; keeps no more than $8 of a project.
 WITH oldest AS (
     DELETE FROM cached_answers WHERE org_id = $1 AND project_id = $2 AND digest IN (
         SELECT digest FROM cached_answers WHERE org_id = $1 AND project_id = $2 AND digest <> $3
@@ -20,7 +20,7 @@ SET key_id = excluded.key_id, model = excluded.model, content_type = excluded.co
 SELECT id FROM projects WHERE org_id = $1 AND id = $2;
 
 -- name: clear
--- Deletes the kept answers of a project; gives how many those were, and their bytes.
+-- Deletes the cached answers of a project; returns their number and bytes.
 WITH gone AS (DELETE FROM cached_answers WHERE org_id = $1 AND project_id = $2 RETURNING octet_length(content) AS size)
 SELECT count(*) AS rows, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 

@@ -23,12 +23,13 @@ from stoa.kernel.supervise import Supervisor
 
 SQL: Final = load("stoa.gateway")
 NAMESPACE: Final = UUID("5f0d7c1e-7c5b-5d0a-9d7e-0f6c2b8a4e10")
-"""Of global models' ids: derived from the slug, so every node and every start gives a model the same id."""
+"""The namespace of global models' ids: derived from the slug, so that every node and every start gives a model the same
+id."""
 START_SECONDS_MAX: Final = 1.0
 """How long a start waits for providers; a slow one joins the catalogue later."""
 RETRY_SECONDS: Final = 60.0
 _COMPARED_MAX: Final = 300
-"""Slugs that a misspelt one is compared with, which takes 2 ms."""
+"""The limit of slugs that a misspelt one is compared with, which takes 2 ms."""
 _log = structlog.get_logger("stoa.gateway")
 
 
@@ -37,7 +38,7 @@ class UnknownDefault(Exception):
 
 
 BuildConnection = Callable[[Endpoint, Offer], Model]
-"""Gives the adapter of a tenant's model."""
+"""Returns the adapter of a tenant's model."""
 
 
 class Catalogue:
@@ -54,8 +55,8 @@ class Catalogue:
         compatible_root: Callable[[str, str | None], str | None] = lambda _, base_url: base_url,
         facts: Sequence[Facts] = (),
     ) -> None:
-        """`compatible_root` gives, for a connection's type and URL, where OpenAI's other routes are found; `facts` are
-        what the operator knows of models better than their providers."""
+        """`compatible_root` returns the base URL of OpenAI's other routes for a connection's type and URL; `facts` are
+        the operator's, which override the providers'."""
         self._database = database
         self._compatible_root = compatible_root
         self._vault = vault
@@ -128,7 +129,7 @@ class Catalogue:
 
     @property
     def default(self) -> ModelEntry:
-        """STOA_DEFAULT_MODEL where it is there; else the first model of a provider; else the built-in one."""
+        """STOA_DEFAULT_MODEL where it exists; otherwise the first model of a provider, or the built-in one."""
         chosen = self.find(self._default_slug) if self._default_slug else None
         builtin = self.find(self._builtin_slug)
         assert builtin is not None, "the catalogue is asked after its start"
@@ -355,7 +356,7 @@ async def _id_of_slug(tx: Tx, slug: str) -> UUID | None:
 
 
 def _uuid(name: str) -> UUID | None:
-    """The id, where a model is named by one."""
+    """The id, where a model is referred to by one."""
     try:
         return UUID(name) if len(name) == 36 else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""Models, built: the catalogue, the connections, and the factory of adapters."""
+"""Builds the slice: the catalogue, the connections, and the factory of adapters."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -82,8 +82,8 @@ async def open_component(
     drain_seconds_max: float,
 ) -> AsyncGenerator[GatewayComponent]:
     """`builtin` is the slug and the adapter of the model that needs no provider; `records` the directory for files of
-    open calls; `pace` the seconds between two writes of the journal; `facts` what the operator says of models;
-    `embedders` are this server's own, by slug; `reader` reads files for OCR."""
+    open calls; `pace` returns the seconds between two writes of the journal; `facts` are the operator's facts about
+    models; `embedders` are this server's own, by slug; `reader` reads files for OCR."""
     async with AsyncExitStack() as stack:
         vault = Vault(kit.secret)
         factory = ModelFactory(pace=pace, outbound=outbound)

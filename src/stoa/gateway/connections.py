@@ -40,7 +40,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class NewConnection:
-    """`models` are those that the caller names; None: the provider lists them."""
+    """`models` are named by the caller; None: the provider lists them."""
 
     name: str
     endpoint: Endpoint
@@ -49,7 +49,7 @@ class NewConnection:
 
 @dataclass(frozen=True, slots=True)
 class ChangedConnection:
-    """An `api_key` of None keeps the old one. `models` that are named join those that are there."""
+    """An `api_key` of None keeps the old one. Named `models` are added to the existing ones."""
 
     base_url: str | None
     api_key: str | None
@@ -112,7 +112,7 @@ class Connections:
     async def list(
         self, principal: Principal, page: PageRequest, project_id: UUID | None, types: Sequence[str] | None
     ) -> Page[Connection]:
-        """Of a project, and of the `types`, where they are named."""
+        """The connections of a project, of the given `types` only if any are given."""
         filters = (principal.org_id, project_id, types)
         statement = SQL.list_connections.format(order=page.order_by("created_at DESC"))
         async with self._database.tenant(principal) as tx:
@@ -134,8 +134,8 @@ class Connections:
         connection_id: UUID,
         new: ChangedConnection,
     ) -> Connection:
-        """A new address, credential or CA bundle. Without an `api_key` the old one stays, as long as the origin of the
-        address does."""
+        """Changes the address, credential or CA bundle. Without an `api_key` the old one stays, unless the origin of
+        the address changes."""
         base_url, api_key, ca_bundle = new.base_url, new.api_key, new.ca_bundle
         async with self._database.tenant(principal) as tx:
             before = await tx.fetchrow(SQL.connection, principal.org_id, connection_id)
@@ -165,7 +165,7 @@ class Connections:
             await audit.record(tx, principal, "connection.delete", connection_id)
 
     async def _join(self, tx: Tx, connection: Connection, offers: Sequence[Offer]) -> None:
-        """Makes models of the catalogue; those that are there stay as they are."""
+        """Adds models to the catalogue; existing ones stay unchanged."""
         for offer in offers:
             await tx.execute(
                 SQL.insert_of_connection,

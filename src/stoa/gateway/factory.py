@@ -14,12 +14,12 @@ from stoa.outbound import Outbound
 
 LIST_SECONDS_MAX: Final = 10.0
 LOCAL_LIST_SECONDS_MAX: Final = 0.5
-"""A local server that is there answers at once."""
+"""A local server that is running answers at once."""
 
 
 class ModelFactory:
-    """Long-lived: holds the connections to all providers. `pace` is how long a reader of deltas may gather under
-    load."""
+    """Long-lived: holds the connections to all providers. `pace` returns how long a reader of deltas may collect them
+    under load."""
 
     def __init__(self, *, pace: Callable[[], float], outbound: Outbound) -> None:
         self._outbound = outbound
@@ -42,7 +42,7 @@ class ModelFactory:
         async def offers() -> Sequence[Offer]:
             if (
                 named := only if kind_of(endpoint.type).lister == "list_azure" else None
-            ):  # Its list is not of deployments.
+            ):  # Azure's list has models, not deployments.
                 return _named(named)
             if optional:  # Usually it is not running, and then a start need not load the HTTP client.
                 await _listens(url, way)
@@ -58,7 +58,7 @@ class ModelFactory:
         return Provider(name, offers, lambda offer: _model(transport, endpoint, offer), optional, url)
 
     def build_for_tenant(self, endpoint: Endpoint, offer: Offer) -> Model:
-        """A model of a connection that a tenant made: every call of it goes to an address that is allowed."""
+        """A model of a tenant's connection: every call checks that the address is allowed."""
         return _model(self._guarded, endpoint, offer)
 
     async def _ask(self, endpoint: Endpoint, *, seconds_max: float, outbound: Outbound) -> Sequence[Offer]:
@@ -72,8 +72,8 @@ class ModelFactory:
             return await getattr(listing, kind_of(endpoint.type).lister)(session, url, endpoint.api_key)
 
     async def ask_for_tenant(self, endpoint: Endpoint, named: Sequence[str] | None = None) -> Sequence[Offer]:
-        """The same for a connection that a tenant makes, whose address is checked first; it is not asked where the
-        models are `named`. Raises ProviderError."""
+        """The same for a new connection of a tenant, whose address is checked first. If the models are `named`, the
+        provider is not asked for its list. Raises ProviderError."""
         if url := root(endpoint.type, endpoint.base_url):
             await check_address(url, self._outbound)
         if kind_of(endpoint.type).needs_key and not endpoint.api_key:

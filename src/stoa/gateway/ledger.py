@@ -1,5 +1,5 @@
-"""The bill: a line for each call of a model, and what keys with a spending limit have spent. Entered in the caller's
-transaction, with what the call was for."""
+"""The bill: a line for each model call, and the spending of keys with a limit. Written in the caller's transaction,
+together with the result of the call."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _WHEN: Final[Mapping[str, str]] = {"day": "today", "month": "this month", "total
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A call of a model outside of runs (theirs are entered by `bill_run`, migration 0021). `cost_usd` None: no price
-    is known. `kind` says what it was
-    for: a page that was read by OCR; `key_id` is whose bill it is on."""
+    """A model call outside of runs (those of runs are entered by `bill_run`, migration 0021). `cost_usd` None: no price
+    is known. `kind` is the purpose of the call: for example a page that was read by OCR; `key_id` is the key that is
+    billed."""
 
     org_id: UUID
     project_id: UUID
@@ -34,7 +34,8 @@ class Line:
 
 
 async def add_spending(tx: Tx, org_id: UUID, project_id: UUID, key_id: UUID | None, part: int, usd: float) -> None:
-    """Adds to what a limited key has spent today. `part` is any number that spreads calls of the same moment."""
+    """Adds to what a limited key has spent today. `part` is any number that distributes concurrent calls over the
+    rows."""
     await tx.execute(SQL.spend, org_id, project_id, key_id, part % SPENDING_PARTS, _dollars(usd))
 
 
@@ -54,7 +55,8 @@ async def key_refused(tx: Tx, org_id: UUID, key_id: UUID | None, *, priced: bool
 
 
 async def bill_key(tx: Tx, line: Line, part: int) -> int:
-    """Enters the line, and what it adds to the spending of its key where that has a limit. Gives the line's number."""
+    """Enters the line, and adds its cost to the spending of its key where that has a limit. Returns the line's
+    number."""
     if line.cost_usd and await _limit_of(tx, line.org_id, line.key_id) is not None:
         await add_spending(tx, line.org_id, line.project_id, line.key_id, part, line.cost_usd)
     usage = line.usage

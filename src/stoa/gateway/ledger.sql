@@ -12,7 +12,7 @@ INSERT INTO key_spending AS s (org_id, project_id, key_id, day, part, usd)
 ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd;
 
 -- name: spent
--- What a limited key has spent in the day or month that it is, or altogether.
+-- What a limited key has spent in the current day or month, or in total.
 SELECT coalesce(sum(usd), 0)::float8 FROM key_spending
     WHERE org_id = $1 AND key_id = $2 AND ($3 = 'total' OR day >= date_trunc($3, now() AT TIME ZONE 'UTC')::date);
 
@@ -21,12 +21,12 @@ SELECT spending_limit_usd::float8 AS usd, spending_period FROM access_keys
     WHERE org_id = $1 AND id = $2 AND spending_limit_usd IS NOT NULL;
 
 -- name: reserve
--- Reserves what a call of a limited key may cost at most.
+-- Reserves the maximum cost of a limited key's call.
 SELECT granted, spent_usd, limit_usd, period FROM reserve_spending($1, $2, $3, $4, $5, $6);
 
 -- name: enter_calls
--- Enters the lines of a group of calls, and exchanges what they had reserved for what they cost. A group is entered
--- once, however often it is sent.
+-- Enters the lines of a group of calls, and replaces their reservations by their costs. A group is entered once,
+-- however often it is sent.
 WITH batch AS (
     INSERT INTO ledger_batches AS b (node_id, number) VALUES ($1, $2)
     ON CONFLICT (node_id) DO UPDATE SET number = excluded.number, entered_at = now() WHERE b.number < excluded.number
@@ -61,7 +61,7 @@ ON CONFLICT (org_id, key_id, day, part) DO UPDATE SET usd = s.usd + excluded.usd
 
 -- name: release_abandoned
 -- Of all tenants.
--- Takes back what nodes that no longer live had reserved; gives how many calls that were.
+-- Removes the reservations of dead nodes; returns the number of calls.
 WITH gone AS (
     DELETE FROM key_reservations r
     WHERE r.made_at < now() - interval '1 minute'
@@ -80,6 +80,6 @@ SELECT count(*) FROM gone;
 SELECT number FROM ledger_batches WHERE node_id = $1;
 
 -- name: forget_batches
--- Of nodes that are gone for longer than a file of their calls is kept.
+-- Of nodes that have been gone for longer than files of their calls are kept.
 DELETE FROM ledger_batches b
     WHERE b.entered_at < now() - interval '60 days' AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.id = b.node_id);

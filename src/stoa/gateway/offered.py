@@ -9,7 +9,7 @@ from stoa.gateway.types import Capabilities, Model
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A line of the catalogue."""
+    """A row of the catalogue."""
 
     id: UUID
     slug: str
@@ -30,7 +30,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A configured provider. `offers` asks it for its models (raises ProviderError); `build` makes the adapter of
+    """A configured provider. `offers` requests its list of models (raises ProviderError); `build` makes the adapter of
     one."""
 
     name: str
@@ -39,7 +39,7 @@ class Provider:
     optional: bool = False
     """Searched automatically: its absence is not reported."""
     url: str = ""
-    """Where it is asked."""
+    """The address at which it is requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ProviderState:
 
 
 class ProviderError(Exception):
-    """A provider could not be asked for its models; the message says why. `field` is the setting to blame."""
+    """A provider's models could not be requested; the message says why. `field` is the setting at fault."""
 
     def __init__(self, message: str, field: str = "base_url") -> None:
         super().__init__(message)

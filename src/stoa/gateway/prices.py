@@ -13,9 +13,9 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Tokens that a provider reads out
-    of its cache, or writes into it, cost like others unless given. `source` and `as_of` say where the price was read,
-    and when."""
+    """US dollars per million tokens of the models whose slug matches (`openai/gpt-*`). Tokens that a provider reads
+    from its cache, or writes into it, cost the same as others unless given. `source` and `as_of` say where and when the
+    price was read."""
 
     model: str
     prompt: float
@@ -35,7 +35,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the operator says of the models whose slug matches, instead of what their provider says or their name
+    """The operator's facts about the models whose slug matches. They override what the provider lists or the name
     suggests."""
 
     model: str
@@ -60,18 +60,18 @@ Line = TypeVar("Line", Price, Facts)
 
 
 def price_of(slug: str, table: Sequence[Price]) -> Callable[[Usage], float | None]:
-    """By the table's first line that matches; None where none does: an unknown price is not a price of nothing."""
+    """By the first matching line of the table. None where none matches: an unknown price is not zero."""
     price = line_of(slug, table)
     return price.of if price is not None else _unknown
 
 
 def line_of(slug: str, table: Sequence[Line]) -> Line | None:
-    """The table's first line that matches."""
+    """The first matching line of the table."""
     return next((line for line in table if fnmatchcase(slug, line.model)), None)
 
 
 def estimated_tokens(characters: int) -> int:
-    """Where a provider sent no usage: four characters to a token, as its own tokenizers come near for prose."""
+    """An estimate for a provider that sent no usage: four characters per token, which is close for prose."""
     return -(-characters // 4)
 
 

@@ -1,5 +1,5 @@
 -- name: upsert_global
--- A model that every tenant may use, as this node found it.
+-- A model that every tenant may use, as this node's provider lists it.
 INSERT INTO models (id, slug, name, provider, wire_name, abilities) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, provider = excluded.provider, abilities = excluded.abilities
 WHERE (models.name, models.provider, models.abilities) IS DISTINCT
@@ -10,11 +10,11 @@ INSERT INTO models (id, org_id, project_id, connection_id, slug, name, provider,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING;
 
 -- name: models_of_tenant
--- What the caller's connections bring.
+-- The models of the caller's connections.
 SELECT id, slug, name, provider, abilities FROM models WHERE org_id = $1 AND connection_id IS NOT NULL ORDER BY slug;
 
 -- name: model
--- One model, with the connection that reaches it.
+-- One model, with its connection.
 SELECT m.*, c.type AS connection_type, c.base_url, c.secret, c.ca_bundle, c.updated_at AS connection_updated_at
 FROM models m LEFT JOIN connections c ON c.org_id = m.org_id AND c.id = m.connection_id
 WHERE m.id = $1;
@@ -27,11 +27,11 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *;
 SELECT * FROM connections WHERE org_id = $1 AND id = $2;
 
 -- name: connection_to_change
--- Locked: of two changes at once the second sees the first.
+-- Locks the row: of two concurrent changes the second sees the first.
 SELECT * FROM connections WHERE org_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: list_connections
--- A page of connections; {order} is made of checked column names.
+-- A page of connections; {order} contains only validated column names.
 SELECT * FROM connections
 WHERE org_id = $1 AND ($2::uuid IS NULL OR project_id = $2) AND ($3::text[] IS NULL OR type = ANY ($3))
 ORDER BY {order} LIMIT $4 OFFSET $5;
@@ -44,7 +44,7 @@ SELECT count(*) FROM (
 ) counted;
 
 -- name: update_connection
--- New address, credential or authorities; a NULL secret keeps the old one.
+-- Changes the address, credential or CA bundle; a NULL secret keeps the old one.
 UPDATE connections SET base_url = $3, secret = coalesce($4, secret), ca_bundle = $5, updated_at = now()
 WHERE org_id = $1 AND id = $2 RETURNING *;
 
@@ -58,7 +58,7 @@ FROM models m JOIN connections c ON c.org_id = m.org_id AND c.id = m.connection_
 WHERE m.org_id = $1 AND m.slug = $2 ORDER BY m.created_at, m.id LIMIT 1;
 
 -- name: id_of_slug
--- A model that whose transaction this is may use, by its slug; one that every tenant may use counts first.
+-- A model that the transaction's tenant may use, by its slug; one that every tenant may use takes precedence.
 SELECT id FROM models WHERE slug = $1 AND (org_id IS NULL OR connection_id IS NOT NULL)
 ORDER BY org_id NULLS FIRST, created_at, id LIMIT 1;
 

@@ -15,17 +15,17 @@ from stoa.kernel.model_providers import ProviderName
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """`lister` names the function of `providers/listing.py` that asks for the models; `default_url` None: the address
+    """`lister` names the function of `providers/listing.py` that requests the models; `default_url` None: the address
     must be given."""
 
     adapter: type[StreamingModel]
     default_url: str | None
     needs_key: bool = True
     demands: Demands | None = None
-    """None: those of the address (OpenAI's wire is spoken by many), or of the wire."""
+    """None: those of the address (many servers speak OpenAI's API), or of the API."""
     lister: Literal["list_openai", "list_anthropic", "list_azure"] = "list_openai"
     embeds: bool = True
-    """Whether `/embeddings` is found below the same address, with the same kind of key."""
+    """Whether `/embeddings` is below the same address, with the same kind of key."""
 
 
 PROVIDERS: Final[Mapping[ProviderName, ProviderKind]] = {
@@ -51,7 +51,7 @@ _PLATFORM: Final = ("dynamiq.connections.", "dynamiq.nodes.llms.")
 
 
 def provider_of(type_: str) -> ProviderName | None:
-    """The provider of a type as settings name it, or as the platform's library does; None for another."""
+    """The provider of a type, in the spelling of settings or of the platform's library; None for another."""
     for prefix in _PLATFORM:
         if type_.startswith(prefix):
             title = type_.removeprefix(prefix)
@@ -68,9 +68,9 @@ def kind_of(type_: str) -> ProviderKind:
 
 
 def root(type_: str, base_url: str | None) -> str:
-    """The base of a provider's API; empty where it must be given and is not.
+    """The base of a provider's API; empty where it must be given and is missing.
 
-    Ollama is named by its host alone, or with the /v1 under which it speaks OpenAI's wire.
+    Ollama is given by its host alone, or with the /v1 of its OpenAI-compatible API.
     """
     url = (base_url or kind_of(type_).default_url or "").rstrip("/")
     if type_ == "ollama":
@@ -80,5 +80,5 @@ def root(type_: str, base_url: str | None) -> str:
 
 
 def compatible_root(type_: str, base_url: str | None) -> str | None:
-    """Where OpenAI's other routes are found (embeddings, rerankers); None for a provider that has none."""
+    """The base of OpenAI's other routes (embeddings, rerankers); None for a provider without them."""
     return root(type_, base_url) if kind_of(type_).embeds else None

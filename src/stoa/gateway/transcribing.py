@@ -21,11 +21,12 @@ from stoa.gateway.types import (
 )
 
 SECONDS_MAX: Final = 120.0
-"""Of one page."""
+"""The limit of one page's text."""
 CHARACTERS_MAX: Final = 60_000
 OUTPUT_TOKENS_MAX: Final = 8_192
 PICTURE_TOKENS: Final = 1_500
-"""Of a page at 150 dots per inch, where its provider counted nothing: between what the large ones count."""
+"""The assumed tokens of a page at 150 dots per inch, where the provider reported none: between the counts of the large
+providers."""
 NOTHING: Final = "NO_TEXT"
 PROMPT: Final = (
     "Transcribe all text of this page, in reading order and in its own language, as Markdown: headings as headings,"
@@ -37,8 +38,7 @@ PROMPT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """`text` is Markdown, empty where the page holds none. `complete` is false where the model broke off at its
-    limit."""
+    """`text` is Markdown, empty for a blank page. `complete` is false where the model stopped at its token limit."""
 
     text: str
     complete: bool
@@ -46,7 +46,7 @@ class Transcript:
 
 
 class Unread(ModelError):
-    """The model had begun to answer when it failed: `usage` is what that took."""
+    """The model failed after it had begun to answer: `usage` is what that cost."""
 
     def __init__(self, error: ModelError, usage: Usage) -> None:
         super().__init__(error.code, error.message, retryable=error.retryable)
@@ -90,7 +90,7 @@ class Transcriber:
         self.slug = slug
 
     async def transcribe(self, picture: ImagePart) -> Transcript:
-        """Raises ModelError; Unread where it cost something all the same."""
+        """Raises ModelError; Unread where the failed call is billed."""
         model = self._catalogue.operators(self.slug)
         if model is None:
             message = f"STOA_OCR_MODEL is {self.slug}, which no provider of this server has just now."

@@ -19,13 +19,13 @@ PLATFORM_NAMES: Final[Mapping[str, ProviderName]] = {
     "AzureAI": "azure",
     "CustomLLM": "vllm",
 }
-"""The classes of the platform's library for connections and models, as in `dynamiq.connections.OpenAI`."""
+"""The names of classes in the platform's library for connections and models, as in `dynamiq.connections.OpenAI`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is reached. `base_url` None: where its type usually is; `ca_bundle`: certificate authorities
-    (PEM) that it is trusted by, beside the system's."""
+    """The address of a provider. `base_url` None: the default of its type; `ca_bundle`: certificate authorities (PEM)
+    that are trusted beside the system's."""
 
     type: str
     base_url: str | None = None

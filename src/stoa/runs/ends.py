@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-import orjson
-
 from stoa.db import FAILURES, Database, Raised, Unstorable
 from stoa.db.internal import internal_statement
 from stoa.kernel.joining import Joined
+from stoa.runs.columns import joined_columns
 from stoa.runs.store import SQL
 
 ENDS_MAX: Final = 50
@@ -18,10 +17,10 @@ LOCK_WAIT: Final = "100ms"
 """The lock timeout of a shared statement, for a locked conversation; then each run ends in its own statement."""
 SECONDS_MAX: Final = 0.1
 """A statement that takes longer no longer counts as in progress."""
-_COLUMNS: Final = 14
-"""Arguments of `end_run` before those of its events."""
+_FIRST_EVENT: Final = 14
+"""The place of the first argument of `end_run` that is about its events."""
 _JSON: Final = range(6, 11)
-"""Arguments that are JSON: passed as text, because a list of lists would become a two-dimensional array."""
+"""The arguments of `end_run` that are JSON."""
 End: TypeAlias = tuple[object, ...]
 """The arguments of `end_run`."""
 
@@ -53,7 +52,7 @@ class Ends:
         ranked = sorted(ends, key=lambda end: str(end[2]))
         try:
             async with internal_statement(self._database) as tx:
-                await tx.fetchval(SQL.end_runs, *_columns(ranked), LOCK_WAIT)
+                await tx.fetchval(SQL.end_runs, *joined_columns(ranked, _FIRST_EVENT, _JSON), LOCK_WAIT)
             return [True] * len(ends)
         except (Raised, Unstorable, TypeError, *FAILURES):
             return [False] * len(ends)
@@ -62,22 +61,3 @@ class Ends:
         async with internal_statement(self._database) as tx:
             await tx.fetchval(SQL.end_run, *end)
         return True
-
-
-def _columns(ends: Sequence[End]) -> Sequence[object]:
-    """The arguments of `end_runs`: a list for each one of `end_run`'s, and the events of all with the end's number."""
-    columns: list[object] = []
-    for place, column in enumerate(zip(*(end[:_COLUMNS] for end in ends), strict=True)):
-        columns.append([_as_text(value) for value in column] if place in _JSON else list(column))
-    numbers: list[int] = []
-    events: tuple[list[object], list[object], list[object]] = ([], [], [])
-    for number, end in enumerate(ends, 1):
-        for kept, values in zip(events, end[_COLUMNS:], strict=True):
-            assert isinstance(values, list)
-            kept.extend(values)
-        numbers += [number] * (len(events[0]) - len(numbers))
-    return [*columns, numbers, *events]
-
-
-def _as_text(value: object) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()

@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-import orjson
-
 from stoa.db import FAILURES, Database, Raised, Tx, Unstorable
 from stoa.journal import Batch
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.joining import Joined
 from stoa.kernel.principal import Principal
 from stoa.runs import store
+from stoa.runs.columns import joined_columns
 from stoa.runs.ports import Models, Owner, Preparation
 from stoa.runs.store import SQL
 from stoa.runs.types import Run, SendMessage
 
+_FIRST_EVENT: Final = 14
+"""The place of the first argument of `begin_run` that is about its events."""
+_JSON: Final = frozenset({6, 8, 9})
+"""The arguments of `begin_run` that are JSON."""
 STARTS_MAX: Final = 50
 """Starts in one statement."""
 TRANSACTIONS_MAX: Final = 2
@@ -127,7 +130,8 @@ class Starts:
         with ExitStack() as undo:
             news = [self._prepare(asked[place], undo) for place in order]
             async with self._database.tenant(asked[0].principal) as tx:
-                rows = await tx.fetch(SQL.begin_runs, *_columns([arguments for arguments, _ in news]), LOCK_WAIT)
+                columns = joined_columns([arguments for arguments, _ in news], _FIRST_EVENT, _JSON)
+                rows = await tx.fetch(SQL.begin_runs, *columns, LOCK_WAIT)
                 if any(row["id"] is None for row in rows):
                     raise _Refused
                 runs = {row["id"]: store.from_row(row) for row in rows}
@@ -156,29 +160,3 @@ def _scope(principal: Principal) -> object:
     """The tenant scope of a principal's transaction."""
     projects = None if principal.projects is None else tuple(principal.projects)
     return principal.org_id, principal.project_id, projects, principal.user_id
-
-
-_JSON: Final = frozenset({6, 8, 9})
-"""The arguments of `begin_run` that are JSON: passed as text, because a list of lists would become a two-dimensional
-array."""
-_EVENTS: Final = 14
-
-
-def _columns(news: Sequence[tuple[object, ...]]) -> Sequence[object]:
-    """The arguments of `begin_runs`: a list for each one of `begin_run`'s, and the events of all with the run's
-    number."""
-    columns: list[object] = []
-    for place, column in enumerate(zip(*(new[:_EVENTS] for new in news), strict=True)):
-        columns.append([_as_text(value) for value in column] if place in _JSON else list(column))
-    numbers: list[int] = []
-    events: tuple[list[object], list[object], list[object]] = ([], [], [])
-    for number, new in enumerate(news, 1):
-        for kept, values in zip(events, new[_EVENTS:], strict=True):
-            assert isinstance(values, list)
-            kept.extend(values)
-        numbers += [number] * (len(events[0]) - len(numbers))
-    return [*columns, numbers, *events]
-
-
-def _as_text(value: object) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()

@@ -1,6 +1,6 @@
-"""Sources of knowledge bases: websites, directories, buckets and repositories, kept in step.
+"""Sources of knowledge bases: websites, directories, buckets and repositories, which syncs keep up to date.
 
-A front door of its own, as that of bases.
+A public interface of its own, like that of bases.
 """
 
 from stoa.sources.api import routes

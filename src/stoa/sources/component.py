@@ -1,4 +1,4 @@
-"""Sources, built: what they are, and the worker that keeps bases in step with them."""
+"""Builds the slice: sources, and the worker that syncs them."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,7 +30,7 @@ async def open_component(
     cache: Path,
     syncs_per_project_max: int,
 ) -> AsyncGenerator[Component]:
-    """`directories` of this machine may be read by sources; `cache` holds this node's copies of repositories."""
+    """`directories` of this machine may be read by sources; `cache` holds this node's clones of repositories."""
     async with AsyncExitStack() as stack:
         factory = SourceFactory(outbound=outbound, directories=directories, cache=cache)
         stack.push_async_callback(factory.close)

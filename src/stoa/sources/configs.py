@@ -11,7 +11,7 @@ from stoa.sources import rules
 
 
 class Config(BaseModel):
-    """A field that is not known is refused: a misspelled `exclude` must not let everything in."""
+    """An unknown field is refused: a misspelled `exclude` must not include everything."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

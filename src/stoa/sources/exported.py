@@ -1,4 +1,5 @@
-"""What an export of a project holds of sources. None syncs by itself after an import: its secrets are missing."""
+"""What a project's export holds of sources. After an import no source syncs by itself, because its secrets are
+missing."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Makes origins out of sources: one HTTP client for all of them, and what this node's operator allows."""
+"""Makes origins from sources. They share one HTTP client and this node's permissions."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class SourceFactory:
     """Long-lived; `close` ends its connections.
 
-    `directories` may be read; clones of repositories lie in `cache`, where any may be removed.
+    Sources may read `directories`. `cache` holds clones of repositories; any of them may be deleted at any time.
     """
 
     def __init__(self, *, outbound: Outbound, directories: Sequence[Path], cache: Path) -> None:
@@ -34,7 +34,7 @@ class SourceFactory:
             await self._session.close()
 
     async def check(self, provider: Provider, config: Mapping[str, Any], secret_names: frozenset[str]) -> None:
-        """Raises BadRequest naming the field of `config` or `secrets` that cannot be."""
+        """Raises BadRequest naming the invalid field of `config` or `secrets`."""
         await PROVIDERS[provider].check(config, secret_names, self._means(self._cache))
 
     def origin(self, provider: Provider, config: Mapping[str, Any]) -> str | None:

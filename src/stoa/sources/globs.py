@@ -1,8 +1,8 @@
 """Path patterns as in .gitignore: `*` within a segment, `**` over any number of them, `?` and `[abc]` for one
 character. Pure.
 
-A pattern without a slash is meant at any depth; one that ends in a slash means all below it. Matched segment by
-segment, so that no pattern can make a match take long.
+A pattern without a slash matches at any depth; one that ends in a slash matches everything below it. Patterns are
+matched segment by segment, so that no pattern takes exponential time.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,7 @@ from stoa.sources import rules
 
 
 class Globs:
-    """Which paths a source takes: those that some `include` matches (all, where there is none) and no `exclude`
-    does."""
+    """Which paths a source takes: those that match some `include` (all, where there is none) and no `exclude`."""
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
         self._include = [_pattern(one) for one in include]
@@ -27,11 +26,11 @@ class Globs:
         return not any(_matches(segments, pattern) for pattern in self._exclude)
 
     def take_file(self, path: str) -> bool:
-        """The same for a file: what holds no text is left out unless an `include` names it."""
+        """The same for a file; one that contains no text is left out unless an `include` names it."""
         return self.take(path) and (bool(self._include) or not rules.unread(path))
 
     def take_url(self, path: str) -> bool:
-        """The same for a URL's path, as people read it."""
+        """The same for a URL's path, percent-decoded."""
         return self.take(unquote(path))
 
 
@@ -45,7 +44,7 @@ def _pattern(text: str) -> list[str]:
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """`reached` holds how many segments of the path the pattern so far can have eaten."""
+    """`reached` holds the numbers of path segments that the pattern so far can match."""
     reached = {0}
     for part in pattern:
         further = (

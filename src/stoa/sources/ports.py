@@ -1,4 +1,4 @@
-"""What sources ask of others."""
+"""What sources need of other slices."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,27 +9,27 @@ from stoa.kernel.principal import Principal
 from stoa.sources.types import Finding, Known, NewDocument, Provider, Source
 
 Remember = Callable[[Sequence[str]], Awaitable[Sequence[Known]]]
-"""What is remembered of these addresses, in their order."""
+"""Returns what is stored about these addresses, in their order."""
 
 
 class Origin(Protocol):
     """A collection of documents outside of Stoa. One `walk` per sync; the caller that opened the origin closes it."""
 
     def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
-        """Everything in the origin, each address once, a few at a time.
+        """Every document of the origin, each address once, in batches.
 
-        What is `done` is not found again. An address that shows no change is `Same` and is not downloaded. Ending
-        without `Incomplete` says that everything was named: what was not is gone. Raises SourceError when that cannot
-        be known.
+        An address that is `done` is not reported again. An unchanged one is reported as `Same` and not downloaded. A
+        walk that ends without `Incomplete` has named everything: what it did not name no longer exists. Raises
+        SourceError when that cannot be known.
         """
         ...
 
 
 class Origins(Protocol):
-    """Makes origins out of sources."""
+    """Makes origins from sources."""
 
     async def check(self, provider: Provider, config: Mapping[str, Any], secret_names: frozenset[str]) -> None:
-        """Raises BadRequest naming the field of `config` or `secrets` that cannot be."""
+        """Raises BadRequest naming the invalid field of `config` or `secrets`."""
         ...
 
     def origin(self, provider: Provider, config: Mapping[str, Any]) -> str | None:
@@ -39,11 +39,11 @@ class Origins(Protocol):
     def open(self, source: Source, secrets: Mapping[str, str]) -> AbstractAsyncContextManager[Origin]: ...
 
     async def kept(self) -> Sequence[UUID]:
-        """The sources that this node keeps something for."""
+        """The sources that this node has files of."""
         ...
 
     async def forget(self, source_id: UUID) -> None:
-        """Removes what this node kept for a source that is gone."""
+        """Removes this node's files of a deleted source."""
         ...
 
 
@@ -63,7 +63,7 @@ class Items(Protocol):
 
 class Deletions(Protocol):
     async def delete_items(self, principal: Principal, base_id: UUID, item_ids: Sequence[UUID], /) -> UUID:
-        """Raises NotFound when none of them is there any more."""
+        """Raises NotFound when all of them are deleted already."""
         ...
 
 

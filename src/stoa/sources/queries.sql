@@ -23,7 +23,7 @@ SELECT s.*, (SELECT count(*) FROM knowledge_items i WHERE i.org_id = s.org_id AN
 FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;
 
 -- name: lock_source
--- FOR NO KEY UPDATE does not block a sync that adds entries. Locks are taken in the order source, sync.
+-- FOR NO KEY UPDATE does not block a sync that adds entries. Lock order: source, then sync.
 SELECT revision, provider, config, metadata, secrets, secret_names, schedule, timezone FROM knowledge_sources
 WHERE org_id = $1 AND id = $2 AND deleting IS NULL FOR NO KEY UPDATE;
 
@@ -47,7 +47,7 @@ UPDATE knowledge_sources SET name = $3, config = $4, metadata = $5, secrets = co
 WHERE org_id = $1 AND id = $2;
 
 -- name: begin_deleting
--- After it the source is visible to its deletion only.
+-- After it only the deletion can see the source.
 UPDATE knowledge_sources SET deleting = $3, next_sync_at = NULL, updated_at = now()
 WHERE org_id = $1 AND id = $2 AND deleting IS NULL
 RETURNING knowledgebase_id;
@@ -64,7 +64,7 @@ SELECT deleting FROM knowledge_sources WHERE org_id = $1 AND id = $2 FOR UPDATE;
 SELECT id FROM knowledge_items WHERE org_id = $1 AND source_id = $2;
 
 -- name: delete_source
--- With its syncs and entries; items that are kept lose their source, not their origin.
+-- Its syncs and entries are deleted by cascade. Items that are kept lose their source, not their origin.
 DELETE FROM knowledge_sources WHERE org_id = $1 AND id = $2;
 
 -- name: deleting_sources
@@ -74,23 +74,23 @@ WHERE deleting IS NOT NULL AND updated_at < now() - interval '30 seconds' LIMIT 
 
 -- name: source_ids
 -- Of all tenants.
--- Those of the ids that are sources still.
+-- Which of the ids are still sources.
 SELECT id FROM knowledge_sources WHERE id = ANY ($1::uuid[]);
 
 -- name: insert_sync
--- No row: one is under way.
+-- No row: a sync is active.
 INSERT INTO knowledge_source_syncs (org_id, project_id, id, source_id, trigger, confirm_deletions, created_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (org_id, source_id) WHERE status IN ('pending', 'running') DO NOTHING RETURNING *;
 
 -- name: confirm_active
--- The sync under way, with a confirmation that came while it ran.
+-- Returns the active sync; stores a confirmation that came while it ran.
 UPDATE knowledge_source_syncs SET confirm_deletions = confirm_deletions OR $3
 WHERE org_id = $1 AND source_id = $2 AND status IN ('pending', 'running')
 RETURNING *;
 
 -- name: cancel_sync
--- One that waits is over at once; one that runs is ended by its node.
+-- A pending sync ends at once; a running one is ended by its node.
 UPDATE knowledge_source_syncs
 SET cancel_requested = true, status = CASE status WHEN 'pending' THEN 'canceled' ELSE status END,
     ended_at = CASE status WHEN 'pending' THEN now() END
@@ -129,53 +129,18 @@ ORDER BY next_sync_at LIMIT 20 FOR UPDATE SKIP LOCKED;
 UPDATE knowledge_sources SET next_sync_at = $3 WHERE org_id = $1 AND id = $2;
 
 -- name: claim
--- Of all tenants.
--- Claims up to $2 syncs. First those of dead nodes, those whose lease has expired, and those of this node that it does
--- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
--- are projects with syncs on this node, $4 how many more each may have, $5 the same for every other project.
-WITH RECURSIVE lost AS (
-    SELECT y.org_id, y.id FROM knowledge_source_syncs y
-    WHERE y.status = 'running' AND y.status IN ('pending', 'running') AND (y.node_id <> $1 OR y.id <> ALL ($8::uuid[]))
-      AND (y.deadline < now() OR y.node_id = $1 OR y.node_id NOT IN (SELECT id FROM living_nodes))
-    ORDER BY y.not_before LIMIT $2 FOR UPDATE SKIP LOCKED
-), projects AS (
-    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
-    UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
-           p.wrapped OR n.project_id IS NULL, p.turn + 1
-    FROM projects p LEFT JOIN LATERAL (
-        SELECT y.project_id FROM knowledge_source_syncs y
-        WHERE y.status = 'pending' AND y.project_id > p.project_id
-        ORDER BY y.project_id LIMIT 1
-    ) n ON true
-    WHERE NOT p.wrapped OR n.project_id <= $6
-), roomy AS (
-    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
-    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
-    WHERE p.found AND coalesce(here.room, $5::int) > 0
-      AND EXISTS (SELECT 1 FROM knowledge_source_syncs y
-                  WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now())
-    LIMIT $2
-), waiting AS (
-    SELECT w.org_id, w.id, p.turn,
-           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
-    FROM roomy p CROSS JOIN LATERAL (
-        SELECT y.org_id, y.id, y.not_before FROM knowledge_source_syncs y
-        WHERE y.status = 'pending' AND y.project_id = p.project_id AND y.not_before <= now()
-        ORDER BY y.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
-), taken AS (
-    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
-)
+-- Of all tenants. The parameters are those of `claimable` in `db/claiming.sql`; $8 is the length of the lease in
+-- seconds.
 UPDATE knowledge_source_syncs y
 SET status = 'running', node_id = $1, attempt = y.attempt + 1, error = NULL, started_at = coalesce(y.started_at, now()),
-    deadline = now() + $7::float8 * interval '1 second'
-FROM taken WHERE y.org_id = taken.org_id AND y.id = taken.id RETURNING y.*;
+    deadline = now() + $8::float8 * interval '1 second'
+FROM ({claimable}) taken WHERE y.org_id = taken.org_id AND y.id = taken.id RETURNING y.*;
 
 -- name: source_of_worker
 SELECT s.*, 0 AS items FROM knowledge_sources s WHERE s.org_id = $1 AND s.id = $2 AND s.deleting IS NULL;
 
 -- name: remember
--- What is known of addresses, in their order, with the items that were made of them.
+-- What is stored about addresses, in their order, with the items that were made of them.
 SELECT o.origin, e.state, e.sha256, e.revision, e.seen_by, e.error IS NOT NULL AS failed, i.id AS item_id,
        i.sha256 AS item_sha256, i.metadata AS item_metadata
 FROM unnest($3::text[]) WITH ORDINALITY o(origin, position)
@@ -184,9 +149,9 @@ LEFT JOIN knowledge_items i ON i.org_id = $1 AND i.source_id = $2 AND i.origin =
 ORDER BY o.position;
 
 -- name: settle
--- Stores visited addresses and adds to the counts, in one fenced statement. Revision 0 keeps what was known of an
--- address; one that this sync has settled before (it failed, and is tried again) counts once. No row: this node no
--- longer owns the sync.
+-- Stores visited addresses and adds to the counts, in one fenced statement. Revision 0 keeps the stored revision of an
+-- address. An address that this sync has settled before (it failed, and is tried again) counts once. No row: this node
+-- no longer owns the sync.
 WITH before AS (
     SELECT count(*) AS seen, count(e.error) AS failed FROM knowledge_source_syncs y
     JOIN knowledge_source_entries e ON e.org_id = y.org_id AND e.source_id = y.source_id AND e.seen_by = y.id
@@ -224,8 +189,8 @@ WHERE org_id = $1 AND id = $2 AND attempt = $3 AND node_id = $4 AND status = 'ru
 RETURNING cancel_requested, confirm_deletions, found;
 
 -- name: gone
--- Items whose address has no document any more; with $4 (the origin was listed completely) also those that were not
--- listed.
+-- Items whose address no longer has a document; with $4 (the origin was listed completely) also those whose address was
+-- not listed.
 SELECT i.id, e.seen_by = $3 AS named FROM knowledge_items i
 LEFT JOIN knowledge_source_entries e ON e.org_id = i.org_id AND e.source_id = i.source_id AND e.origin = i.origin
 WHERE i.org_id = $1 AND i.source_id = $2
@@ -268,7 +233,7 @@ SET status = 'pending', node_id = NULL, deadline = NULL, not_before = now(), att
 WHERE node_id = $1 AND status = 'running';
 
 -- name: prune_syncs
--- Old outcomes of a source, past the newest $3.
+-- Deletes old outcomes of a source, beyond the newest $3.
 DELETE FROM knowledge_source_syncs WHERE org_id = $1 AND source_id = $2 AND id IN (
     SELECT id FROM knowledge_source_syncs
     WHERE org_id = $1 AND source_id = $2

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What readers may use of this node. `home` is a directory in which a reader may keep files between two syncs."""
+    """What readers may use of this node. In `home` a reader may keep files between two syncs."""
 
     outbound: Outbound
     session: "Callable[[], aiohttp.ClientSession]"
@@ -37,7 +37,7 @@ Config = Mapping[str, Any]
 Check = Callable[[Config, frozenset[str], Means], Awaitable[None]]
 """(config, names of the secrets, means).
 
-Raises BadRequest naming the field. Names of hosts are resolved when they are called.
+Raises BadRequest naming the field. Host names are resolved only when they are called.
 """
 Open = Callable[[Config, Mapping[str, str], Means], AbstractAsyncContextManager[Origin]]
 """(config, secrets, means) → a reader for one walk."""

@@ -18,18 +18,18 @@ SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name
 SYNCS_SORTABLE: Final = {"created_at": "created_at"}
 
 ITEM_BYTES_MAX: Final = 128 * 1024 * 1024
-"""As of an upload."""
+"""The limit of an upload."""
 ENTRIES_MAX: Final = 100_000
 """Addresses of one source. A source with more is refused as a whole, with the advice to narrow it."""
 ORIGIN_BYTES_MAX: Final = 2_000
-"""What fits into an index of PostgreSQL together with its keys."""
+"""The longest address that fits into a PostgreSQL index together with the other key columns."""
 METADATA_BYTES_MAX: Final = 16 * 1024
 
 SYNCS_KEPT: Final = 100
-"""Outcomes that are kept per source."""
+"""How many outcomes are kept per source."""
 
 WITHHELD_FROM: Final = 10
-"""Fewer deletions than these are believed, unless nothing at all was found."""
+"""Fewer deletions than these are never withheld, unless nothing at all was found."""
 
 ACTIVE: Final = frozenset({SyncStatus.PENDING, SyncStatus.RUNNING})
 
@@ -84,7 +84,7 @@ _UNREAD_SUFFIXES: Final = frozenset(
 
 
 def schedule_problem(schedule: str) -> str | None:
-    """Why this is no schedule, or None."""
+    """Why the schedule is invalid, or None."""
     if _INTERVAL.fullmatch(schedule):
         return None
     if len(schedule.split()) != 5:
@@ -105,12 +105,12 @@ def timezone_problem(name: str) -> str | None:
 
 
 def first_sync(schedule: str | None, timezone: str, now: datetime) -> datetime | None:
-    """An interval begins at once; cron at its next moment."""
+    """With an interval at once; with cron at its next moment."""
     return now if schedule and _INTERVAL.fullmatch(schedule) else next_sync(schedule, timezone, now)
 
 
 def next_sync(schedule: str | None, timezone: str, now: datetime) -> datetime | None:
-    """The first moment after `now`. Syncs that were missed (no node was up) are one sync, not many."""
+    """The first moment after `now`. Several missed syncs (no node was up) are made up for by one."""
     if schedule is None:
         return None
     if found := _INTERVAL.fullmatch(schedule):
@@ -119,14 +119,15 @@ def next_sync(schedule: str | None, timezone: str, now: datetime) -> datetime | 
 
 
 def backoff_seconds(attempt: int) -> float:
-    """How long a sync waits after a failure that may pass: 5, 20, 80 seconds."""
+    """How long a sync waits after a transient failure: 5, 20, 80 seconds."""
     return 5.0 * 4 ** (attempt - 1)
 
 
 def withheld(gone: int, items: int, found: int) -> bool:
-    """Whether so many deletions are rather an accident of the origin (an empty mount, a moved site) than a wish.
+    """Whether so many deletions are probably an accident of the origin (an empty mount, a moved site) and must be
+    confirmed.
 
-    `gone` of `items` would go; `found` addresses were seen. Then nothing is deleted until somebody confirms.
+    `gone` of `items` would be deleted; `found` addresses were seen. Then nothing is deleted until somebody confirms.
     """
     if gone == 0:
         return False
@@ -151,7 +152,7 @@ def metadata_problem(metadata: Mapping[str, Any]) -> str | None:
 
 
 def unread(path: str) -> bool:
-    """Whether a file's name says that it holds no text: pictures, sounds, programs, archives."""
+    """Whether a file's name says that it contains no text: pictures, sounds, programs, archives."""
     suffix = PurePosixPath(path.lower()).suffix
     kind = (mimetypes.guess_type(path, strict=False)[0] or "").partition("/")[0]
     return suffix in _UNREAD_SUFFIXES or (
@@ -164,7 +165,7 @@ def hidden(path: str) -> bool:
 
 
 def usable(origin: str) -> bool:
-    """Whether an address can be stored: names of files are bytes, and may be no text."""
+    """Whether an address can be stored: file names are bytes, and may not be valid text."""
     try:
         return len(origin.encode()) <= ORIGIN_BYTES_MAX and "\0" not in origin
     except UnicodeEncodeError:
@@ -172,7 +173,7 @@ def usable(origin: str) -> bool:
 
 
 def shown(origin: str) -> str:
-    """An address that cannot be stored, as something that can."""
+    """A storable form of an address that is not."""
     return (
         origin.encode("utf-8", "backslashreplace")[: ORIGIN_BYTES_MAX - 100]
         .decode("utf-8", "ignore")
@@ -181,7 +182,7 @@ def shown(origin: str) -> str:
 
 
 def item_name(name: str) -> str:
-    """A name as an item may have it: the end of a path, its suffix kept where it is cut."""
+    """A valid item name: the end of a path, shortened so that its suffix stays."""
     text = "".join(
         character if character.isprintable() else "_" for character in name.rstrip("/").rsplit("/", 1)[-1]
     ).strip()
@@ -193,7 +194,7 @@ def item_name(name: str) -> str:
 def check_origin(was: str | None, becomes: str | None, *, wanted: bool) -> bool:
     """Whether a source now reads from another origin (scheme, host, port).
 
-    Raises BadRequest where the stored secrets are `wanted` there: they would go to somebody whom their owner did not
+    Raises BadRequest if stored secrets are `wanted` there: they would be sent to somebody whom their owner did not
     name.
     """
     if was != becomes and becomes is not None and wanted:

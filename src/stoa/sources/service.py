@@ -1,6 +1,6 @@
-"""Sources as their owners use them: made, changed, synced, deleted.
+"""Creates, changes, syncs and deletes sources.
 
-One transaction per method, but for deletions of many items.
+One transaction per method, except for deletions of many items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from stoa.sources.store import SQL
 from stoa.sources.types import NewSource, Source, Sync
 
 CHANNEL: Final = "stoa_sources"
-"""Wakes the workers of every node: empty for a sync that waits, its id for one that is to be canceled."""
+"""The notification channel. Its payload is empty for a pending sync, or the id of a sync to be canceled."""
 
 
 class Sources:
@@ -81,7 +81,7 @@ class Sources:
             return _found(await store.source(tx, principal.org_id, source_id), source_id)
 
     async def update(self, principal: Principal, source_id: UUID, new: NewSource) -> Source:
-        """The whole definition anew; secrets that are left out stay. What a sync under way has read, it has read."""
+        """Replaces the whole definition; secrets that are left out stay. An active sync keeps what it has read."""
         before = await self.get(principal, source_id)
         if new.provider is not before.provider:
             raise BadRequest.field(
@@ -120,9 +120,9 @@ class Sources:
             return _found(await store.source(tx, principal.org_id, source_id), source_id)
 
     async def delete(self, principal: Principal, source_id: UUID, *, keep_items: bool) -> UUID | None:
-        """With its items, unless they are kept; gives the receipt's id where items went.
+        """Deletes it with its items, unless they are kept; returns the receipt's id where items were deleted.
 
-        Where the node dies, another goes on.
+        Where the node dies, another continues.
         """
         async with self._database.tenant(principal) as tx:
             base_id = await tx.fetchval(
@@ -151,12 +151,12 @@ class Sources:
             if not items:
                 await self._origins.forget(source_id)
                 return deletion_id
-            with suppress(NotFound):  # Somebody else was faster.
+            with suppress(NotFound):  # Another node deleted them first.
                 deletion_id = await self._deletions.delete_items(principal, base_id, items)
 
     # --- syncs ------------------------------------------------------------------------------------------------------
     async def sync(self, principal: Principal, source_id: UUID, *, confirm_deletions: bool) -> Sync:
-        """A new sync, or the one that is under way."""
+        """Starts a sync, or returns the active one."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.lock_source, principal.org_id, source_id)
             source = await store.source(tx, principal.org_id, source_id)
@@ -173,7 +173,7 @@ class Sources:
                 principal.key_id,
             )
             if made is None:
-                # None only when the one under way ended between the two statements: then its outcome is the answer.
+                # None only when the active one ended between the two statements: then return its outcome.
                 made = await tx.fetchrow(SQL.confirm_active, principal.org_id, source_id, confirm_deletions)
                 if made is None:
                     assert source.sync is not None
@@ -184,7 +184,7 @@ class Sources:
         return store.sync_of(made)
 
     async def cancel(self, principal: Principal, source_id: UUID) -> Sync:
-        """What was synced so far stays. Without one under way, the last one as it is."""
+        """Keeps what was synced so far. Returns the last sync unchanged where none is active."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.cancel_sync, principal.org_id, source_id)
             if row is None:
@@ -205,7 +205,7 @@ class Sources:
     async def failures(
         self, principal: Principal, source_id: UUID, page: PageRequest
     ) -> Page[tuple[str, Mapping[str, str]]]:
-        """The addresses that the last sync could not read, with why."""
+        """The addresses that the last sync could not read, with the reasons."""
         async with self._database.tenant(principal) as tx:
             _found(await store.source(tx, principal.org_id, source_id), source_id)
             rows = await tx.fetch(SQL.list_failures, principal.org_id, source_id, page.page_size, page.offset)

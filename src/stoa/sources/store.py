@@ -6,11 +6,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
+from stoa.db.leases import claiming
 from stoa.kernel.leases import SYNC
 from stoa.kernel.pages import PageRequest
 from stoa.sources.types import Counts, Provider, Source, Sync, SyncStatus
 
 SQL: Final = load("stoa.sources")
+CLAIM: Final = claiming(SQL.claim, "knowledge_source_syncs", "running")
 
 
 # --- sources --------------------------------------------------------------------------------------------------------
@@ -95,7 +97,7 @@ def fence(sync: Sync) -> tuple[object, ...]:
 # --- entries --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An address as it was, and the item that was made of it."""
+    """What was stored about an address, and the item that was made of it."""
 
     state: dict[str, Any]
     sha256: bytes | None
@@ -126,7 +128,7 @@ async def remember(tx: Tx, sync: Sync, origins: Sequence[str]) -> Sequence[Remem
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A visited address. Revision 0 keeps what was known of it."""
+    """A visited address. Revision 0 keeps the stored revision."""
 
     origin: str
     state: dict[str, Any] = field(default_factory=dict[str, Any])

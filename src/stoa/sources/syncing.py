@@ -110,11 +110,11 @@ class _Work:
 
     def _known(self, one: Remembered) -> Known:
         current = one.revision == self._source.revision
-        # What failed, or was settled under other settings, before the sync was taken up again is looked at anew.
+        # Addresses that failed, or were settled under other settings, before the sync was resumed are visited again.
         done = one.seen_by == self._sync.id and current and not one.failed
         lost = (
             one.sha256 is not None and one.item_id is None
-        )  # Its item was deleted by hand: the origin brings it back.
+        )  # Its item was deleted by hand: visit it again, to restore the item.
         return Known(one.state if current and (done or not lost) else {}, done)
 
     async def take(self, finding: Finding) -> None:
@@ -148,7 +148,7 @@ class _Work:
                     self.warnings.append(finding.reason)
 
     async def flush(self) -> None:
-        """Addresses that did not change cost one statement together."""
+        """Stores all unchanged addresses with one statement."""
         if self._same:
             seen, self._same = self._same, []
             await self._settle([Entry(origin) for origin in seen], Counts(found=len(seen), unchanged=len(seen)))
@@ -171,7 +171,7 @@ class _Work:
                     await self._items.set_metadata(
                         self._principal, self._source.knowledgebase_id, known.item_id, metadata
                     )
-                # The same content that was never settled: stored by a node that died before it could say so.
+                # The same content, not settled: it was stored by a node that died before it settled the address.
                 counts = replace(
                     counts, **{"unchanged" if known.sha256 == sha256 else "updated" if known.sha256 else "added": 1}
                 )
@@ -207,7 +207,8 @@ class _Work:
                 await _whole(
                     self._deletions.delete_items(self._principal, source.knowledgebase_id, [row["id"] for row in batch])
                 )
-            # Those that were not named are counted with their entries, in one statement: also after a death in between.
+            # Unlisted addresses are counted when their entries are deleted, in one statement: a node's death cannot
+            # count twice.
             await self._check(deleted=sum(bool(row["named"]) for row in batch))
         if self._complete:
             async with internal_statement(self._database) as tx:
@@ -228,7 +229,8 @@ class _Work:
             raise Canceled
 
     async def _check(self, deleted: int = 0) -> tuple[bool, int]:
-        """Before what cannot be taken back. Gives (deletions are confirmed, addresses found so far)."""
+        """Checks the fence before something that cannot be undone. Returns (deletions are confirmed, addresses found so
+        far)."""
         async with internal_statement(self._database) as tx:
             row = await tx.fetchrow(SQL.beat, *store.fence(self._sync), SYNC.seconds, deleted)
         if row is None:

@@ -1,4 +1,4 @@
-"""Sources, their syncs, and what a provider finds at an origin. No I/O here."""
+"""Sources, their syncs, and what a provider finds at an origin. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,8 @@ class SyncStatus(StrEnum):
 class Counts:
     """What a sync did so far.
 
-    `found` is every address looked at; each is one of the others, but `deleted`, which the origin lost.
+    `found` counts every address visited. Each counts in one of the other fields too, except `deleted`: items whose
+    address no longer exists.
     """
 
     found: int = 0
@@ -61,7 +62,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`secret_names` is all that is told of its secrets. `sync` is the one under way, or else the last."""
+    """Secrets are shown only by `secret_names`. `sync` is the active one, or else the last."""
 
     id: UUID
     org_id: UUID
@@ -143,7 +144,7 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A document that is new, or may have changed. `state` is compared at the next sync to see whether it did."""
+    """A document that is new, or may have changed. The next sync compares `state` to see whether it changed."""
 
     origin: str
     name: str
@@ -155,14 +156,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """The origin says, or its listing shows, that nothing changed there. Only where `Known.state` was not empty."""
+    """The document is unchanged, as the origin or its listing says. Only where `Known.state` was not empty."""
 
     origin: str
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The address is there, or was, and holds no document: a redirect, a page that wants no index, an image, 404."""
+    """The address has no document: a redirect, a page with noindex, an image, 404."""
 
     origin: str
     state: Mapping[str, Any]
@@ -170,7 +171,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It could not be read this time; the item that was made of it before stays."""
+    """It could not be read this time; its item stays."""
 
     origin: str
     code: str
@@ -179,7 +180,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Incomplete:
-    """The listing is not all of the origin: what it did not name may still be there."""
+    """The listing is incomplete: what it did not name may still exist."""
 
     reason: str
 

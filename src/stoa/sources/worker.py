@@ -1,4 +1,4 @@
-"""Works on syncs: requested and scheduled ones, one at a time per source, on any node with free capacity.
+"""Runs syncs, requested and scheduled ones: one at a time per source, on any node with free capacity.
 
 A sync's row is its job: leased, and fenced by node and attempt.
 """
@@ -34,7 +34,7 @@ _log = structlog.get_logger("stoa.sources")
 
 
 class SyncWorker:
-    """`start`, then it claims by itself; `stop` releases its syncs. The `JobKind` of syncs."""
+    """Claims syncs by itself after `start`; `stop` releases them. The `JobKind` of syncs."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SyncWorker:
         self._supervisor = Supervisor()
         self._worker = JobWorker[Sync]("sync", self, SYNC, Places(SYNCS_MAX, per_project_max), "sources.claim")
         self._woken: dict[UUID, asyncio.Event] = {}
-        """For each sync at work, set when its renewal is to be made at once: it may have been canceled."""
+        """For each running sync, an event that makes it renew at once: it may have been canceled."""
         ends = [(status.value, "") for status in (SyncStatus.COMPLETED, SyncStatus.CANCELED)]
         self._ended = Counter(
             "stoa_syncs_ended",
@@ -83,8 +83,7 @@ class SyncWorker:
         await self._worker.stop()
 
     def on_notification(self, payload: str, _server_pid: int) -> None:
-        """A notification of channel `stoa_sources`: a sync waits, or something happened to the sync or source that it
-        names."""
+        """A notification of channel `stoa_sources`: a sync is pending, or the named sync or source has changed."""
         for sync in self._worker.running:
             if payload in (str(sync.id), str(sync.source_id)) and (woken := self._woken.get(sync.id)):
                 woken.set()
@@ -111,7 +110,7 @@ class SyncWorker:
         await self._schedule()
         own = [sync.id for sync in held]
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), SYNC.seconds, own)
+            rows = await tx.fetch(store.CLAIM, self._node_id, *wanted.arguments(), own, SYNC.seconds)
         return [store.sync_of(row) for row in rows]
 
     async def _schedule(self) -> None:
@@ -139,7 +138,7 @@ class SyncWorker:
             raise
         except Exception:
             with suppress(Canceled):
-                await self._renew(sync)  # Where the source was deleted meanwhile, this raises Superseded: no bug.
+                await self._renew(sync)  # Raises Superseded where the source was deleted meanwhile; that is no bug.
             raise
         finally:
             if self._woken.get(sync.id) is woken:

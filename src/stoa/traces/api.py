@@ -1,4 +1,4 @@
-"""The reading of traces, of a project and of an app, and what a project says of them (contract sections 6 and 9)."""
+"""Routes that read traces, of a project and of an app, and a project's trace settings (contract sections 6 and 9)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,9 +25,9 @@ from stoa.traces.tail import Tails
 from stoa.traces.types import Filter, Span
 
 _NO_NUL: Final = r"^[^\x00]*$"
-"""PostgreSQL stores no NUL in a text, so no trace has one in its id."""
+"""PostgreSQL's text type cannot store NUL, so no trace id contains one."""
 RENDERED_HERE_MAX: Final = 50
-"""Steps of a trace; more are rendered on a thread."""
+"""A trace with more steps than this is rendered on a thread."""
 TraceId = Annotated[str, Path(max_length=rules.ID_CHARACTERS_MAX, pattern=_NO_NUL)]
 
 
@@ -175,7 +175,7 @@ def settings_routes(settings: Settings, gate: Gate) -> Routes:
 
 
 async def _whole(trace_id: str, found: Sequence[Span]) -> Response:
-    """Rendered off the event loop where it is long."""
+    """Renders a long trace off the event loop."""
 
     def render() -> bytes:
         whole = wire.FullTraceWire(id=trace_id, runs=[span_wire(one) for one in found])
@@ -186,7 +186,7 @@ async def _whole(trace_id: str, found: Sequence[Span]) -> Response:
 
 
 def span_wire(found: Span) -> wire.SpanWire:
-    """With what an instrumentation calls its input and output."""
+    """`attributes_input` and `attributes_output` are the input and output under an instrumentation's own names."""
     named, said = found.body.get("attributes"), found.body.get("events")
     if not isinstance(named, dict):
         return wire.span(found)
@@ -258,5 +258,5 @@ def _filter() -> Callable[..., Awaitable[Filter]]:
 
 
 def _storable(text: str | None) -> str | None:
-    """As it stands in the database, so that it can be found there."""
+    """The text as it is stored, so that a filter finds it."""
     return as_storable(text) if text is not None else None

@@ -1,8 +1,8 @@
-"""One table of the attribute names that instrumentations use for the same thing, newest convention first.
+"""The attribute names that instrumentations use for the same thing, in one table, newest convention first.
 
 Sources: OpenTelemetry's semantic conventions for generative AI (up to 1.36, 1.37 to 1.41, and v0.1.0 of their own
 repository), OpenInference, the `llm.*` and `traceloop.*` names of OpenLLMetry, the `ai.*` names of Vercel's AI SDK, and
-what Langfuse, LangSmith and MLflow add. Names that nobody lists here stay in the span's attributes.
+what Langfuse, LangSmith and MLflow add. A name that is not listed here stays in the span's attributes.
 """
 
 import re
@@ -91,7 +91,7 @@ OUTPUT: Final = (
 
 
 def first(attributes: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The value under the first of `names` that is there."""
+    """The value of the first of `names` that is present."""
     return next((attributes[name] for name in names if attributes.get(name) is not None), None)
 
 
@@ -104,12 +104,13 @@ SUMMING_KINDS: Final = frozenset({"AGENT", "CHAIN", "TOOL", "agent", "workflow",
 SUMMING_AI: Final = frozenset(
     {"ai.generateText", "ai.streamText", "ai.generateObject", "ai.streamObject", "ai.embedMany"}
 )
-"""Steps that repeat what the calls of models below them used. Their tokens and cost are not counted: a trace would say
-double."""
+"""Types of steps that repeat the usage of the model calls below them. Their tokens and cost are not counted: the trace
+would count them twice."""
 
 
 def model(attributes: Mapping[str, Any]) -> Any:
-    """OpenInference names a model that its provider did not repeat among the parameters of the call alone."""
+    """Where the provider's response does not repeat the model, OpenInference names it only among the parameters of the
+    call."""
     found = first(attributes, MODEL)
     asked = attributes.get("llm.invocation_parameters")
     if found is None and isinstance(asked, str) and len(asked) <= PARAMETERS_CHARACTERS_MAX:
@@ -122,7 +123,7 @@ def model(attributes: Mapping[str, Any]) -> Any:
 
 
 def repeats_usage(attributes: Mapping[str, Any]) -> bool:
-    """Whether a step's usage is that of the steps below it."""
+    """Whether a step only repeats the usage of the steps below it."""
     kind = attributes.get("openinference.span.kind") or attributes.get("traceloop.span.kind")
     return (
         _is(attributes.get("gen_ai.operation.name"), SUMMING_OPERATIONS)
@@ -137,8 +138,8 @@ def _is(value: Any, names: frozenset[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Where a step's input, or its output, may be found: under `names`, under names of a family with numbers, or in
-    events that are a message each."""
+    """Where to find a step's input (or output): under one of `names`, under numbered names of a family, or in events
+    that hold one message each."""
 
     names: tuple[str, ...]
     indexed: tuple[str, ...]
@@ -153,12 +154,12 @@ IN: Final = Side(
     ),
 )
 OUT: Final = Side(OUTPUT, ("llm.output_messages", "gen_ai.completion", "llm.completions"), frozenset({"gen_ai.choice"}))
-"""Families of names with numbers: `gen_ai.prompt.0.content`, `llm.input_messages.0.message.content`."""
+"""Families of numbered names: `gen_ai.prompt.0.content`, `llm.input_messages.0.message.content`."""
 
 
 def said(attributes: Mapping[str, Any], side: Side, events: Sequence[Any]) -> Any:
-    """A step's input or output: an attribute, one of an event of the span, a list that was taken apart into numbered
-    names, or events that are a message each (conventions 1.28 to 1.36)."""
+    """A step's input or output. It is an attribute of the span, an attribute of one of its events, a list spread over
+    numbered names, or a list of events with one message each (conventions 1.28 to 1.36)."""
     found = first(attributes, side.names)
     if found is not None:
         return found
@@ -173,7 +174,7 @@ def said(attributes: Mapping[str, Any], side: Side, events: Sequence[Any]) -> An
 
 
 def _message(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An event as a message, with the role that its name says."""
+    """Turns an event into a message. The event's name gives the role."""
     role = str(event["name"]).removeprefix("gen_ai.").removesuffix(".message")
     return {"role": "assistant" if role == "choice" else role, **event["attributes"]}
 

@@ -1,8 +1,8 @@
--- Each finds what is broken: $1 is an organization or NULL for all, $2 the earliest time or NULL, $3 the time before
--- which. A trace that something is added to moves to the day on which that came.
+-- Each query finds violations. $1 is an organization, or NULL for all; $2 the earliest time or NULL; $3 the time before
+-- which rows are checked. A trace moves to the day on which its newest span arrived.
 
 -- name: sums
--- Traces whose row does not count their spans right.
+-- Traces whose row disagrees with the number of their spans.
 SELECT t.org_id, t.id AS subject, format('counts %s spans, there are %s', t.span_count, coalesce(s.spans, 0)) AS detail
 FROM traces t
 LEFT JOIN LATERAL (

@@ -19,7 +19,7 @@ from stoa.traces.service import Collector
 from stoa.traces.types import Batch, Rejected
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of a request as it is sent, and again of what a compressed one unpacks to."""
+"""The limit applies to the request as it is sent, and again to what a compressed one unpacks to."""
 PARSED_HERE_BYTES_MAX: Final = 64 * 1024
 """A larger body is parsed on a thread."""
 PROTOBUF: Final = "application/x-protobuf"
@@ -81,7 +81,8 @@ def collector_routes(collector: Collector, gate: Gate) -> Routes:
 
 
 def _coding(request: Request) -> str:
-    """`gzip`, `deflate`, or nothing. Raises UnsupportedMediaType, which says what is taken (RFC 9110, 15.5.16)."""
+    """Returns `gzip`, `deflate` or an empty string. Raises UnsupportedMediaType, which lists the accepted codings (RFC
+    9110, 15.5.16)."""
     named = [name.strip().lower() for name in request.headers.get("content-encoding", "").split(",")]
     codings = [name.removeprefix("x-") for name in named if name not in ("identity", "")]
     if len(codings) > 1 or (codings and codings[0] not in CODINGS):
@@ -94,7 +95,7 @@ def _coding(request: Request) -> str:
 
 
 async def _body(request: Request) -> bytes:
-    """As it was sent. Raises TooLarge before more is read than is allowed."""
+    """The body as it was sent. Stops reading and raises TooLarge at the limit."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -104,8 +105,8 @@ async def _body(request: Request) -> bytes:
 
 
 def _unpacked(body: bytes, coding: str) -> bytes:
-    """Every member of a gzip file, or of deflate's own frame; deflate without a frame, as some clients send it. Raises
-    TooLarge before more is unpacked than is allowed."""
+    """Unpacks every member of a gzip file, or a zlib stream (deflate); also raw deflate, which some clients send. Stops
+    unpacking and raises TooLarge at the limit."""
     found, left = bytearray(), body
     bare = coding == "deflate" and not _framed(body)
     while left:
@@ -125,13 +126,14 @@ def _unpacked(body: bytes, coding: str) -> bytes:
 
 
 def _framed(body: bytes) -> bool:
-    """Whether it begins as gzip does, or as RFC 1950 says: two bytes that are a multiple of 31."""
+    """Whether the body begins with the header of gzip, or with that of RFC 1950: two bytes that are a multiple of
+    31."""
     head = int.from_bytes(body[:2], "big")
     return head == _GZIP or (body[:1] != b"" and body[0] & 0x0F == zlib.DEFLATED and head % 31 == 0)
 
 
 async def _read(body: bytes, *, protobuf: bool, coding: str) -> tuple[Batch, bool]:
-    """The spans, and whether the request speaks OTLP. Raises BadRequest when none of them can be stored."""
+    """The spans, and whether the request is OTLP. Raises BadRequest when none of them can be stored."""
 
     def parse() -> tuple[Batch, bool]:
         plain = _unpacked(body, coding) if coding else body
@@ -187,8 +189,8 @@ def _otlp_json(rejected: Sequence[Rejected]) -> Response:
 
 
 def _refused(refusal: AppError, *, protobuf: bool) -> Response:
-    """A refusal as OTLP has it, google.rpc.Status in the content type of the request; as JSON beside the envelope of
-    this API, which the platform's SDK reads."""
+    """A refusal in OTLP's form: google.rpc.Status in the content type of the request. The JSON form also has this API's
+    error envelope, which the platform's SDK reads."""
     ready = errors.response(refusal)
     code = CODES.get(refusal.status, UNKNOWN)
     if protobuf:

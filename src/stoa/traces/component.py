@@ -22,8 +22,8 @@ from stoa.traces.worker import RetentionWorker
 
 @dataclass(frozen=True, slots=True)
 class Exporting:
-    """How runs leave this server: the way out, what seals the headers of projects, and where the runs of projects go
-    that name no endpoint of their own."""
+    """How runs are exported: the outbound client, the vault that encrypts projects' headers, and the server's endpoint
+    for projects that name none."""
 
     outbound: Outbound
     vault: Vault
@@ -38,7 +38,7 @@ def _poster(outbound: Outbound) -> Poster:
 async def open_component(
     kit: Kit, projects: Projects, apps: Apps, living: LivingKeys, ways: Exporting, *, retention_days: float | None
 ) -> AsyncGenerator[Component]:
-    """`retention_days` None keeps the traces of projects that say nothing."""
+    """`retention_days` None: where a project sets no retention, its traces are kept."""
     outbound, vault = ways.outbound, ways.vault
     async with AsyncExitStack() as stack:
         guarded, trusted = _poster(outbound), _poster(outbound.trusted())
@@ -51,7 +51,7 @@ async def open_component(
         collecting = collector_routes(collector, kit.gate)
         reading = routes(traces, tails, kit.gate), app_routes(traces, apps, kit.gate)
         yield Component(
-            # On the api host too: the platform's tracing client drops every path of its base URL.
+            # Mounted on the api host too: the platform's tracing client drops the path of its base URL.
             routers={
                 HostKind.API: [collecting, *reading, settings_routes(settings, kit.gate)],
                 HostKind.COLLECTOR: [collecting],

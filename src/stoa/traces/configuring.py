@@ -1,4 +1,4 @@
-"""What a project says of its traces: how long they are kept, and where its runs are exported to."""
+"""A project's trace settings: how long traces are kept, and where its runs are exported to."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -23,7 +23,7 @@ class Settings:
         *,
         allow_private: bool,
     ) -> None:
-        """`changed` is called after each change: an export may be due."""
+        """`changed` is called after each change, because an export may be due now."""
         self._database = database
         self._projects = projects
         self._vault = vault
@@ -42,8 +42,8 @@ class Settings:
         )
 
     async def change(self, principal: Principal, project_id: UUID | None, wanted: Change) -> TraceSettings:
-        """Headers that are left out stay as they are stored, unless the endpoint is another: they were meant for the
-        one they were given for. Raises BadRequest."""
+        """Headers that are left out stay as they are stored, unless the endpoint changes: they were meant for the
+        endpoint that they were given for. Raises BadRequest."""
         chosen = await self._projects.chosen(principal, project_id)
         export, sealed, replaced = wanted.export, None, True
         if export is not None:

@@ -1,5 +1,5 @@
-"""Two traces side by side: pure. Steps are paired by their place in the tree, and among siblings by name and type in
-their order; what only one of both has stays alone."""
+"""Compares two traces: pure. Steps are paired by their position in the tree, and siblings by name, type and order. A
+step that only one trace has stays unpaired."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Final, Literal
 from stoa.traces.types import Span
 
 SIBLINGS_MAX: Final = 400
-"""Of one parent that are paired by what they have in common; more are paired by their number."""
+"""Up to this many children of one parent are paired by longest common subsequence; more are paired by position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,14 @@ class Pair:
 
 
 def compare(left: Sequence[Span], right: Sequence[Span]) -> Sequence[Pair]:
-    """Parents before their children, in the order of the left trace; what was added stands where it came."""
+    """Parents before their children, in the order of the left trace. A step that only the right one has stands where it
+    occurs there."""
     return list(_paired(_Tree(left), _Tree(right)))
 
 
 class _Tree:
-    """Children by parent. What others send may hold circles and parents that never came: each span appears once."""
+    """Children by parent. Spans that others send may form circles or name parents that never arrived; each span appears
+    once all the same."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         known = {span.id for span in spans}
@@ -43,7 +45,7 @@ class _Tree:
             span = left.pop()
             reached.add(span.id)
             left += self._below.get(span.id, ())
-        for span in spans:  # A circle hangs below the root, opened at its first span.
+        for span in spans:  # A circle is attached to the root by its first span.
             if span.id not in reached:
                 self._below.setdefault(None, []).append(span)
                 self._below[span.parent_id] = [one for one in self._below[span.parent_id] if one is not span]
@@ -94,7 +96,7 @@ def _pair(depth: int, one: Span | None, other: Span | None) -> Pair:
 
 
 def _said(span: Span) -> Mapping[str, object]:
-    """What a step is compared by. Its time is not: no two are the same."""
+    """The fields that steps are compared by. Times are left out, because they always differ."""
     return {
         "status": span.status,
         "model": span.model,

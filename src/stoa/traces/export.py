@@ -1,5 +1,5 @@
-"""Runs of this server as OTLP, in the names of the GenAI conventions: pure. The same run gives the same ids however
-often it is sent, so a receiver that gets it twice keeps it once.
+"""Renders this server's runs as OTLP, in the names of the GenAI conventions: pure. The same run always gets the same
+ids, so a receiver that gets it twice keeps it once.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from stoa.traces.types import Span
 
 CONTENT_TYPE: Final = "application/x-protobuf"
 TEXT_BYTES_MAX: Final = 32 * 1024
-"""Of one input or output; more is cut, as OTLP's own limits on attributes would."""
+"""The limit of one input or output. Longer ones are cut, as OTLP's own attribute limits would do."""
 _OK: Final = 1
 _ERROR: Final = 2
 _INTERNAL: Final = 1
@@ -26,13 +26,13 @@ _CLIENT: Final = 3
 
 
 def span_id(trace_id: str, own_id: str) -> bytes:
-    """Eight bytes that are the same whenever they are asked for."""
+    """Eight bytes that depend on the arguments alone."""
     return hashlib.sha256(f"{trace_id}:{own_id}".encode()).digest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A trace on its way out; `content`: with inputs, outputs and the words of errors."""
+    """A trace to export. `content`: with inputs, outputs and error messages."""
 
     spans: Sequence[Span]
     content: bool
@@ -132,7 +132,7 @@ def _nanoseconds(moment: datetime) -> int:
 
 
 def rejected_of(body: bytes, content_type: str) -> tuple[int, str]:
-    """(spans that the receiver did not keep, why) of its answer with 200; (0, "") where it does not say."""
+    """(rejected spans, reason) from a receiver's 200 answer; (0, "") where it names none."""
     from google.protobuf.message import DecodeError  # noqa: PLC0415 — as above
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415
         ExportTraceServiceResponse,
@@ -149,6 +149,6 @@ def rejected_of(body: bytes, content_type: str) -> tuple[int, str]:
 
 
 def headers_of(text: str) -> Mapping[str, str]:
-    """`name=value,name=value`, as OTEL_EXPORTER_OTLP_HEADERS has them; values may be percent-encoded."""
+    """Parses `name=value,name=value`, the format of OTEL_EXPORTER_OTLP_HEADERS; values may be percent-encoded."""
     pairs = (part.partition("=") for part in text.split(",") if "=" in part)
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}

@@ -1,4 +1,4 @@
-"""What an export of a project holds of traces: spans that other programs sent. Those of runs are in the journals."""
+"""What a project's export holds of traces: spans that other programs sent. Runs are exported with their journals."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,7 +1,8 @@
-"""Delivers the runs of projects to their OTLP endpoints: on any node, at least once, in the order in which they ended.
+"""Delivers the runs of projects to their OTLP endpoints: from any node, at least once, in the order in which they
+ended.
 
-Nothing is queued: a project's row says up to which run it got, so a run never waits for its export, and a receiver that
-is away for a day gets the day's runs when it is back, as far as they still exist.
+There is no queue: a project's row holds the position up to which runs were delivered. So a run never waits for its
+export, and a receiver that was down for a day gets the day's runs when it is back, as far as they still exist.
 """
 
 import asyncio
@@ -28,13 +29,13 @@ from stoa.traces.types import Span
 
 POLL_SECONDS: Final = 2.0
 CLAIM_SECONDS: Final = 120.0
-"""A node that dies lets go of its projects after so long. A delivery takes less: it reads, and posts for 30 seconds at
-most, a few times."""
+"""The claim on a project expires after this time if its node dies. A delivery takes less: it reads, and makes a few
+requests of at most 30 seconds each."""
 PROJECTS_AT_ONCE_MAX: Final = 4
 RUNS_MAX: Final = 50
-"""Of one request."""
+"""The limit of runs in one request."""
 IDLE_SECONDS: Final = 5.0
-"""Until a project without new runs is looked at again."""
+"""How long until a project without new runs is checked again."""
 STUCK_SECONDS: Final = 150.0
 _HEADERS: Final = {"User-Agent": "Stoa-OTLP/1"}
 _WIRE: Final = {
@@ -47,7 +48,7 @@ _log = structlog.get_logger("stoa.traces")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the server exports the runs of projects that name no endpoint of their own."""
+    """The server's endpoint, for the runs of projects that name none."""
 
     url: str
     headers: Mapping[str, str]
@@ -56,7 +57,8 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a batch: up to which run, how many spans were taken and refused, and the receiver's words."""
+    """The outcome of a batch: the position up to which runs are done, how many spans were accepted and rejected, and
+    the receiver's message."""
 
     run: Row
     spans: int
@@ -65,7 +67,7 @@ class _Outcome:
 
 
 class ExportWorker:
-    """`start`, then it claims by itself; what a stopped node had begun is sent again by another."""
+    """Claims due projects by itself once it is started. What a stopped node has begun is sent again by another."""
 
     def __init__(self, database: Database, vault: Vault, guarded: Post, trusted: Post, server: Endpoint | None) -> None:
         self._database = database
@@ -93,7 +95,7 @@ class ExportWorker:
         await self._supervisor.stop()
 
     def wake(self) -> None:
-        """A project has changed what it wants."""
+        """Called when a project's export settings have changed."""
         self._wakeup.wake()
 
     async def _forever(self) -> None:
@@ -104,12 +106,12 @@ class ExportWorker:
                 more = await self.turn()
                 self.heartbeat.done()
             except Unavailable:
-                pass  # The next turn tries again.
+                pass  # The next round tries again.
             if not more:
                 await self._wakeup.wait()
 
     async def turn(self) -> bool:
-        """Delivers a batch for each of a few projects that are due; whether any was."""
+        """Delivers a batch for each of a few due projects; returns whether any was due."""
         claim = uuid4()
         if self._server is not None:
             async with internal_statement(self._database) as tx:
@@ -130,7 +132,8 @@ class ExportWorker:
             return
         try:
             post, url, headers, content = self._endpoint(row)
-            # What signed-in users say is theirs: a project's setting does not show it to whoever may change it.
+            # The content of signed-in users' conversations is private: a project's setting must not show it to whoever
+            # may change that setting.
             own = row["export_url"] is not None
             wanted = [
                 export.Exported(spans, content and not (own and run["owned"]))
@@ -160,7 +163,7 @@ class ExportWorker:
         return runs, traces
 
     def _endpoint(self, row: Row) -> tuple[Post, str, Mapping[str, str], bool]:
-        """Raises Undelivered where the stored headers cannot be opened."""
+        """Raises Undelivered where the stored headers cannot be decrypted."""
         if row["export_url"] is None:
             assert self._server is not None, "claimed only where the server has one"
             return self._trusted, self._server.url, self._server.headers, self._server.content
@@ -175,8 +178,8 @@ class ExportWorker:
         self, post: Post, url: str, headers: Mapping[str, str], project_id: UUID, runs: Sequence[Row],
         traces: Sequence[export.Exported],
     ) -> _Outcome:  # fmt: skip
-        """Raises Undelivered for what is to be sent again. A request that the receiver cannot take at all is sent again
-        run by run, so that one bad run costs itself."""
+        """Raises Undelivered where the batch must be sent again. A request that the receiver rejects as a whole is sent
+        again run by run, so that one bad run does not lose the others."""
         body = await asyncio.to_thread(export.request, project_id, traces)
         count = sum(len(trace.spans) for trace in traces)
         answer = await post(url, {**_HEADERS, **headers, **_WIRE}, body)
@@ -198,7 +201,7 @@ class ExportWorker:
         try:
             rest = await self._send(post, url, headers, project_id, runs[half:], traces[half:])
         except Undelivered:
-            return first  # What was taken counts; the rest is sent again.
+            return first  # The runs that were accepted count as delivered; the others are sent again.
         return _Outcome(rest.run, first.spans + rest.spans, first.refused + rest.refused, rest.error or first.error)
 
     async def _done(

@@ -1,4 +1,4 @@
-"""OTLP over HTTP, JSON and protobuf, to spans. The protobuf classes are loaded when the first such request comes."""
+"""Turns OTLP over HTTP (JSON and protobuf) into spans. The protobuf classes are loaded with the first such request."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,22 +11,22 @@ from stoa.traces.types import Batch, Rejected, Span
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NANOSECONDS_MAX: Final = 253_402_300_799 * 1_000_000_000
-"""The end of the year 9999."""
+"""The end of the year 9999, in nanoseconds."""
 ERROR: Final = 2
 """STATUS_CODE_ERROR."""
 KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 VALUE_DEPTH_MAX: Final = 32
 ATTRIBUTES_MAX: Final = 1_000
 EVENTS_MAX: Final = 1_000
-"""Of one span, and links; OpenTelemetry's own limit is 128. What is over it is left out."""
+"""The limit of events in one span, and of links; OpenTelemetry's own limit is 128. More are left out."""
 
 
 class Malformed(ValueError):
-    """The request cannot be read as OTLP at all. The message says why."""
+    """The request is not OTLP. The message says why."""
 
 
 class TooMany(ValueError):
-    """The request holds more spans than one may."""
+    """The request holds more spans than are allowed."""
 
 
 def read_json(document: Any) -> Batch:
@@ -39,7 +39,7 @@ def read_json(document: Any) -> Batch:
 
 def read_protobuf(body: bytes) -> Batch:
     """Raises Malformed."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415 — 60 ms, for those who send protobuf
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 — 60 ms, only for those who send protobuf
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415
         ExportTraceServiceRequest,
     )
@@ -49,7 +49,7 @@ def read_protobuf(body: bytes) -> Batch:
         request.ParseFromString(body)
     except (DecodeError, RecursionError) as error:
         raise Malformed("the body is no ExportTraceServiceRequest") from error
-    # Counted before anything is made of them: eight million bytes can hold four million empty spans.
+    # Counted before any is converted: eight million bytes can hold four million empty spans.
     if (
         sum(len(scoped.spans) for resource in request.resource_spans for scoped in resource.scope_spans)
         > rules.SPANS_MAX
@@ -124,7 +124,7 @@ def _problem(span: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _without_parent(span: Mapping[str, Any]) -> bool:
-    """Nothing, or zeros: tracers that keep ids as numbers write those for none."""
+    """Whether a span has no parent. Tracers that keep ids as numbers write zeros for none."""
     parent = span.get("parentSpanId")
     return not parent or (isinstance(parent, str) and not parent.strip("0") and len(parent) in (16, 32))
 
@@ -134,8 +134,8 @@ def _hexadecimal(value: Any, digits: int) -> bool:
 
 
 def _identity(value: Any, digits: int) -> str | None:
-    """An id in lower-case hexadecimal; None for what is none. Some exporters write OTLP's JSON as protobuf's own, with
-    ids in Base64, which has another length."""
+    """An id in lower-case hexadecimal; None for an invalid one. Some exporters write JSON in protobuf's own mapping,
+    with ids in Base64; their length tells them apart."""
     if not isinstance(value, str):
         return None
     try:

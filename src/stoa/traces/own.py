@@ -1,6 +1,6 @@
-"""A run of this server as a trace: pure. Nothing is stored for it: the journal says what happened when, the ledger of
-tools what was called, the bill what each call of a model cost. Every span names the events of the journal that it is
-made of, and a search of a knowledge base the passages that it found.
+"""A run of this server as a trace: pure. Nothing is stored for it. The times come from the journal, the tool calls from
+the ledger, and the cost of each model call from the bill. Every span names the journal events that it is made of, and a
+search of a knowledge base the passages that it found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ _GO_ON: Final = frozenset({
     EventType.RUN_STARTED, EventType.RUN_RESUMED, EventType.RUN_RECOVERED, EventType.TOOL_CALL_COMPLETED,
     EventType.TOOL_CALL_FAILED,
 })  # fmt: skip
-"""After them the model is asked again."""
+"""Events after which the model is called again."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A span in the making."""
+    """A span whose end is not known yet."""
 
     id: str
     parent_id: str
@@ -50,7 +50,7 @@ def spans(
     events: Sequence[JournalEvent],
     replies: Sequence[Reply],
 ) -> Sequence[Span]:
-    """The root, then its steps in the order in which they began. `events` are those that are no pieces of text."""
+    """The root, then its steps in the order in which they began. `events` are all events but the deltas."""
     root = Span(
         trace_id=run.id,
         id=run.id,
@@ -85,7 +85,7 @@ def spans(
 
 
 def holding(found: Sequence[Span], event: JournalEvent) -> Sequence[Span]:
-    """The spans that an event of the journal belongs to, from the root to the innermost."""
+    """The spans that a journal event belongs to, from the root to the innermost."""
     by_id = {span.id: span for span in found}
     inner = found[0].id
     for span in found[1:]:
@@ -119,13 +119,13 @@ def _speaker(data: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _named(source: Mapping[str, Any]) -> str | None:
-    """A node's id; of an item of a Map node with its number."""
+    """A node's id; within a Map node with the number of the item."""
     item = source.get("item")
     return f"{source.get('id')}-{item}" if item is not None else source.get("id")
 
 
 def _nodes(run: OwnRun, events: Sequence[JournalEvent]) -> dict[str, _Open]:
-    """Nodes of a graph and subagents, by the id of their span."""
+    """Nodes of a graph and subagents, by span id."""
     found: dict[str, _Open] = {}
     for event in events:
         data = event.data
@@ -209,8 +209,7 @@ def _tool(run: OwnRun, call: ToolCall, events: Sequence[JournalEvent], within: M
 
 
 def _unentered(tools: Sequence[ToolCall], events: Sequence[JournalEvent]) -> Sequence[ToolCall]:
-    """Calls that the ledger does not have, because they were never made: of a tool that there is not, or with arguments
-    that do not fit."""
+    """Calls that are not in the ledger because they were never made: of an unknown tool, or with invalid arguments."""
     entered, found = {call.id for call in tools}, dict[str, ToolCall]()
     for event in events:
         call_id, about = str(event.data.get("id")), event.data.get("tool") or {}
@@ -235,7 +234,7 @@ def _unentered(tools: Sequence[ToolCall], events: Sequence[JournalEvent]) -> Seq
 
 
 def _passages(result: str | None) -> Sequence[Any]:
-    """What a search found, without its text: where the passages stand."""
+    """Where the passages that a search found stand, without their text."""
     try:
         found = orjson.loads(result or "[]")
     except orjson.JSONDecodeError:
@@ -252,8 +251,8 @@ def _replies(
     events: Sequence[JournalEvent],
     within: Mapping[str, _Open],
 ) -> list[Span]:
-    """Calls of models: what was billed beside what was said. A line of the bill belongs to the reply that ended when it
-    was entered."""
+    """Model calls: the lines of the bill joined with the replies. A line of the bill belongs to the reply that ended
+    when the line was entered."""
     said = _with_calls(replies, events)
     billed = _matched(models, said)
     asked = _asked(events, run.created_at)
@@ -310,7 +309,7 @@ def _call(
 
 
 def _with_calls(replies: Sequence[Reply], events: Sequence[JournalEvent]) -> Sequence[Reply]:
-    """The replies, also those that only called tools; each up to the start of its last call."""
+    """The replies, also those that only called tools. Each reply ends where its last call starts."""
     found = {reply.key: reply for reply in replies}
     for event in events:
         if event.type != EventType.TOOL_CALL_STARTED or "iteration" not in event.data:
@@ -341,7 +340,7 @@ def _matched(models: Sequence[ModelCall], said: Sequence[Reply]) -> Sequence[tup
 def _asked(
     events: Sequence[JournalEvent], created_at: datetime
 ) -> Sequence[tuple[int, tuple[str | None, str | None] | None, datetime]]:
-    """When a model could be asked: (sequence, by whom, when); by None: by anybody."""
+    """The moments at which a model could be called: (sequence, by whom, when). By None: by anybody."""
     found: list[tuple[int, tuple[str | None, str | None] | None, datetime]] = [(0, (None, None), created_at)]
     for event in events:
         if event.type in _GO_ON:

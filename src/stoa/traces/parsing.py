@@ -1,4 +1,4 @@
-"""JSON of other programs as PostgreSQL can hold it. Pure."""
+"""Converts other programs' JSON into what PostgreSQL can store. Pure."""
 
 import json
 import re
@@ -9,7 +9,8 @@ import orjson
 from stoa.kernel.storable import as_storable_value
 
 LOOSE_BYTES_MAX: Final = 2 * 1024 * 1024
-"""Up to here a text that is no strict JSON is read again: a text of this size holds a thread for 40 ms."""
+"""A text up to this size that is not strict JSON is parsed a second time, leniently: it keeps a thread busy for 40
+ms."""
 _NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 

@@ -1,6 +1,6 @@
 -- name: claim_traces
--- Locks the rows of these traces, made where they are new with what the request's own spans sum up to: two requests
--- with spans of one trace come one after the other. $3 is a JSON list of rows; gives those that were there.
+-- Locks the rows of these traces, so that two requests with spans of one trace are serialized. New rows are inserted
+-- with the sums of the request's own spans. $3 is a JSON list of rows; returns those that existed.
 WITH rows AS (
     INSERT INTO traces AS t (
         org_id, project_id, id, wire, name, tags, head_id, head_started_at, head_status, started_at, ended_at,
@@ -27,8 +27,8 @@ WITH rows AS (
 SELECT *, cost_usd::float8 AS cost FROM rows WHERE NOT fresh;
 
 -- name: stored_spans
--- Those of these spans (traces in $3, ids in $4) that are there. OFFSET 0: each is looked up in the index, whatever the
--- planner believes about a table that was empty when it looked.
+-- Which of these spans (traces in $3, ids in $4) exist. OFFSET 0: each is looked up in the index, even where the
+-- planner's statistics still say that the table is empty.
 SELECT i.trace_id, i.id, s.* FROM unnest($3::text[], $4::text[]) AS i (trace_id, id)
 CROSS JOIN LATERAL (
     SELECT parent_id, name, status, started_at, ended_at, source_id, session_id, user_id, model, prompt_tokens,
@@ -37,7 +37,7 @@ CROSS JOIN LATERAL (
 ) s;
 
 -- name: store_spans
--- $3 is a JSON list of spans. A span that is finished is not replaced by an earlier report of itself.
+-- $3 is a JSON list of spans. A finished span is not replaced by an earlier, unfinished report of itself.
 INSERT INTO spans AS s (
     org_id, project_id, trace_id, id, parent_id, wire, name, type, status, started_at, ended_at, source_id, session_id,
     user_id, model, prompt_tokens, completion_tokens, cost_usd, tags, body, received_at
@@ -59,7 +59,7 @@ ON CONFLICT (org_id, project_id, trace_id, id) DO UPDATE SET
 WHERE s.ended_at IS NULL OR EXCLUDED.ended_at IS NOT NULL;
 
 -- name: update_traces
--- Rows of traces that were there, with what they say now; $3 is a JSON list of them.
+-- Updates existing rows of traces; $3 is a JSON list of them.
 UPDATE traces t SET
     name = n.name, tags = n.tags, head_id = n.head_id, head_started_at = n.head_started_at, head_status = n.head_status,
     started_at = n.started_at, ended_at = n.ended_at, last_ended_at = n.last_ended_at, status = n.status,
@@ -78,8 +78,8 @@ FROM jsonb_to_recordset($3::jsonb) AS n (
 WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = n.id;
 
 -- name: sum_up_traces
--- Brings the rows of these traces in step with all their spans: the slow way, for what `sums` cannot tell from the row
--- and the new spans.
+-- Recomputes the rows of these traces from all their spans: the slow path, for changes that `sums` cannot derive from
+-- the row and the new spans.
 UPDATE traces t SET
     name = n.name, tags = n.tags, head_id = n.head_id, head_started_at = n.head_started_at, head_status = n.head_status,
     started_at = n.started_at, ended_at = n.ended_at, last_ended_at = n.last_ended_at,
@@ -122,14 +122,14 @@ CROSS JOIN LATERAL (
 WHERE t.org_id = $1 AND t.project_id = $2 AND t.id = i.id;
 
 -- name: use_indexes
--- For the rest of the transaction: the lists read the newest rows in the order of an index, whatever is asked for. With
--- a plan of its own for each request the planner believes that row-level security lets few runs through, and sorts all.
+-- For the rest of the transaction: lists read the newest rows in index order. Custom plans assume that row-level
+-- security lets few runs through, and would sort all of them.
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
 
 -- name: sent_traces
--- The newest traces of a project that were sent ($14 has sdk or otlp), so many as a page and all before it ($15, $16).
--- It reads no more than the $22 newest rows behind the cursor ($20, $21), whatever is asked for; {sent_scope} is a
--- filter that an index serves, so that these are rows of it alone.
+-- The newest traces of a project that were sent ($14 contains sdk or otlp): a page of them, and all before the position
+-- ($15, $16). It reads at most the $22 newest rows behind the cursor ($20, $21), whatever the filter; {sent_scope} is a
+-- filter that an index serves, so only its matches count towards the limit.
 SELECT t.* FROM (
     SELECT * FROM traces t
     WHERE t.org_id = $1 AND t.project_id = $2{sent_scope}
@@ -152,8 +152,8 @@ WHERE t.wire = ANY ($14::text[])
 ORDER BY t.started_at DESC, t.id COLLATE "C" LIMIT $15::bigint + $16::bigint
 
 -- name: own_runs
--- The same of Stoa's own runs ($14 has stoa). What their calls of models and tools sum up to is read only where a
--- filter asks for it.
+-- The same for Stoa's own runs ($14 contains stoa). The sums of their model and tool calls are read only where a filter
+-- needs them.
 SELECT r.id, r.project_id, {own_name} AS name, {own_status} AS shown, r.created_at, r.ended_at, r.app_id, r.session_id,
        r.user_id, r.conversation_id
 FROM (
@@ -187,7 +187,7 @@ WHERE 'stoa' = ANY ($14::text[])
 ORDER BY r.created_at DESC, r.id::text COLLATE "C" LIMIT $15::bigint + $16::bigint
 
 -- name: list_traces
--- A page of a project's traces, the newest first: those that were sent, and those of Stoa's own runs.
+-- A page of a project's traces, newest first: sent ones and Stoa's own runs.
 SELECT * FROM (
     SELECT t.id, t.project_id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id,
            t.user_id, t.models, t.tags, t.span_count, t.root_count, t.prompt_tokens, t.completion_tokens,
@@ -209,11 +209,11 @@ SELECT * FROM (
 ORDER BY started_at DESC, id COLLATE "C" LIMIT $15 OFFSET $16;
 
 -- name: count_traces
--- How many list_traces has to show, as far as it reads.
+-- The number of traces that list_traces would show, within its reading limit.
 SELECT count(*) FROM (SELECT FROM ({sent_traces}) t UNION ALL SELECT FROM ({own_runs}) r LIMIT $15) counted;
 
 -- name: newest_traces
--- The newest of both parts, without what a run's calls sum up to.
+-- The newest traces of both kinds, without the sums of a run's calls.
 SELECT * FROM (
     SELECT t.id, t.wire, t.name, t.status, t.started_at, t.ended_at, t.source_id, t.session_id, t.user_id,
            t.prompt_tokens, t.completion_tokens, t.cost_usd::float8 AS cost_usd, NULL::uuid AS run_id
@@ -226,8 +226,8 @@ SELECT * FROM (
 ORDER BY started_at DESC, id COLLATE "C" LIMIT $15
 
 -- name: read_until
--- Where list_traces with these arguments stopped reading, and may have left out what fits: the newer place of both
--- parts; no row where it read everything.
+-- Where list_traces with these arguments stopped reading, and may have left out matches: the newer of the two
+-- positions. No row where it read everything.
 SELECT started_at, id FROM (
     (SELECT t.started_at, t.id FROM traces t
      WHERE t.org_id = $1 AND t.project_id = $2{sent_scope}
@@ -247,15 +247,15 @@ SELECT started_at, id FROM (
 ORDER BY started_at DESC, id COLLATE "C" LIMIT 1;
 
 -- name: trace
--- A trace that was sent; how long ago its newest span came is told by the database's clock.
+-- A trace that was sent. The database's clock computes the age of its newest span.
 SELECT t.*, t.cost_usd::float8 AS cost, NULL::uuid AS conversation_id,
        extract(epoch FROM clock_timestamp() - t.received_at)::float8 AS quiet_seconds
 FROM traces t
 WHERE t.org_id = $1 AND t.id = $2 ORDER BY t.project_id LIMIT 1;
 
 -- name: spans
--- Its spans in the order in which they began: so many, and no more than so many bytes of them, but one in any case.
--- Bodies are text: they are parsed off the event loop.
+-- Its spans in the order in which they began: limited by number and by bytes, but at least one. Bodies are returned as
+-- text and parsed off the event loop.
 SELECT trace_id, id, parent_id, wire, name, type, status, started_at, ended_at, source_id, session_id, user_id, model,
        prompt_tokens, completion_tokens, cost_usd::float8 AS cost, tags, body::text AS body, received_at
 FROM (
@@ -265,7 +265,7 @@ FROM (
 ) sized WHERE bytes_before < $5 ORDER BY started_at, id;
 
 -- name: spans_received
--- Those that came after a moment, in the order in which they came.
+-- Spans that arrived after a moment, in the order of arrival.
 SELECT trace_id, id, parent_id, wire, name, type, status, started_at, ended_at, source_id, session_id, user_id, model,
        prompt_tokens, completion_tokens, cost_usd::float8 AS cost, tags, body::text AS body, received_at
 FROM spans WHERE org_id = $1 AND project_id = $2 AND trace_id = $3
@@ -273,12 +273,12 @@ FROM spans WHERE org_id = $1 AND project_id = $2 AND trace_id = $3
 ORDER BY received_at, id COLLATE "C" LIMIT $6;
 
 -- name: own_progress
--- How far a run's journal is, and whether it has ended.
+-- The last sequence of a run's journal, and whether the run has ended.
 SELECT j.last_sequence, j.sealed, r.ended_at IS NOT NULL AS ended
 FROM runs r JOIN journals j ON j.org_id = r.org_id AND j.run_id = r.id WHERE r.org_id = $1 AND r.id = $2;
 
 -- name: aggregate
--- What newest_traces sum up to, by the names in $23: how many, how they ended, how long they took.
+-- Aggregates newest_traces by the names in $23: number, outcomes, durations.
 SELECT CASE WHEN 'day' = ANY ($23::text[]) THEN (started_at AT TIME ZONE 'UTC')::date::text END AS day,
        CASE WHEN 'name' = ANY ($23::text[]) THEN name END AS name,
        CASE WHEN 'wire' = ANY ($23::text[]) THEN wire END AS wire,
@@ -306,7 +306,7 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY day DESC NULLS LAST, traces DESC, 2, 3, 4, 5, 6, 7 LIMIT $24;
 
 -- name: aggregate_models
--- The same by model: tokens and cost are those of the steps that called it, times are those of the steps.
+-- The same by model: tokens, cost and times are those of the steps that called it.
 SELECT CASE WHEN 'day' = ANY ($23::text[]) THEN (found.started_at AT TIME ZONE 'UTC')::date::text END AS day,
        CASE WHEN 'name' = ANY ($23::text[]) THEN found.name END AS name,
        CASE WHEN 'wire' = ANY ($23::text[]) THEN found.wire END AS wire,
@@ -334,7 +334,7 @@ CROSS JOIN LATERAL (
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY day DESC NULLS LAST, traces DESC, 8, 2, 3, 4, 5, 6, 7 LIMIT $24;
 
 -- name: own_run
--- A run of Stoa's own, as the root of a trace.
+-- One of Stoa's own runs, as the root of a trace.
 SELECT r.project_id, r.conversation_id, r.app_id, r.session_id, r.user_id, {own_status} AS status, {own_name} AS name,
        r.created_at, r.ended_at, coalesce(r.result, to_jsonb(r.output)) AS output, r.error, r.attempt,
        coalesce((SELECT m.content FROM messages m WHERE m.org_id = $1 AND m.id = r.message_id), r.input) AS input
@@ -350,12 +350,12 @@ SELECT id::text AS id, name, kind, status, begun_at, settled_at, input, result, 
 FROM tool_calls WHERE org_id = $1 AND run_id = $2 ORDER BY begun_at, id LIMIT $3;
 
 -- name: own_events
--- What happened in a run, without the pieces of text ($3 are their kinds).
+-- A run's events without deltas ($3 lists the types of deltas).
 SELECT sequence, kind, payload FROM events
 WHERE org_id = $1 AND run_id = $2 AND kind <> ALL ($3::smallint[]) ORDER BY sequence LIMIT $4;
 
 -- name: own_replies
--- The pieces of text ($3 are their kinds) by who said them and in which reply.
+-- The deltas ($3 lists their types), grouped by speaker and reply.
 SELECT (data -> 'source' ->> 'id') || coalesce('-' || (data -> 'source' ->> 'item'), '') AS source,
        data ->> 'tool_call_id' AS call, (data ->> 'iteration')::int AS iteration, min(sequence) AS first_sequence,
        max(sequence) AS last_sequence, min(at) AS begun_at, max(at) AS ended_at
@@ -372,7 +372,7 @@ GROUP BY 1, 2, 3;
 SELECT sequence, kind, payload FROM events WHERE org_id = $1 AND run_id = $2 AND sequence = $3;
 
 -- name: delete_spans
--- Up to $4 spans of a trace; gives the rows and bytes that went.
+-- Up to $4 spans of a trace; returns the number of rows and bytes deleted.
 WITH gone AS (
     DELETE FROM spans WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM spans WHERE org_id = $1 AND project_id = $2 AND trace_id = $3 LIMIT $4))
@@ -385,7 +385,7 @@ SELECT count(*) AS rows, coalesce(sum(bytes), 0)::bigint AS bytes FROM gone;
 DELETE FROM traces WHERE org_id = $1 AND project_id = $2 AND id = $3 RETURNING id;
 
 -- name: lock_trace
--- Held until the transaction ends: spans that come meanwhile make the trace anew.
+-- Held until the transaction ends. Spans that arrive meanwhile create the trace again.
 SELECT id FROM traces WHERE org_id = $1 AND project_id = $2 AND id = $3 FOR UPDATE;
 
 -- name: insert_deletion
@@ -393,7 +393,7 @@ INSERT INTO deletions (org_id, project_id, id, kind, subject_id, stores, created
 VALUES ($1, $2, $3, 'trace', $4, $5, $6);
 
 -- name: left_over
--- What is left of a trace: spans that came after its deletion ($4) do not count.
+-- What is left of a trace after its deletion; spans that arrived later ($4) do not count.
 SELECT count(*) FROM spans s, deletions d
 WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = $3 AND d.org_id = $1 AND d.id = $4
   AND s.received_at < d.created_at;
@@ -402,7 +402,7 @@ WHERE s.org_id = $1 AND s.project_id = $2 AND s.trace_id = $3 AND d.org_id = $1 
 UPDATE deletions SET verified_at = now() WHERE org_id = $1 AND id = $2 AND verified_at IS NULL;
 
 -- name: expired
--- Traces that nothing was added to for as long as their project keeps them, of all tenants; $1 are the server's days,
+-- Traces without new spans for their project's retention time, of all tenants. $1 is the server's default in days;
 -- NULL: forever.
 SELECT e.org_id, e.project_id, e.id
 FROM projects p
@@ -423,12 +423,12 @@ WHERE NOT EXISTS (SELECT 1 FROM projects p WHERE p.org_id = t.org_id AND p.id = 
 LIMIT $1 FOR UPDATE SKIP LOCKED;
 
 -- name: settings
--- What a project says of its traces; no row where it says nothing.
+-- A project's trace settings; no row where it has set none.
 SELECT * FROM trace_settings WHERE org_id = $1 AND project_id = $2;
 
 -- name: save_settings
--- $3 are the sealed headers; they stay as they are where $4 is false. A change lets a delivery that failed try at once,
--- and an export begins with the runs that end from now on.
+-- $3 are the encrypted headers; they stay unchanged where $4 is false. A change makes a failed delivery due at once,
+-- and a new export begins with runs that end from now on.
 INSERT INTO trace_settings AS s (org_id, project_id, retention_days, kept_forever, export_url, export_headers,
     export_content, export_paused)
 VALUES ($1, $2, $5, $6, $7, $3, $8, $9)
@@ -442,7 +442,7 @@ RETURNING *;
 
 -- name: begin_exports
 -- Of all tenants.
--- Where the server exports all projects: those that have no row yet get one.
+-- Where the server exports all projects: inserts the missing rows.
 INSERT INTO trace_settings (org_id, project_id)
 SELECT p.org_id, p.id FROM projects p
 WHERE NOT EXISTS (SELECT 1 FROM trace_settings s WHERE s.org_id = p.org_id AND s.project_id = p.id)
@@ -450,8 +450,8 @@ LIMIT 1000 ON CONFLICT DO NOTHING;
 
 -- name: claim_exports
 -- Of all tenants.
--- Projects whose exports are due, claimed for $2 seconds: a node that dies lets go of them by itself. $3: whether the
--- server has an endpoint for those that name none.
+-- Projects whose exports are due, claimed for $2 seconds; the claim of a dead node expires. $3: whether the server has
+-- an endpoint for projects that name none.
 UPDATE trace_settings s SET export_claim = $1, export_not_before = now() + $2 * interval '1 second'
 FROM (
     SELECT org_id, project_id FROM trace_settings
@@ -462,14 +462,14 @@ WHERE s.org_id = due.org_id AND s.project_id = due.project_id
 RETURNING s.*;
 
 -- name: settled_until
--- A moment before which no run can end any more: a run ends at the time of its transaction, and all transactions of
--- that time have ended.
+-- A moment before which no more runs can end: a run ends at its transaction's time, and all transactions of that time
+-- have ended.
 SELECT least(now(), min(xact_start)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 
 -- name: ended_runs
--- Runs of a project that ended after ($3, $4) and before $5, in the order in which they ended. A run that nobody may
--- read again is left out; one of a signed-in user is told apart.
+-- Runs of a project that ended after ($3, $4) and before $5, in the order in which they ended. Runs that are not stored
+-- are left out; runs of signed-in users are marked.
 SELECT id, ended_at, owner_id IS NOT NULL AS owned FROM runs
 WHERE org_id = $1 AND project_id = $2 AND ended_at >= $3 AND ended_at < $5
   AND (ended_at, id) > ($3::timestamptz, $4::uuid)
@@ -477,7 +477,7 @@ WHERE org_id = $1 AND project_id = $2 AND ended_at >= $3 AND ended_at < $5
 ORDER BY ended_at, id LIMIT $6;
 
 -- name: exported
--- A batch is delivered, or refused for good: the export goes on behind it, at once where there is more.
+-- A batch was delivered, or rejected for good. The export continues behind it, at once where there is more.
 UPDATE trace_settings SET
     exported_until = $4, exported_run = $5, exported_spans = exported_spans + $6, refused_spans = refused_spans + $7,
     export_attempt = 0, export_error = $8, export_claim = NULL, export_not_before = now() + $9 * interval '1 second'

@@ -17,7 +17,7 @@ from stoa.traces.types import Batch, Place, Rejected, Span
 TYPES: Final = ("workflow", "flow", "node")
 STATUSES: Final = ("succeeded", "failed", "skipped", "canceled")
 SPANS_MAX: Final = 5_000
-"""Of one request: such a request holds a node for less than a second of one core."""
+"""The limit of one request: it keeps one core of a node busy for less than a second."""
 ID_CHARACTERS_MAX: Final = 255
 NAME_CHARACTERS_MAX: Final = 1_000
 TAGS_MAX: Final = 100
@@ -35,7 +35,7 @@ def cursor(at: Place) -> str:
 
 
 def place(text: str) -> Place:
-    """Raises BadRequest when it is none of ours."""
+    """Parses a cursor. Raises BadRequest for one that this server did not issue."""
     try:
         started_at, trace_id = orjson.loads(
             base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -55,7 +55,7 @@ class _Bad(ValueError):
 
 
 def read_runs(runs: Sequence[Any]) -> Batch:
-    """The SDK's runs as spans. A run that is wrong is rejected by itself; the last of two with one id counts."""
+    """The SDK's runs as spans. Each invalid run is rejected alone. Of two runs with one id the last counts."""
     spans: list[Span] = []
     rejected: list[Rejected] = []
     for index, run in enumerate(runs):
@@ -67,7 +67,7 @@ def read_runs(runs: Sequence[Any]) -> Batch:
 
 
 def distinct(spans: Sequence[Span]) -> Sequence[Span]:
-    """One span for each id: the later one, unless only the earlier one is finished."""
+    """One span for each id: the last one, unless only an earlier one is finished."""
     kept: dict[tuple[str, str], Span] = {}
     for span in spans:
         known = kept.get((span.trace_id, span.id))
@@ -86,7 +86,8 @@ def _span(run: Any) -> Span:
     if run.get("type") not in TYPES:
         raise _Bad("type", f"must be one of {', '.join(TYPES)}")
     started_at = _time(run, "start_time")
-    if ended_at is not None:  # Clocks are set back, and differ between machines: such a run took no time.
+    # Clocks are set back and differ between machines: a run that ends before it begins gets no duration.
+    if ended_at is not None:
         ended_at = max(started_at, ended_at)
     if not can_be_stored(run):
         raise _Bad("", TOO_DEEP)
@@ -157,7 +158,7 @@ def optional_text(value: Any) -> str | None:
 
 
 def can_be_stored(body: Any) -> bool:
-    """Whether it can be written as JSON: what is nested deeper than 254 lists and objects cannot."""
+    """Whether the value can be written as JSON: more than 254 levels of lists and objects cannot."""
     try:
         orjson.dumps(body)
     except TypeError:
@@ -166,7 +167,7 @@ def can_be_stored(body: Any) -> bool:
 
 
 def count(value: Any) -> int | None:
-    """A count of tokens; None for what is none. Exporters that write every attribute as a string write digits."""
+    """A number of tokens; None for anything else. Exporters that write every attribute as a string write digits."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -186,7 +187,7 @@ def dollars(value: Any) -> float | None:
 
 
 def tags(value: Any) -> Sequence[str]:
-    """A list of them; exporters that write every attribute as a string write a list as JSON, or one tag."""
+    """A list of tags. Exporters that write every attribute as a string write the list as JSON, or one tag."""
     if isinstance(value, str):
         try:
             value = orjson.loads(value) if value.startswith("[") else [value]
@@ -199,8 +200,8 @@ def tags(value: Any) -> Sequence[str]:
 
 # --- exports ----------------------------------------------------------------------------------------------------------
 RETRIED: Final = frozenset({401, 403, 404, 405, 407, 408, 425, 429})
-"""Beside 5xx: statuses after which the same request is sent again. OTLP retries 429, 502, 503 and 504 alone; a key that
-has expired or a wrong path must not lose runs either, so these wait until somebody puts it right."""
+"""Statuses, beside 5xx, after which the same request is sent again. OTLP retries only 429, 502, 503 and 504. Here an
+expired key or a wrong path does not lose runs either: they wait until somebody corrects the settings."""
 FIRST_WAIT_SECONDS: Final = 5.0
 WAIT_SECONDS_MAX: Final = 300.0
 RETRY_AFTER_SECONDS_MAX: Final = 3600.0
@@ -214,26 +215,26 @@ _OURS: Final = frozenset(
 
 
 def verdict(status: int) -> Literal["delivered", "again", "refused"]:
-    """What an endpoint's status means for the batch."""
+    """What the endpoint's status means for the batch."""
     if 200 <= status < 300:
         return "delivered"
     return "again" if status >= 500 or status in RETRIED or 300 <= status < 400 else "refused"
 
 
 def seconds_after(text: str | None) -> float | None:
-    """Of a Retry-After in seconds."""
+    """Parses a Retry-After in seconds."""
     return min(float(text), RETRY_AFTER_SECONDS_MAX) if text and text.isascii() and text.isdigit() else None
 
 
 def backoff(failures: int, spread: float, retry_after_seconds: float | None) -> float:
-    """Seconds until the next attempt: 5, 10, 20 … 300, give or take a fifth; what the receiver asks for, where that is
-    more. `spread` is 0 to 1."""
+    """Seconds until the next attempt: 5, 10, 20 … 300, plus or minus a fifth, or the receiver's Retry-After where that
+    is longer. `spread` is 0 to 1."""
     waits = min(FIRST_WAIT_SECONDS * 2 ** min(failures, 10), WAIT_SECONDS_MAX) * (0.8 + 0.4 * spread)
     return max(waits, retry_after_seconds or 0.0)
 
 
 def checked_endpoint(url: str, *, allow_private: bool) -> str:
-    """Raises BadRequest. Whether the host leads to a private address is judged when it is called."""
+    """Raises BadRequest. Private addresses are refused at each call, not here."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -263,5 +264,5 @@ def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def same_origin(before: str | None, after: str) -> bool:
-    """Whether two endpoints are of one server: scheme, host and port."""
+    """Whether two endpoints have the same scheme, host and port."""
     return before is not None and urlsplit(before)[:2] == urlsplit(after)[:2]

@@ -1,4 +1,4 @@
-"""The collector, and the reading of traces. One transaction per method."""
+"""The collector and the reader of traces. One transaction per method."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from stoa.traces.storing import store_spans
 from stoa.traces.types import Aggregate, Batch, Filter, Span, Trace
 
 SPANS_SHOWN_MAX: Final = 10_000
-"""Of one trace in one answer."""
+"""The limit of steps of one trace in one answer."""
 SHOWN_BYTES_MAX: Final = 32 * 1024 * 1024
 COUNTED_AHEAD_MAX: Final = 1_000
-"""Traces after a page that its `total_count` counts: a count of all would read all."""
+"""`total_count` counts at most this many traces after the page: an exact count would read all of them."""
 GROUPS_MAX: Final = 1_000
-"""Rows of one answer of aggregates."""
+"""The limit of groups in one aggregate answer."""
 EXPIRED_MAX: Final = 200
-"""Traces removed in one transaction."""
+"""The limit of traces removed in one transaction."""
 _log = structlog.get_logger("stoa.traces")
 
 
@@ -48,7 +48,7 @@ class Collector:
         return [self._spans]
 
     async def store(self, principal: Principal, project_id: UUID, batch: Batch) -> None:
-        """All spans of a request in one transaction; the same span again replaces the one that is there."""
+        """Stores all spans of a request in one transaction. A span that is sent again replaces the stored one."""
         if batch.spans:
             async with self._database.tenant(principal) as tx:
                 await store_spans(tx, principal.org_id, project_id, batch.spans)
@@ -63,8 +63,8 @@ class Traces:
         self._projects = projects
 
     async def list(self, principal: Principal, which: Filter, page: PageRequest) -> Page[Trace]:
-        """The traces of one project, the newest first: those that were sent, and those of Stoa's own runs. A page may
-        hold fewer than there are, because it reads a bounded number of them; its cursor goes on there. Raises
+        """The traces of one project, newest first: sent ones and Stoa's own runs. It reads a bounded number of traces,
+        so a page may hold fewer than `limit` although more follow; its cursor continues where reading stopped. Raises
         BadRequest."""
         project_id = await self._projects.chosen(principal, which.project_id)
         after = rules.place(page.cursor) if page.cursor is not None else None
@@ -72,7 +72,7 @@ class Traces:
             org_id, offset = principal.org_id, 0 if after else page.offset
             found = await store.list_traces(tx, org_id, project_id, which, page.page_size, offset, after)
             total, estimated = offset + len(found.traces), found.read_on is not None
-            # A page that is not full has read as far as it may, and a count would read the same again.
+            # A page that is not full has reached the reading limit; a count would read the same rows again.
             if (after or len(found.traces) == page.page_size) and not which.words:
                 most = page.offset + page.page_size + COUNTED_AHEAD_MAX
                 total = max(total, await store.count(tx, org_id, project_id, which, most))
@@ -81,14 +81,14 @@ class Traces:
         return Page(found.traces, page.page, page.page_size, total, estimated, cursor)
 
     async def aggregates(self, principal: Principal, which: Filter, by: Sequence[str]) -> Sequence[Aggregate]:
-        """The newest 10,000 traces of the filter, summed up by these names. Raises BadRequest."""
+        """Groups and sums up the newest 10,000 traces of the filter. Raises BadRequest."""
         project_id = await self._projects.chosen(principal, which.project_id)
         async with self._database.tenant(principal) as tx:
             return await store.aggregates(tx, principal.org_id, project_id, which, by, GROUPS_MAX)
 
     async def get(self, principal: Principal, trace_id: str, sequence: int | None = None) -> Sequence[Span]:
-        """Every span of a trace, in the order in which they began; with `sequence` those that the event of a run's
-        journal belongs to, from the root to the innermost. Raises NotFound."""
+        """Every span of a trace, in the order in which they began. With `sequence`: those that this journal event
+        belongs to, from the root to the innermost. Raises NotFound."""
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.trace, principal.org_id, trace_id)
             if row is not None:
@@ -120,7 +120,7 @@ class Traces:
         return found
 
     async def compare(self, principal: Principal, trace_id: str, other_id: str | None) -> Sequence[Pair]:
-        """Two traces, step by step. Raises NotFound, BadRequest without another one."""
+        """Two traces, step by step. Raises NotFound, and BadRequest where the other trace is not named."""
         left = await self.get(principal, trace_id)
         if other_id is None:
             raise BadRequest.field("other", "is required: the id of the trace to compare with")
@@ -128,8 +128,8 @@ class Traces:
         return await asyncio.to_thread(compare, left, right)
 
     async def delete(self, principal: Principal, trace_id: str) -> UUID:
-        """A trace that was sent, with all its spans; the id of the receipt. A run's trace goes with its conversation.
-        Raises NotFound, BadRequest."""
+        """Deletes a trace that was sent, with all its spans; returns the id of the receipt. A run's trace is deleted
+        with its conversation. Raises NotFound, BadRequest."""
         subject_id, deletion_id = _run_id(trace_id) or uuid5(NAMESPACE_OID, trace_id), uuid4()
         async with self._database.tenant(principal) as tx:
             row = await tx.fetchrow(SQL.trace, principal.org_id, trace_id)
@@ -154,15 +154,15 @@ class Traces:
         return deletion_id
 
     async def _prove(self, principal: Principal, where: tuple[UUID, UUID, str], deletion_id: UUID) -> None:
-        """The re-scan, in a transaction that comes after the deletion's commit."""
+        """Scans the tables again, in a transaction that begins after the deletion's commit."""
         async with self._database.tenant(principal) as tx:
             if not await tx.fetchval(SQL.left_over, *where, deletion_id):
                 await tx.execute(SQL.verified, principal.org_id, deletion_id)
 
 
 class Retention:
-    """Removes traces that nothing was added to for as long as their project keeps them; `days` None: a project that
-    says nothing keeps them forever."""
+    """Removes traces without new spans for their project's retention time. `days` None: where a project sets no
+    retention, its traces are kept."""
 
     def __init__(self, database: Database, clock: Clock, days: float | None) -> None:
         self._database = database
@@ -170,7 +170,7 @@ class Retention:
         self._days = days
 
     async def remove_expired(self) -> int:
-        """Up to 200 traces with their spans; gives how many."""
+        """Removes up to 200 traces with their spans; returns how many."""
         removed = 0
         async with internal(self._database) as tx:
             rows = [

@@ -26,25 +26,25 @@ from stoa.traces.types import (
 
 SQL: Final = load("stoa.traces")
 SCANNED_MAX: Final = 5_000
-"""Traces, and runs, that one page reads to find those that are asked for."""
+"""The limit of traces (and of runs) that one page reads to find matches."""
 SCANNED_TEXT_MAX: Final = 500
-"""The same for words, which stand in the steps, 150 ms on a busy machine (docs/decisions/0088)."""
+"""The same for searches of words, which read the steps: 150 ms on a busy machine (docs/decisions/0088)."""
 AGGREGATED_MAX: Final = 10_000
-"""Traces that one answer sums up: the newest."""
+"""One aggregate covers at most this many traces, the newest."""
 DELETED_MAX: Final = 5_000
-"""Spans that one statement deletes: about 50 ms."""
+"""The limit of spans that one statement deletes: about 50 ms."""
 TAILED_MAX: Final = 50
-"""Spans that a live tail reads at once."""
+"""The limit of spans that a live tail reads at once."""
 OWN_STEPS_MAX: Final = 10_000
 OWN_EVENTS_MAX: Final = 20_000
 OWN_PIECES_MAX: Final = 50_000
-"""Of one run: calls of models and of tools, events, and pieces of text, that its trace is made of."""
+"""The limits of one run's trace: model and tool calls, events, and deltas."""
 _PIECES: Final = [*DELTAS, EventType.TOOL_CALL_INPUT_DELTA]
 WIRES: Final = ("sdk", "otlp", "stoa")
 _OWN_STATUS: Final = (
     "CASE r.status WHEN 'completed' THEN 'succeeded' WHEN 'failed' THEN 'failed' WHEN 'canceled' THEN 'canceled' END"
 )
-"""A run's status in the words of traces; NULL while it is not finished."""
+"""A run's status in the vocabulary of traces; NULL while it is not finished."""
 _OWN_NAME: Final = "coalesce(a.name, 'Answer')"
 """A run of an app has the app's name."""
 _STATEMENT_PARTS: Final = (
@@ -52,28 +52,28 @@ _STATEMENT_PARTS: Final = (
     ("{sent_traces}", SQL.sent_traces),
     ("{own_runs}", SQL.own_runs),
 )
-"""What statements of lists are made of; the first names the others."""
+"""Fragments that list statements are composed of; an earlier fragment may contain later ones."""
 _PARTS: Final = re.compile(r'["\\\\]')
 
 
 def own_filled(statement: str) -> str:
-    """`{own_status}` and `{own_name}` filled in."""
+    """Fills in `{own_status}` and `{own_name}`."""
     return statement.replace("{own_status}", _OWN_STATUS).replace("{own_name}", _OWN_NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """A filter that an index serves: the conditions for traces that were sent and for runs, with `{n}` for the number
-    of the parameter."""
+    """A filter that an index serves: its conditions for sent traces and for runs, with `{n}` for the parameter's
+    number."""
 
     sent: str = ""
     own: str = ""
     number: int | None = None
-    """Of the parameter of list_traces."""
+    """The position of the parameter of list_traces."""
     value: str | None = None
 
     def within(self, statement: str, number: int | None) -> str:
-        """The statement, with the parts that it is made of."""
+        """The statement with its fragments filled in."""
         for name, part in _STATEMENT_PARTS:
             statement = statement.replace(name, part)
         sent, own = (text.replace("{n}", str(number)) for text in (self.sent, self.own))
@@ -90,11 +90,11 @@ _OF_STATUS: Final = {
         " AND (r.queued_at IS NULL AND r.status IN ('created', 'started', 'paused') OR r.queued_at IS NOT NULL)"
     ),
 }
-"""Runs of a trace's status, as indexes hold them."""
+"""The statuses of runs for a trace's status, as indexes hold them."""
 
 
 def _scope(which: Filter) -> _Scope:
-    """The narrowest of the filters that an index serves. The others are looked for in what it leaves."""
+    """The narrowest of the filters that an index serves. The other filters are applied to its rows."""
     for column, of_runs, number, value in (
         ("session_id", "session_id", 9, which.session_id),
         ("user_id", "user_id", 8, which.user_id),
@@ -106,7 +106,7 @@ def _scope(which: Filter) -> _Scope:
             own_scope = " AND r.user_id = ${n}"
         elif _is_id(value):
             own_scope = f" AND r.{of_runs} = ${{n}}::text::uuid"
-        else:  # No run has it; the parameter keeps its type.
+        else:  # Runs never have it; the parameter keeps its type.
             own_scope = " AND ${n}::text IS NULL"
         return _Scope(f" AND t.{column} = ${{n}}", own_scope, number, value)
     if len(set(which.status)) == 1 and (of_runs := _OF_STATUS.get(which.status[0])):
@@ -115,7 +115,7 @@ def _scope(which: Filter) -> _Scope:
 
 
 def _is_id(value: str) -> bool:
-    """As PostgreSQL writes one, so that both ways of comparing agree."""
+    """Whether the text is an id in PostgreSQL's canonical spelling, so that comparing as text and as uuid agree."""
     try:
         return str(UUID(value)) == value
     except ValueError:
@@ -125,8 +125,8 @@ def _is_id(value: str) -> bool:
 async def list_traces(
     tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: int, offset: int = 0, after: Place | None = None
 ) -> Listed:
-    """A page of the traces behind `after`. It reads a bounded number of them, so a page may hold fewer than there are,
-    and even none: `read_on` says where to go on."""
+    """A page of the traces behind `after`. It reads a bounded number of them, so a page may be short or even empty
+    although more follow: `read_on` is where to continue."""
     scanned = offset + (SCANNED_TEXT_MAX if which.words else SCANNED_MAX)
     wires, place = list(which.wire or WIRES), _place(after)
     asked = _arguments(org_id, project_id, which, limit, offset, after, scanned)
@@ -146,7 +146,7 @@ async def list_traces(
 
 
 async def count(tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: int) -> int:
-    """How many there are, up to `limit`: a count of all would read all."""
+    """The number of traces, up to `limit`: an exact count would read all of them."""
     asked = _arguments(org_id, project_id, which, limit, 0, None, limit + SCANNED_MAX)
     await tx.execute(SQL.use_indexes)
     return int(await tx.fetchval(_scope(which).listing(SQL.count_traces), *asked))
@@ -155,7 +155,7 @@ async def count(tx: Tx, org_id: UUID, project_id: UUID, which: Filter, limit: in
 async def aggregates(
     tx: Tx, org_id: UUID, project_id: UUID, which: Filter, by: Sequence[str], limit: int
 ) -> Sequence[Aggregate]:
-    """The newest `AGGREGATED_MAX` traces of the filter, summed up by these names."""
+    """Groups and sums up the newest `AGGREGATED_MAX` traces of the filter."""
     statement = SQL.aggregate_models if "model" in by else SQL.aggregate
     await tx.execute(SQL.use_indexes)
     scanned = SCANNED_TEXT_MAX if which.words else AGGREGATED_MAX
@@ -185,7 +185,7 @@ def _aggregate(row: Row, by: Sequence[str]) -> Aggregate:
 def _arguments(
     org_id: UUID, project_id: UUID, which: Filter, limit: int, offset: int, after: Place | None, scanned: int
 ) -> Sequence[Any]:
-    """Of list_traces."""
+    """The arguments of list_traces."""
     return (
         org_id, project_id, which.started_from, which.started_to, list(which.status) or None, like(which.name),
         which.model, which.user_id, which.session_id, which.tag, which.source_id, which.cost_usd_min,
@@ -203,8 +203,8 @@ def _behind(one: Trace, end: Place) -> bool:
 
 
 def like(text: str | None) -> str | None:
-    """A pattern for any text that holds `text`. A quotation mark and a backslash are written in two ways, as themselves
-    and inside of JSON: what stands for them matches anything."""
+    """A LIKE pattern for texts that contain `text`. A quotation mark and a backslash look different inside JSON, so a
+    wildcard stands for each of them."""
     if text is None:
         return None
     escaped = "%".join(part.replace("%", "\\%").replace("_", "\\_") for part in _PARTS.split(text))
@@ -246,7 +246,7 @@ def span(row: Row) -> Span:
 
 
 def columns(row: Row) -> dict[str, Any]:
-    """What a span's row holds of it beside its body."""
+    """The columns of a span's row beside its body."""
     return {
         "parent_id": row["parent_id"],
         "name": row["name"],
@@ -266,7 +266,7 @@ def columns(row: Row) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class OwnRows:
-    """What a run's trace is made of, as the database has it; `spans` parses it, off the event loop."""
+    """The rows that a run's trace is made of. `spans` parses them, off the event loop."""
 
     run_id: UUID
     run: Row
@@ -328,7 +328,8 @@ def _event(row: Row) -> own.JournalEvent:
 
 
 async def delete_trace(tx: Tx, org_id: UUID, project_id: UUID, trace_id: str) -> tuple[int, int]:
-    """A trace with all its spans, so many at a time: no statement is long. Gives rows and bytes of the spans."""
+    """Deletes a trace with all its spans, in batches, so that no statement runs long. Returns the rows and bytes of the
+    spans."""
     rows = size = 0
     while gone := await tx.fetchrow(SQL.delete_spans, org_id, project_id, trace_id, DELETED_MAX):
         rows, size = rows + gone["rows"], size + gone["bytes"]

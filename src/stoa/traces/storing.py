@@ -1,4 +1,4 @@
-"""Spans into the database, with the rows of their traces in step."""
+"""Writes spans, and updates the rows of their traces in the same transaction."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from stoa.traces.types import Span
 
 
 async def store_spans(tx: Tx, org_id: UUID, project_id: UUID, spans: Sequence[Span]) -> None:
-    """Spans and the rows of their traces, in step. The spans are distinct."""
+    """Stores spans and updates their traces' rows. The spans are distinct."""
     by_trace = _by_trace(spans)
     made = [_sums_document(trace_id, sums.of(its)) for trace_id, its in by_trace.items()]
     known = {row["id"]: row for row in await tx.fetch(SQL.claim_traces, org_id, project_id, made, spans[0].wire)}
@@ -22,7 +22,7 @@ async def store_spans(tx: Tx, org_id: UUID, project_id: UUID, spans: Sequence[Sp
     ids = [span.trace_id for span in again], [span.id for span in again]
     rows = await tx.fetch(SQL.stored_spans, org_id, project_id, *ids)
     stored = {(row["trace_id"], row["id"]): sums.Stored(**columns(row)) for row in rows}
-    # A finished span is not replaced by an earlier report of itself.
+    # A finished span is not replaced by an earlier, unfinished report of itself.
     kept = [
         span
         for span in spans
@@ -56,7 +56,7 @@ def _by_trace(spans: Sequence[Span]) -> Mapping[str, Sequence[Span]]:
 def _gone_on(
     row: sums.Sums | None, spans: Sequence[Span], stored: Mapping[tuple[str, str], sums.Stored]
 ) -> sums.Sums | None:
-    """A trace's row after these spans; None where only all of its spans can tell."""
+    """A trace's row after these spans; None where it must be recomputed from all spans."""
     new: list[Span] = []
     for span in spans:
         before = stored.get((span.trace_id, span.id))
@@ -68,7 +68,7 @@ def _gone_on(
 
 
 def _sums(row: Row) -> sums.Sums | None:
-    """None for a row that a version before these columns has made."""
+    """None for a row that was written by a version before these columns."""
     if row["head_id"] is None:
         return None
     return sums.Sums(
@@ -122,7 +122,8 @@ def _sums_document(trace_id: str, found: sums.Sums) -> Any:
 
 
 def _document(spans: Sequence[Span]) -> Any:
-    """The spans as one JSON document, which PostgreSQL takes apart. It holds no NUL: no text of PostgreSQL does."""
+    """The spans as one JSON document, which PostgreSQL unpacks. It contains no NUL, which PostgreSQL cannot store in
+    text."""
     return [
         {
             "trace_id": span.trace_id,

@@ -1,5 +1,5 @@
-"""The row of a trace, worked out from its spans: pure. `added` goes on from the row that is there, so that a request
-costs what its own spans cost, however many the trace has. `sum_up_traces` of queries.sql gives the same from all spans
+"""Computes the row of a trace from its spans: pure. `added` updates the existing row, so that a request costs only its
+own spans, however many the trace has. `sum_up_traces` in queries.sql computes the same from all spans
 (tests/slice/traces compares both).
 """
 
@@ -11,13 +11,13 @@ from typing import Final
 from stoa.traces.types import Span
 
 NAMES_MAX: Final = 100
-"""Models that a trace's row names."""
+"""The limit of models that a trace's row names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What a trace's row says. `head` is the span that gives the name and the tags: the first root, or the first span
-    where no root has come yet."""
+    """The computed fields of a trace's row. `head` is the span that gives the name and the tags: the first root, or the
+    first span while no root has arrived."""
 
     name: str
     tags: Sequence[str]
@@ -44,7 +44,7 @@ class Sums:
         """None while a span is not finished."""
         if self.open_count:
             return None
-        if not self.root_count:  # The root is another program's, which sends to somewhere else.
+        if not self.root_count:  # The root belongs to another program, which sends its spans elsewhere.
             return self.head_status if self.head_status in ("failed", "canceled") else "succeeded"
         return "failed" if self.failed_root_count else "canceled" if self.canceled_root_count else "succeeded"
 
@@ -55,7 +55,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Of a span that is in the database: what its trace's row was made from."""
+    """What a trace's row was computed from, of one stored span."""
 
     parent_id: str | None
     name: str
@@ -73,12 +73,12 @@ class Stored:
 
 
 def of(spans: Sequence[Span]) -> Sums:
-    """Of a trace that has these spans and no others; at least one."""
+    """The row of a trace that has exactly these spans; at least one."""
     return added(None, spans)
 
 
 def added(row: Sums | None, spans: Sequence[Span]) -> Sums:
-    """The row with these new spans of its trace."""
+    """The row after new spans of its trace."""
     head = min(spans, key=lambda span: (span.parent_id is not None, span.started_at, span.id))
     ended = [span.ended_at for span in spans if span.ended_at is not None]
     models = {span.model for span in spans if span.model is not None}
@@ -136,7 +136,7 @@ def _together(row: Sums, new: Sums) -> Sums:
 
 
 def replaced(row: Sums, old: Stored, new: Span) -> Sums | None:
-    """The row after a span that it counts was sent again; None where only a look at all spans can tell."""
+    """The row after a span that it counts was sent again; None where only all spans together can tell."""
     same = (old.parent_id is None) == (new.parent_id is None) and old.started_at == new.started_at
     about = ((old.source_id, new.source_id), (old.session_id, new.session_id), (old.user_id, new.user_id))
     told = (*about, (old.model, new.model))
@@ -168,5 +168,5 @@ def replaced(row: Sums, old: Stored, new: Span) -> Sums | None:
 
 
 def _largest(texts: Sequence[str | None]) -> str | None:
-    """By code points, as PostgreSQL's collation "C" has them."""
+    """The largest by code points, as PostgreSQL's collation "C" compares."""
     return max((text for text in texts if text is not None), default=None)

@@ -1,7 +1,7 @@
 """The live tail of a trace: its spans as Server-Sent Events, each again when it changes, until the trace is finished.
 
-It polls one row by its key, half a second apart: a notification at each commit of the collector would put all senders
-in one queue. While it waits it holds no connection.
+It polls one row by its key every half second. A NOTIFY in each of the collector's commits would serialize all senders
+(NOTIFY takes a global lock at commit). While it waits it holds no connection.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ HEARTBEAT_SECONDS: Final = 15.0
 KEY_SECONDS: Final = 10.0
 """How often the access key of an open tail is checked."""
 QUIET_SECONDS: Final = 5.0
-"""A trace whose spans are all finished may go on: its tail ends when nothing came for so long."""
+"""A trace whose spans are all finished may still grow: its tail ends when no span has arrived for this time."""
 TAIL_SECONDS_MAX: Final = 15 * 60.0
-"""Then its client connects again."""
+"""The limit of a tail's duration; then its client connects again."""
 TAILS_MAX: Final = 200
-"""Of one node."""
+"""The limit of tails on one node."""
 TAILS_PER_KEY_MAX: Final = 50
 _BEGINNING: Final = (datetime(1, 1, 1, tzinfo=UTC), "")
 _END: Final = b"event: end\ndata: {}\n\n"
@@ -94,7 +94,7 @@ class Tails:
 
 
 class Tail:
-    """One reader. A subclass knows where the spans come from."""
+    """One reader. Subclasses read the spans of one kind of trace."""
 
     def __init__(self, tails: Tails, principal: Principal) -> None:
         self._tails = tails
@@ -109,7 +109,7 @@ class Tail:
         try:
             await self._deliver(write)
         except Unavailable:
-            pass  # The database is away: the stream ends in good order, and its client connects again.
+            pass  # The database is down: the stream ends cleanly, and its client connects again.
         finally:
             self._tails.leave(self)
 
@@ -143,12 +143,12 @@ class Tail:
             return
 
     async def _step(self) -> tuple[Sequence[bytes], bool]:
-        """What is new, and whether the trace has ended."""
+        """The new frames, and whether the trace has ended."""
         raise NotImplementedError
 
 
 class _SentTail(Tail):
-    """A trace that another program sends: its spans in the order in which they are stored."""
+    """A trace that another program sends: its spans in the order of storage."""
 
     def __init__(
         self, tails: Tails, principal: Principal, trace_id: str, project_id: UUID, after: tuple[datetime, str]
@@ -179,10 +179,10 @@ class _SentTail(Tail):
 
 
 class _OwnTail(Tail):
-    """A run of this server: its spans are worked out anew when its journal has grown; those that differ are sent.
+    """A run of this server. Its spans are computed again when the journal has grown, and those that differ are sent.
 
-    The last frame of each time has the sequence up to which the journal was read. A client that comes back with it is
-    sent the spans that have gone on since.
+    The last frame of each round carries the sequence up to which the journal was read. A client that reconnects with it
+    gets the spans that have changed since.
     """
 
     def __init__(self, tails: Tails, principal: Principal, run_id: UUID, after: int) -> None:
@@ -211,7 +211,7 @@ class _OwnTail(Tail):
         return frames, bool(progress["ended"])
 
     def _is_new(self, span: Span) -> bool:
-        """Whether it can have changed since the client's last frame. What it cost is entered with its last event."""
+        """Whether a span can have changed since the client's last frame. Its cost is stored with its last event."""
         last = span.body["metadata"].get("last_sequence")
         return span.id in self._sent or span.ended_at is None or not isinstance(last, int) or last > self._after
 
@@ -221,12 +221,13 @@ def _event_id(after: tuple[datetime, str]) -> str:
 
 
 def _sequence(text: str | None) -> int:
-    """Where a client goes on in a run; 0 for what is none of ours."""
+    """The sequence after which a client resumes; 0 for an invalid one."""
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _cursor(text: str | None) -> tuple[datetime, str]:
-    """Where a client goes on; what is none of ours begins anew, because a span that comes again does no harm."""
+    """The position at which a client resumes. An invalid one starts from the beginning, because receiving a span twice
+    does no harm."""
     try:
         moment, _, span_id = (text or "").partition("/")
         found = datetime.fromisoformat(moment), orjson.loads(span_id)

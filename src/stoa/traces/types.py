@@ -36,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A span that cannot be stored: its place in the request, the field that is wrong, and why."""
+    """A span that cannot be stored: its index in the request, the invalid field, and why."""
 
     index: int
     field: str
@@ -45,7 +45,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a request held."""
+    """The spans of a request, and those that were rejected."""
 
     spans: Sequence[Span]
     rejected: Sequence[Rejected] = ()
@@ -75,7 +75,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which traces; None is any."""
+    """Selects traces; a field that is None matches all."""
 
     started_from: datetime | None = None
     started_to: datetime | None = None
@@ -93,12 +93,12 @@ class Filter:
     seconds_min: float | None = None
     seconds_max: float | None = None
     words: Sequence[str] = field(default_factory=tuple[str, ...])
-    """Each stands somewhere in one step: in its name, input, output, error or attributes."""
+    """Each word occurs somewhere in one step: in its name, input, output, error or attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Of a trace in the list: what a cursor says."""
+    """A trace's position in the list, as a cursor holds it."""
 
     started_at: datetime
     id: str
@@ -106,8 +106,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of traces. `read_on` is where the list goes on: behind the last trace, or behind the last one that was
-    read where reading stopped at its bound."""
+    """A page of traces. `read_on` is where the list continues: behind the last trace, or behind the last row that was
+    read where the reading limit was reached."""
 
     traces: Sequence[Trace]
     read_on: Place | None
@@ -115,7 +115,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Traces that have the values of `group` in common."""
+    """Traces with the same values of `group`."""
 
     group: Mapping[str, str | None]
     traces: int
@@ -133,7 +133,7 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """Where a project's runs are exported to. `headers` None: those that are stored stay."""
+    """Where a project's runs are exported to. `headers` None keeps the stored ones."""
 
     url: str
     headers: Mapping[str, str] | None = None
@@ -143,7 +143,7 @@ class ExportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ExportState:
-    """How an export stands. `failures` counts those in a row."""
+    """The state of an export. `failures` counts consecutive ones."""
 
     until: datetime
     spans: int
@@ -154,7 +154,7 @@ class ExportState:
 
 @dataclass(frozen=True, slots=True)
 class TraceSettings:
-    """What a project says of its traces. `retention_days` None: as the server says."""
+    """A project's trace settings. `retention_days` None: the server's default."""
 
     project_id: UUID
     retention_days: float | None
@@ -165,7 +165,7 @@ class TraceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a project wants to say of its traces from now on."""
+    """A change of a project's trace settings."""
 
     retention_days: float | None
     kept_forever: bool
@@ -182,8 +182,8 @@ class JournalEvent:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The pieces of one reply of a model: from which event to which. `source` and `call` say who speaks, where it is a
-    node or a subagent."""
+    """One reply of a model, from its first delta to its last. `source` and `call` name the speaker where it is a node
+    or a subagent."""
 
     source: str | None
     call: str | None

@@ -1,4 +1,4 @@
-"""Removes expired traces, a few at a time, on every node."""
+"""Removes expired traces in small batches, on every node."""
 
 import asyncio
 from typing import Final

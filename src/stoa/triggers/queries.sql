@@ -83,7 +83,7 @@ SELECT t.*, a.archived_at FROM triggers t JOIN apps a ON a.org_id = t.org_id AND
 SELECT * FROM triggers WHERE wake_at <= $1 ORDER BY wake_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: advance
--- Moves a schedule on. NULL $4: it has ended.
+-- Moves a schedule to its next due time. NULL $4: it has ended.
 UPDATE triggers SET next_at = $3, wake_at = $4, status = $5, missed = $6, missed_from = $7
 WHERE org_id = $1 AND id = $2;
 
@@ -93,47 +93,12 @@ UPDATE triggers SET status = 'inactive', next_at = NULL, wake_at = NULL, problem
 WHERE org_id = $1 AND id = $2 AND status = 'active' AND actor_id = $4;
 
 -- name: claim
--- Of all tenants.
--- Claims up to $2 events. First those of dead nodes, those whose lease has expired, and those of this node that it does
--- not work on ($8 is what it works on). Then pending ones, one project after another, beginning after project $6. $3
--- are projects with events on this node, $4 how many more each may have, $5 the same for every other project.
-WITH RECURSIVE lost AS (
-    SELECT e.org_id, e.id FROM trigger_events e
-    WHERE e.status = 'starting' AND (e.node_id <> $1 OR e.id <> ALL ($8::uuid[]))
-      AND (e.deadline < now() OR e.node_id = $1 OR e.node_id NOT IN (SELECT id FROM living_nodes))
-    ORDER BY e.deadline LIMIT $2 FOR UPDATE SKIP LOCKED
-), projects AS (
-    SELECT $6::uuid AS project_id, false AS found, false AS wrapped, 0 AS turn
-    UNION ALL
-    SELECT coalesce(n.project_id, '00000000-0000-0000-0000-000000000000'), n.project_id IS NOT NULL,
-           p.wrapped OR n.project_id IS NULL, p.turn + 1
-    FROM projects p LEFT JOIN LATERAL (
-        SELECT e.project_id FROM trigger_events e
-        WHERE e.status = 'pending' AND e.project_id > p.project_id
-        ORDER BY e.project_id LIMIT 1
-    ) n ON true
-    WHERE NOT p.wrapped OR n.project_id <= $6
-), roomy AS (
-    SELECT p.project_id, p.turn, coalesce(here.room, $5::int) AS room
-    FROM projects p LEFT JOIN unnest($3::uuid[], $4::int[]) AS here(project_id, room) ON here.project_id = p.project_id
-    WHERE p.found AND coalesce(here.room, $5::int) > 0
-      AND EXISTS (SELECT 1 FROM trigger_events e
-                  WHERE e.status = 'pending' AND e.project_id = p.project_id AND e.not_before <= now())
-    LIMIT $2
-), waiting AS (
-    SELECT w.org_id, w.id, p.turn,
-           row_number() OVER (PARTITION BY p.project_id ORDER BY w.not_before) AS turn_of_project
-    FROM roomy p CROSS JOIN LATERAL (
-        SELECT e.org_id, e.id, e.not_before FROM trigger_events e
-        WHERE e.status = 'pending' AND e.project_id = p.project_id AND e.not_before <= now()
-        ORDER BY e.not_before LIMIT least(p.room, $2) FOR UPDATE SKIP LOCKED) w
-), taken AS (
-    (SELECT org_id, id FROM lost UNION ALL (SELECT org_id, id FROM waiting ORDER BY turn_of_project, turn)) LIMIT $2
-)
+-- Of all tenants. The parameters are those of `claimable` in `db/claiming.sql`; $8 is the length of the lease in
+-- seconds.
 UPDATE trigger_events e
 SET status = 'starting', node_id = $1, attempt = e.attempt + 1, error = NULL,
-    deadline = now() + $7::float8 * interval '1 second'
-FROM taken
+    deadline = now() + $8::float8 * interval '1 second'
+FROM ({claimable}) taken
 JOIN trigger_events o ON o.org_id = taken.org_id AND o.id = taken.id
 JOIN triggers t ON t.org_id = o.org_id AND t.id = o.trigger_id
 JOIN apps a ON a.org_id = t.org_id AND a.id = t.app_id

@@ -14,7 +14,7 @@ SORTABLE: Final = {"created_at": "created_at", "updated_at": "updated_at", "name
 EVENTS_SORTABLE: Final = {"received_at": "received_at"}
 PREVIEW_MAX: Final = 100
 TRIGGERS_MAX: Final = 200
-"""Of one app."""
+"""The limit of triggers of one app."""
 WAITING_MAX: Final = 100
 """Pending events of one trigger. A schedule that catches up on more continues when these have started; a webhook
 answers 429."""
@@ -43,7 +43,7 @@ def backoff_seconds(attempt: int) -> float:
 
 
 def check_current(config: Config, now: datetime) -> None:
-    """Raises BadRequest where a schedule lies in the past."""
+    """Raises BadRequest where a schedule is in the past."""
     if not isinstance(config, Schedule):
         return
     if config.run_at is not None and config.run_at <= now:

@@ -33,7 +33,7 @@ def timezone_problem(name: str) -> str | None:
 
 
 def cron_problem(expression: str) -> str | None:
-    """Why this is no schedule, or None."""
+    """Why the schedule is invalid, or None."""
     if len(expression.split()) != 5:
         return "must be the five fields of cron (minute hour day month weekday), such as 0 9 * * 1"
     try:

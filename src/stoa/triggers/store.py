@@ -6,12 +6,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from stoa.db import Row, Tx, load
+from stoa.db.leases import claiming
 from stoa.kernel.errors import NotFound
 from stoa.kernel.pages import PageRequest
 from stoa.triggers import rules
 from stoa.triggers.types import Actor, Event, EventStatus, Firing, Provider, Source, Trigger, TriggerStatus
 
 SQL: Final = load("stoa.triggers")
+CLAIM: Final = claiming(SQL.claim, "trigger_events", "starting")
 
 
 async def trigger(tx: Tx, org_id: UUID, app_id: UUID, trigger_id: UUID) -> Trigger:
@@ -67,7 +69,7 @@ async def of_keys(tx: Tx, org_id: UUID, key_ids: Sequence[UUID]) -> Sequence[Tri
 
 
 async def hand_over(tx: Tx, org_id: UUID, key_id: UUID, successor_id: UUID) -> None:
-    """From now on they start runs in the name of the successor."""
+    """From now on they start runs in the name of the successor key."""
     await tx.execute(SQL.hand_over, org_id, key_id, successor_id)
 
 

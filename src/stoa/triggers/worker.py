@@ -156,7 +156,7 @@ class TriggerWorker:
             self._worker.wake()
         own = [firing.id for firing in held]
         async with internal_statement(self._database) as tx:
-            rows = await tx.fetch(SQL.claim, self._node_id, *wanted.arguments(), FIRING.seconds, own)
+            rows = await tx.fetch(store.CLAIM, self._node_id, *wanted.arguments(), own, FIRING.seconds)
         return [store.firing_of(row) for row in rows]
 
     async def work(self, firing: Firing, /) -> None:

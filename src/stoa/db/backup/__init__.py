@@ -1,5 +1,5 @@
-"""Backups: a directory of pieces that are named by their content, a manifest for each backup, and the way back.
+"""Backups: a directory of pieces that are named by their content, a manifest for each backup, and the restore.
 
-Everything here works beside running servers; restoring wants an empty database. Why it is built as it is:
-docs/decisions/0105-backups.md. Modules are imported by name, so that a server loads of it only what its schedule needs.
+Everything here works beside running servers, except that a restore needs an empty database. The reasons for the design:
+docs/decisions/0105-backups.md. Modules are imported by name, so that a server loads only what its schedule needs.
 """

@@ -1,4 +1,4 @@
-"""Reads a whole backup back, and finds what is missing or damaged."""
+"""Reads a whole backup, and reports what is missing or damaged."""
 
 import asyncio
 import hashlib
@@ -10,7 +10,7 @@ from stoa.db.backup.repository import Damaged, Repository
 from stoa.db.backup.types import Damage, Manifest
 
 AT_ONCE: Final = 4
-"""Pieces that are read in threads at a time."""
+"""Pieces that threads read at a time."""
 
 
 @dataclass(slots=True)
@@ -21,8 +21,8 @@ class Checked:
 
 
 async def check(repository: Repository, manifest: Manifest, tell: Callable[[str], None] = lambda _: None) -> Checked:
-    """Every piece is there, is what its name says, and together they are as long as they were; every file has the
-    SHA-256 that its name says."""
+    """Checks that every piece exists and matches its name, that the pieces of each table and file have the recorded
+    total size, and that every file has the SHA-256 of its name."""
     found, batch = Checked(), list[tuple[str, str, int]]()
     for piece in _tables(manifest):
         batch.append(piece)

@@ -1,10 +1,10 @@
-"""The files that rows name: uploads, items of knowledge bases, artifacts.
+"""Backs up the files that rows name: uploads, items of knowledge bases, artifacts.
 
-Files never change, and come and go with the rows that name them: a file is stored before its row, and removed after it.
-A backup must hold every file that its rows name, while uploads and deletions go on. So one pass copies what the rows of
-a first snapshot name; then a second snapshot is taken, and another pass copies what is new in it: little. Only where
-that pass finds a file gone, because its row was deleted in the few moments since, a third snapshot is taken, and so on.
-The tables are read under the snapshot whose pass found everything. Nobody has to wait, and no deletion is held up.
+Files never change. A file is stored before its row and removed after it. A backup must hold every file that its rows
+name, while uploads and deletions continue. So a first pass copies the files of a first snapshot; then a second snapshot
+is taken, and a second pass copies the few files that are new in it. If that pass finds that a file was removed, because
+its row was deleted meanwhile, a third snapshot is taken, and so on. The tables are read under the snapshot whose pass
+found every file. Nothing waits for a backup, and no deletion is delayed.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from stoa.db.reaching import connect
 
 DIRECTORIES: Final = tuple({directory for directory, _, _ in CONTENTS})
 MISSING_NAMED_MAX: Final = 1_000
-"""In the manifest; the doctor counts all of them."""
+"""The manifest lists this many at most; the doctor counts all of them."""
 READ_AT_ONCE: Final = 8
-"""Files that are read at a time: a bucket takes some hundredths of a second to answer."""
+"""Files that are read at a time: each request to a bucket takes tens of milliseconds."""
 
 Files = Mapping[str, Blobs]
-"""Where files lie, by the first part of their names."""
+"""The directory of each kind of file, by the first part of its name."""
 
 
 def directories(data_dir: Path) -> Files:
@@ -39,7 +39,7 @@ def directories(data_dir: Path) -> Files:
 
 
 def path_of(data_dir: Path, name: str) -> Path:
-    """Where a content lies. Raises BackupError for a name that leads elsewhere."""
+    """The path of a file. Raises BackupError for a name that leads outside."""
     directory, _, below = name.partition("/")
     try:
         path = DirectoryBlobs(data_dir / directory).path(below)
@@ -52,12 +52,12 @@ def path_of(data_dir: Path, name: str) -> Path:
 
 @dataclass(slots=True)
 class Pass:
-    """What one pass over the names of a snapshot has found. Its list goes on disk through the repository."""
+    """The result of one pass over a snapshot's names. Its list is written to disk through the repository."""
 
     count: int = 0
     bytes: int = 0
     gone: int = 0
-    """Files whose rows were deleted since the snapshot: another snapshot is needed."""
+    """Files whose rows were deleted after the snapshot was taken: another snapshot is needed."""
     missing: list[str] = field(default_factory=list[str])
     pieces: Sequence[Piece] = ()
 
@@ -67,8 +67,8 @@ class Pass:
 
 
 class Copying:
-    """Copies files into a repository. `known` is the list of an earlier pass or backup: files do not change, so what is
-    in it is not read again. With `files` None their contents are kept elsewhere, and all count as missing."""
+    """Copies files into a repository. `known` is the list of an earlier pass or backup: files never change, so its
+    entries are not read again. With `files` None the contents are stored elsewhere, and all count as missing."""
 
     def __init__(self, dsn: str, files: Files | None, store: Storing) -> None:
         self._dsn = dsn
@@ -81,7 +81,7 @@ class Copying:
         reading = deque[Content | asyncio.Task[Content | None]]()
 
         async def take() -> None:
-            """The oldest of those that are being read: the list has the order of the names."""
+            """Waits for the oldest file being read: the list is in the order of names."""
             first = reading.popleft()
             content = first if isinstance(first, Content) else await first
             if content is None:
@@ -100,7 +100,7 @@ class Copying:
                 reading.append(found or asyncio.create_task(self._content(name, done), name=f"read {name}"))
             while reading:
                 await take()
-        finally:  # Not a TaskGroup, which would wrap what one of them raises.
+        finally:  # Not a TaskGroup, which would wrap the exceptions of its tasks.
             left = [one for one in reading if isinstance(one, asyncio.Task)]
             for task in left:
                 task.cancel()
@@ -111,7 +111,7 @@ class Copying:
         return done
 
     async def _content(self, name: str, done: Pass) -> Content | None:
-        """None where its row is gone by now."""
+        """None where the file's row has been deleted by now."""
         directory, _, below = name.partition("/")
         if self._files is not None:
             try:
@@ -142,8 +142,8 @@ class Copying:
         return Content(name, size, [(await piece).id for piece in pieces]), digest.hexdigest()
 
     async def _is_missing(self, name: str, blobs: Blobs) -> bool:
-        """Whether a row names a file that is not there. Under the lock of its name, which every upload and removal of
-        it holds too, so that it is not one that was just deleted."""
+        """Whether a row names a file that does not exist. It takes the lock of the file's name, which every upload and
+        removal takes too, so that a file that is being removed does not count as missing."""
         connection = await connect(self._dsn, command_seconds_max=60)
         try:
             async with connection.transaction():
@@ -155,7 +155,7 @@ class Copying:
 
 
 class _Earlier:
-    """A list in the order of names, read beside another one in the same order: neither is ever whole in memory."""
+    """Reads a sorted list beside another sorted one, so that neither is ever in memory as a whole."""
 
     def __init__(self, repository: Repository, pieces: Sequence[Piece]) -> None:
         self._repository = repository
@@ -168,5 +168,5 @@ class _Earlier:
         found = self._next
         if found is None or found.name != name or found.size is None:
             return None
-        # A piece that was lost, or removed because it was damaged, is stored again from its file.
+        # A piece that was lost, or removed because it was damaged, is stored again from the file.
         return found if all(self._repository.keeps(piece) for piece in found.pieces) else None

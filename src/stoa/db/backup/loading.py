@@ -1,7 +1,7 @@
-"""Brings the tables of a backup into an empty database, in one transaction: it is there whole, or not at all.
+"""Loads the tables of a backup into an empty database, in one transaction: all or nothing.
 
-The schema is made by the migrations that the backup's database had seen, the rows come by COPY, and foreign keys and
-indexes are made afterwards, so that they check what was loaded. Nothing that a backup holds is run as SQL.
+The migrations of the backup create the schema, COPY loads the rows, and foreign keys and indexes are created last, so
+that they validate what was loaded. No content of a backup is executed as SQL.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ async def is_empty(dsn: str) -> bool:
 
 
 def migrations_of(manifest: Manifest) -> Sequence[Migration]:
-    """Those that made the schema of the backup. Raises BackupError where this release does not know one of them."""
+    """The migrations that created the schema of the backup. Raises BackupError where this release does not know one of
+    them."""
     known = {migration.number: migration for migration in migrations()}
     for one in manifest.schema:
         if one.number not in known:
@@ -51,7 +52,7 @@ def migrations_of(manifest: Manifest) -> Sequence[Migration]:
 
 
 async def load(dsn: str, repository: Repository, manifest: Manifest, tell: Callable[[str], None]) -> None:
-    """Raises BackupError; the database is then as it was."""
+    """Raises BackupError; the database is then unchanged."""
     wanted = migrations_of(manifest)
     try:
         connection = await connect(dsn, command_seconds_max=STATEMENT_SECONDS_MAX)
@@ -114,8 +115,8 @@ async def _fill(
 
 
 async def _check_tables(connection: asyncpg.Connection, manifest: Manifest) -> None:
-    """The schema that was just made has exactly the tables and columns of the backup: names in a manifest become part
-    of statements only if they are known."""
+    """Checks that the new schema has exactly the tables and columns of the backup: names from a manifest become part of
+    statements only if they are known."""
     made = {row["name"]: set(row["columns"]) for row in await connection.fetch(SQL.tables)}
     for name in LEFT_OUT:
         made.pop(name, None)
@@ -134,7 +135,7 @@ async def _load_table(connection: asyncpg.Connection, repository: Repository, ta
             yield await asyncio.to_thread(repository.get, piece.id, f"rows of {table.name}")
 
     await connection.execute(f'ALTER TABLE "{table.name}" DISABLE TRIGGER USER')
-    await connection.execute(f'TRUNCATE "{table.name}"')  # A few migrations bring rows of their own.
+    await connection.execute(f'TRUNCATE "{table.name}"')  # A few migrations insert rows of their own.
     status = await connection.copy_to_table(
         table.name,
         schema_name="public",

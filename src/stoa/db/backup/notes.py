@@ -1,4 +1,4 @@
-"""The note that a restore leaves in the data directory until it has ended."""
+"""The marker file that a restore leaves in the data directory until it has finished."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ NOTE: Final = "restoring.json"
 
 
 def noted(data_dir: Path) -> str | None:
-    """The id of the backup whose restore has not ended."""
+    """The id of the backup whose restore has not finished."""
     try:
         return str(json.loads((data_dir / NOTE).read_bytes())["backup"])
     except (FileNotFoundError, NotADirectoryError):
@@ -18,7 +18,7 @@ def noted(data_dir: Path) -> str | None:
 
 
 def check_whole(data_dir: Path) -> None:
-    """Raises SchemaError while a restore into this data directory has not ended."""
+    """Raises SchemaError while a restore into this data directory has not finished."""
     found = noted(data_dir)
     if found is not None:
         raise SchemaError(

@@ -1,5 +1,5 @@
 -- name: lock_migrations
--- Shared: backups do not exclude one another, and no migration begins while one of them reads.
+-- A shared lock: backups do not exclude one another, and no migration starts while one of them reads.
 SELECT pg_try_advisory_xact_lock_shared($1);
 
 -- name: applied
@@ -13,7 +13,7 @@ SELECT to_regclass('public.stoa_migrations') IS NOT NULL;
 SELECT to_regclass('public.knowledge_vectors') IS NOT NULL;
 
 -- name: tables
--- Tables with their columns that are not computed, in order. The rows of a child are read through its parent.
+-- Tables with their columns, in order, without generated ones. The rows of a child table are read through its parent.
 SELECT c.relname AS name, array_agg(a.attname ORDER BY a.attnum)::text[] AS columns,
        EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid) AS parent
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -23,7 +23,8 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.
 GROUP BY c.oid ORDER BY c.relname;
 
 -- name: sequences
--- The last value that each sequence has given; NULL where it has given none. Not part of any snapshot: read after it.
+-- The last value that each sequence has returned; NULL where it has returned none. Sequences are not part of a
+-- snapshot, so this is read after it.
 SELECT sequencename AS name, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY sequencename;
 
 -- name: has_column
@@ -51,7 +52,7 @@ FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace
 ORDER BY conname;
 
 -- name: plain_indexes
--- Those that belong to no constraint.
+-- Indexes that belong to no constraint.
 SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
@@ -59,7 +60,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
 ORDER BY 1;
 
 -- name: vectors_are_shared
--- The vectors of a large index have a table of their own, which its upkeep makes anew.
+-- The vectors of a large index have a table of their own, which maintenance rebuilds.
 UPDATE knowledge_indexes SET own_table = false, hnsw = false, removed = 0 WHERE own_table;
 
 -- name: set_sequence

@@ -1,8 +1,8 @@
 """Reads a database as it was at one moment: one transaction, one connection, COPY. Works on any PostgreSQL that Stoa
 runs on, managed ones included: it needs neither a superuser nor replication nor PostgreSQL's programs.
 
-Nothing waits for it: COPY takes the lock of a SELECT, and the one statement that would have to wait, a migration, does
-not begin. Old row versions stay until it ends, as with any long transaction.
+Nothing waits for it: COPY takes the lock of a SELECT, and a migration, the only statement that would have to wait, does
+not start. Old row versions stay until it ends, as with any long transaction.
 """
 
 import asyncio
@@ -37,29 +37,29 @@ CONTENTS: Final = (
     ("knowledge", "knowledge_items", "served_sha256"),
     ("artifacts", "artifact_versions", "sha256"),
 )
-"""What names files: the directory below the data directory, the table, the column."""
+"""The columns that name files: the directory below the data directory, the table, the column."""
 _CREATED: Final = re.compile(r"CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(\w+)")
 
 Put = Callable[[bytes], Awaitable[Awaitable[Piece]]]
-"""Takes a piece to be stored; what it gives is awaited for the piece."""
+"""Accepts a piece for storing; awaiting the result returns the stored piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An open transaction that sees one moment."""
+    """An open transaction, whose snapshot is one moment."""
 
     connection: asyncpg.Connection
     schema: Sequence[Migrated]
     postgres: str
 
     async def content_names(self) -> AsyncIterator[str]:
-        """The names of all files that rows name, each once, in order."""
+        """The names of all files that rows name, each once, sorted."""
         if named := await self._named():
             async for row in self.connection.cursor(f'{named} ORDER BY name COLLATE "C"', prefetch=1_000):
                 yield row["name"]
 
     async def _named(self) -> str:
-        """The query of all names; columns that this schema does not have yet name nothing."""
+        """The query for all names; columns that this schema does not have yet are skipped."""
         parts = [
             SQL.contents_of.format(directory=directory, table=table, column=column)
             for directory, table, column in CONTENTS
@@ -68,7 +68,7 @@ class Snapshot:
         return SQL.all_names.format(names=" UNION ".join(parts)) if parts else ""
 
     async def tables(self) -> Sequence[tuple[str, Sequence[str], bool]]:
-        """(name, columns, whether its rows are in children too) of those that are Stoa's."""
+        """(name, columns, whether child tables have some of its rows) of Stoa's tables."""
         ours = {name for migration in migrations() for name in _CREATED.findall(migration.sql)} - LEFT_OUT.keys()
         rows = await self.connection.fetch(SQL.tables)
         return [(row["name"], row["columns"], row["parent"]) for row in rows if row["name"] in ours]
@@ -98,7 +98,7 @@ class Snapshot:
 
 
 async def names_content(connection: asyncpg.Connection, name: str) -> bool:
-    """Whether a row names this file now."""
+    """Whether a row names this file now (not in the snapshot)."""
     found, org_id, project_id, digest = name.split("/")
     key = UUID(org_id), UUID(project_id), bytes.fromhex(digest)
     for directory, table, column in CONTENTS:
@@ -111,7 +111,7 @@ async def names_content(connection: asyncpg.Connection, name: str) -> bool:
 
 @asynccontextmanager
 async def snapshot(dsn: str) -> AsyncGenerator[Snapshot]:
-    """Raises BackupError where the database cannot be reached or holds no Stoa."""
+    """Raises BackupError where the database cannot be reached or has no schema of Stoa."""
     try:
         connection = await connect(dsn, command_seconds_max=STATEMENT_SECONDS_MAX)
     except UnreachableError as error:
@@ -125,7 +125,7 @@ async def snapshot(dsn: str) -> AsyncGenerator[Snapshot]:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 if await _begin(connection, vectors=vectors):
                     schema = [Migrated(**row) for row in await connection.fetch(SQL.applied)]
-                    if schema == await _applied(dsn):  # None was committed between the snapshot and the lock.
+                    if schema == await _applied(dsn):  # No migration was committed between the snapshot and the lock.
                         yield Snapshot(connection, schema, str(await connection.fetchval("SHOW server_version")))
                         return
             if time.monotonic() > deadline:
@@ -138,9 +138,9 @@ async def snapshot(dsn: str) -> AsyncGenerator[Snapshot]:
 
 
 async def _begin(connection: asyncpg.Connection, *, vectors: bool) -> bool:
-    """False while a migration is under way."""
-    # No snapshot is taken by this, so that a table of vectors is held from before the moment that is seen: the upkeep
-    # drops none that somebody holds.
+    """False while a migration is running."""
+    # LOCK TABLE takes no snapshot. So the tables of vectors are locked before the snapshot is taken, and maintenance
+    # drops no table that is locked.
     await connection.execute(
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;"
         " SET LOCAL idle_in_transaction_session_timeout = 0;"
@@ -154,7 +154,7 @@ async def _begin(connection: asyncpg.Connection, *, vectors: bool) -> bool:
 
 
 async def _applied(dsn: str) -> Sequence[Migrated]:
-    """As it is now."""
+    """The applied migrations, as of now."""
     connection = await connect(dsn, command_seconds_max=60)
     try:
         return [Migrated(**row) for row in await connection.fetch(SQL.applied)]

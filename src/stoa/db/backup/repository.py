@@ -1,12 +1,12 @@
 """A directory of backups.
 
-    repository.json       what it is, and the wrapped master key where it is encrypted
-    pieces/ab/abcdef…     pieces of tables and files, named by their content and stored once for all backups
-    backups/<id>          a manifest each, written last: a backup that was killed has none
-    lock                  held alone by whoever writes or removes, together by whoever reads
+repository.json       its format, and the wrapped master key where it is encrypted
+pieces/ab/abcdef…     pieces of tables and files, named by their content and stored once for all backups
+backups/<id>          one manifest for each backup, written last: a killed backup has none
+lock                  locked exclusively by writers and removers, shared by readers
 
-A file appears under its name whole and on disk, or not at all; what a killed process has left ends in `.new`, and the
-next backup removes it.
+A file appears under its name complete and synced to disk, or not at all. What a killed process leaves ends in `.new`,
+and the next backup removes it.
 """
 
 import json
@@ -34,16 +34,16 @@ BACKUPS: Final = "backups"
 LOCK: Final = "lock"
 UNFINISHED: Final = ".new"
 READ_AGAIN_DAYS: Final = 14
-"""In so many days of daily backups, each piece that they use is read once."""
+"""Daily backups verify each piece that they use once in so many days."""
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Busy(BackupError):
-    """Another process works on the repository."""
+    """Another process is using the repository."""
 
 
 class Damaged(BackupError):
-    """A file of the repository is missing or is not what it was."""
+    """A file of the repository is missing or damaged."""
 
     def __init__(self, damage: Damage) -> None:
         super().__init__(f"{damage.path} {damage.problem}; it holds {damage.of}.")
@@ -51,7 +51,7 @@ class Damaged(BackupError):
 
 
 class Repository:
-    """Blocks: call it in threads. May be used by several at once."""
+    """Blocks: call it in threads. Several threads may use it at once."""
 
     def __init__(self, root: Path, sealer: Sealer, *, encrypted: bool) -> None:
         self.root = root
@@ -62,7 +62,7 @@ class Repository:
         self._share = int(time.time() // 86_400) % READ_AGAIN_DAYS
 
     def put(self, content: bytes) -> tuple[Piece, int]:
-        """Stores a piece, durably; gives it with the number of bytes that were written: none where it is there."""
+        """Stores a piece durably. Returns it with the number of bytes written: 0 where it existed."""
         name = self._sealer.name(content)
         piece = Piece(name, len(content))
         if self.keeps(name):
@@ -80,8 +80,8 @@ class Repository:
             return False
 
     def keeps(self, name: str) -> bool:
-        """Whether the next backup may rely on a piece. Each day another share of them is read again, because a disk
-        damages files that nobody reads. A damaged one is stored again from what the server has."""
+        """Whether the next backup may rely on a stored piece. Each day another share of the pieces is verified, because
+        disks damage files that nobody reads. A damaged piece is stored again from the server's data."""
         if not self.has(name):
             return False
         if int(name[:8], 16) % READ_AGAIN_DAYS != self._share:
@@ -94,7 +94,7 @@ class Repository:
         return True
 
     def get(self, name: str, of: str) -> bytes:
-        """The content of a piece; `of` says what depends on it. Raises Damaged."""
+        """The content of a piece; `of` names what depends on it, for messages. Raises Damaged."""
         path = self._path(name)
         try:
             content = self._sealer.open(name, path.read_bytes())
@@ -107,11 +107,11 @@ class Repository:
         return content
 
     def backups(self) -> Sequence[str]:
-        """The ids of all backups that are whole, the oldest first."""
+        """The ids of all complete backups, oldest first."""
         return identities(self.root)
 
     def manifest(self, identity: str) -> Manifest:
-        """Raises Damaged, and BackupError where there is none, or a newer release has written it."""
+        """Raises Damaged; BackupError where there is none, or a newer release wrote it."""
         path = self.root / BACKUPS / rules.check_identity(identity)
         try:
             found = self._sealer.open(identity, path.read_bytes())
@@ -125,24 +125,24 @@ class Repository:
             raise BackupError(f"{path} is no manifest: it was changed.") from None
 
     def add(self, manifest: Manifest) -> None:
-        """From now on there is this backup. The names of its pieces are brought to disk before."""
+        """Makes the backup exist, after the names of its pieces are synced to disk."""
         for directory in ((self.root / PIECES), *(self.root / PIECES).glob("??")):
             sync_directory(directory)
         content = json.dumps(manifest.to_json()).encode()
         write_whole(self.root / BACKUPS / manifest.id, self._sealer.seal(manifest.id, content))
 
     def prune(self, keep: Keep, just: str | None = None) -> tuple[Sequence[str], int]:
-        """Removes backups that are not to be kept, then all pieces that no backup names; gives the ids and the number
-        of bytes that are free again. The one that was `just` taken stays. Call with the lock held alone.
+        """Removes backups that are not to be kept, then all pieces that no backup names. Returns the ids and the number
+        of bytes freed. The backup that was `just` taken stays. Call with the exclusive lock.
 
-        A manifest that cannot be read removes nothing: its pieces are not known.
+        If a manifest cannot be read, nothing is removed: its pieces are unknown.
         """
         every = self.backups()
         stay = set(rules.kept(every, keep, just))
         gone = [one for one in every if one not in stay]
         if not gone:
             return (), 0
-        # All of the others are read before anything is removed.
+        # All other manifests are read before anything is removed.
         named = {name for one in sorted(stay) for name in self.names(self.manifest(one))}
         for one in gone:
             (self.root / BACKUPS / one).unlink()
@@ -155,7 +155,7 @@ class Repository:
         return gone, freed
 
     def names(self, manifest: Manifest) -> Generator[str]:
-        """Of all pieces of a backup, those of its files included."""
+        """The names of all pieces of a backup, including those of its files."""
         if manifest.secret_key is not None:
             yield manifest.secret_key.id
         for table in manifest.tables:
@@ -166,7 +166,7 @@ class Repository:
             yield from content.pieces
 
     def contents(self, pieces: Sequence[Piece]) -> Generator[Content]:
-        """The lines of a list of files, of which it holds one piece in memory. Raises Damaged."""
+        """The lines of a list of files, with one piece of it in memory. Raises Damaged."""
         rest = b""
         for piece in pieces:
             *lines, rest = (rest + self.get(piece.id, "a part of the list of files")).split(b"\n")
@@ -175,7 +175,7 @@ class Repository:
                 yield Content(name, None if size == "-" else int(size), ids.split())
 
     def sweep(self) -> None:
-        """Removes what killed processes have left. Call with the lock held alone."""
+        """Removes what killed processes have left. Call with the exclusive lock."""
         for directory in (self.root, self.root / BACKUPS, *(self.root / PIECES).glob("??")):
             for path in directory.iterdir():
                 if _unfinished(path):
@@ -183,11 +183,11 @@ class Repository:
 
     @contextmanager
     def held(self, *, alone: bool) -> Generator[None]:
-        """Raises Busy. The system drops the lock with the process."""
-        # Whoever only reads may do so on a disk that is mounted read-only.
+        """Raises Busy. The system drops the lock when the process ends."""
+        # Readers may use a disk that is mounted read-only.
         try:
             file = os.open(self.root / LOCK, (os.O_RDWR | os.O_CREAT) if alone else os.O_RDONLY, 0o600)
-        except FileNotFoundError:  # A copy that was made without it, on a disk that nobody writes to.
+        except FileNotFoundError:  # A copy without the lock file, on a read-only disk.
             yield
             return
         try:
@@ -211,7 +211,7 @@ class Repository:
 
 
 def identities(root: Path) -> Sequence[str]:
-    """The ids of all backups in a directory, the oldest first, without its passphrase; none where there is nothing."""
+    """The ids of all backups in a directory, oldest first. Needs no passphrase; empty where there is no repository."""
     try:
         names = [path.name for path in (root / BACKUPS).iterdir() if not _unfinished(path)]
     except (FileNotFoundError, NotADirectoryError):
@@ -238,10 +238,10 @@ def open_repository(root: Path, secret: bytes | None) -> Repository:
 
 
 def make_repository(root: Path, secret: bytes | None) -> Repository:
-    """The one that is there, or a new one, encrypted where there is a secret.
+    """Opens the repository, or creates one, encrypted where there is a secret.
 
-    Only the last part of the path is made: where a disk is not mounted, its backups must not go below the mount point.
-    Raises BackupError.
+    Creates only the last component of the path: where a disk is not mounted, backups must not be written below the
+    mount point. Raises BackupError.
     """
     if (root / DESCRIPTION).exists():
         found = open_repository(root, secret)
@@ -271,8 +271,8 @@ def _unfinished(path: Path) -> bool:
 
 
 def write_whole(path: Path, content: bytes, *, sync_name: bool = True) -> None:
-    """A file that appears under its name whole and on disk, or not at all. Without `sync_name` the name is on disk only
-    after `sync_directory`."""
+    """Writes a file that appears under its name complete and synced, or not at all. Without `sync_name` the name itself
+    is on disk only after `sync_directory`."""
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -1,13 +1,13 @@
 """Restores a backup into an empty database and an empty data directory.
 
-    1. a note in the data directory says which backup is being restored
-    2. the files are written, or uploaded into the bucket; they do no harm without rows
-    3. all rows are loaded in one transaction
-    4. the schema is brought to this release's, as a start would
-    5. the note is removed
+1. a marker in the data directory names the backup that is being restored
+2. the files are written, or uploaded into the bucket; without rows they have no effect
+3. all rows are loaded in one transaction
+4. the schema is upgraded to this release's, as at a start
+5. the marker is removed
 
-Killed in between, it leaves the note, with which no server starts; the same command goes on. Nothing that was there
-before is overwritten.
+If the process is killed, the marker remains, and no server starts with it; the same command continues. No existing data
+is overwritten.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from stoa.db.migrate import SchemaError, migrate
 AT_ONCE: Final = 8
 """Files that are written at a time."""
 IN_MEMORY_BYTES: Final = 8 * 1024 * 1024
-"""A larger one goes into the bucket through a temporary file."""
+"""A larger file is uploaded into the bucket through a temporary file."""
 
 Tell = Callable[[str], None]
 
@@ -46,15 +46,15 @@ class Restored:
     missing: int
     """Files that were missing already when the backup was made."""
     migrated: Sequence[str]
-    """Migrations that brought the schema to this release's."""
+    """Migrations that upgraded the schema to this release's."""
     has_secret_key: bool
 
 
 def begin(data_dir: Path, manifest: Manifest) -> bool:
-    """Notes that this backup is being restored there; gives whether that was begun before. Raises BackupError where
-    there is anything else.
+    """Marks that this backup is being restored there; returns whether it was marked before. Raises BackupError where
+    there is any other data.
 
-    Call it before the database is started, which makes its directory.
+    Call it before the database is started, which creates the database's directory.
     """
     migrations_of(manifest)
     begun = _was_begun(data_dir, manifest)
@@ -73,7 +73,8 @@ async def restore(
     bucket: Files | None = None,
     tell: Tell = lambda _: None,
 ) -> Restored:
-    """`begun` is what `begin` said. Files go into the `bucket`, where there is one. Raises BackupError."""
+    """`begun` is the result of `begin`. Files are uploaded into the `bucket`, where there is one. Raises
+    BackupError."""
     loaded = not await is_empty(dsn)
     if loaded and not begun:
         await asyncio.to_thread(_end, data_dir)
@@ -134,7 +135,7 @@ def _secret_key(repository: Repository, manifest: Manifest, data_dir: Path) -> b
 async def _files(
     repository: Repository, manifest: Manifest, data_dir: Path, bucket: Files | None, tell: Tell
 ) -> tuple[int, int]:
-    """(how many, how many of them were missing at their origin)"""
+    """(number of files, how many of them were missing when the backup was made)"""
     written = missing = 0
     directories = set[Path]()
     async for batch in _batches(repository, manifest):
@@ -163,7 +164,7 @@ async def _batches(repository: Repository, manifest: Manifest) -> AsyncIterator[
 
 
 def _write(repository: Repository, content: Content, data_dir: Path) -> None:
-    """In a thread. A file that an earlier attempt has written whole stays."""
+    """Runs in a thread. Keeps a file that an earlier attempt has written completely."""
     path = path_of(data_dir, content.name)
     if content.size is None or (path.exists() and path.stat().st_size == content.size):
         return
@@ -192,7 +193,7 @@ def _join(repository: Repository, content: Content, file: IO[bytes]) -> None:
 
 
 async def _upload(repository: Repository, content: Content, bucket: Files) -> None:
-    """What an earlier attempt has stored whole stays."""
+    """Keeps a file that an earlier attempt has uploaded completely."""
     path_of(Path(), content.name)
     directory, _, below = content.name.partition("/")
     if content.size is None or await bucket[directory].exists(below):

@@ -10,25 +10,25 @@ from stoa.db.backup.types import BackupError, Keep
 
 STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 LATE: Final = timedelta(hours=1)
-"""A backup that was due and is not there counts as missed after so long: it may still be under way."""
+"""A due backup counts as missed after this time; until then it may be running."""
 _PERIODS: Final[Sequence[tuple[str, str]]] = (("daily", "%Y-%m-%d"), ("weekly", "%G-%V"), ("monthly", "%Y-%m"))
 
 
 def taken_at(identity: str) -> datetime:
-    """The moment that the id of a backup begins with."""
+    """The time at the start of a backup's id."""
     return datetime.strptime(identity.partition("-")[0], STAMP).replace(tzinfo=UTC)
 
 
 def newest(identities: Sequence[str], now: datetime) -> str | None:
-    """The last one that is not of the future: a clock that was ahead when one was taken must not make it the newest
-    until that day comes."""
+    """The latest backup that is not in the future: one that was taken while the clock was ahead must not count as the
+    newest until its time has come."""
     return max(
         (one for one in identities if taken_at(one) <= now + LATE), key=lambda one: (taken_at(one), one), default=None
     )
 
 
 def kept(identities: Sequence[str], keep: Keep, just: str | None = None) -> Sequence[str]:
-    """Those that stay: the last ones, and the newest of each of the last days, weeks and months (UTC) that have one;
+    """The backups that stay: the last ones, the newest of each of the last days, weeks and months (UTC) that have one,
     and the one that was `just` taken, whatever the clocks say."""
     newest_first = sorted(identities, key=lambda one: (taken_at(one), one), reverse=True)
     if keep.everything:
@@ -43,7 +43,7 @@ def kept(identities: Sequence[str], keep: Keep, just: str | None = None) -> Sequ
 
 
 def schedule_problem(expression: str) -> str | None:
-    """Why this is no schedule, or None."""
+    """Why the schedule is invalid, or None."""
     if len(expression.split()) != 5:
         return "must be the five fields of cron (minute hour day month weekday), such as 0 3 * * *"
     try:
@@ -56,12 +56,12 @@ def schedule_problem(expression: str) -> str | None:
 
 
 def due_at(schedule: str, newest: datetime | None, now: datetime) -> datetime:
-    """When the next backup is due (UTC): at once where there is none yet. May lie in the past."""
+    """When the next backup is due (UTC), possibly in the past; at once where there is none yet."""
     return now if newest is None else next(CronSim(schedule, newest))
 
 
 def overdue(schedule: str, newest: datetime | None, now: datetime) -> str | None:
-    """Why somebody has to look, or None."""
+    """Why an operator should look at the backups, or None."""
     if newest is None:
         return "there is no backup yet"
     due = due_at(schedule, newest, now)
@@ -73,12 +73,12 @@ def overdue(schedule: str, newest: datetime | None, now: datetime) -> str | None
 def stamp(moment: datetime, random_hex: Callable[[], str]) -> str:
     """The id of a backup."""
     utc = moment.astimezone(UTC)
-    # To the millisecond: the order of two backups that follow at once is that of their ids.
+    # With milliseconds, so that ids of consecutive backups sort in order.
     return f"{utc:%Y%m%dT%H%M%S}.{utc.microsecond // 1000:03}Z-{random_hex()}"
 
 
 def check_identity(text: str) -> str:
-    """Raises BackupError for what is no id of a backup."""
+    """Raises BackupError for an invalid id of a backup."""
     try:
         taken_at(text)
     except ValueError:

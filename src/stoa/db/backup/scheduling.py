@@ -1,8 +1,8 @@
 """Backups that a server takes by itself.
 
-Each is taken by a process of its own, `stoa backup`, so that reading a whole database costs the server's event loop
-nothing. When one is due is read from the directory of backups: no node is the one that takes them. Where several find
-one due at once, the lock of the directory lets one of them in.
+A separate process takes each one, `stoa backup`, so that reading a whole database does not block the server's event
+loop. The directory of backups shows when one is due; no node is in charge. Where several nodes find one due at once,
+the directory's lock admits one of them.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from stoa.kernel.supervise import Supervisor
 
 POLL_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 600.0
-"""After a backup that failed."""
+"""The wait after a failed backup."""
 STOP_SECONDS_MAX: Final = 5.0
 BUSY: Final = 75
-"""The exit code of a backup that found another one at work (`EX_TEMPFAIL`)."""
+"""The exit code of a backup that found another process at work (`EX_TEMPFAIL`)."""
 _log = structlog.get_logger("stoa.backup")
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`command` takes a backup into `directory`; it prints one line of JSON, or says on stderr why not."""
+    """`command` takes a backup into `directory`. It prints one line of JSON, or the reason of its failure on stderr."""
 
     directory: Path
     cron: str
@@ -114,7 +114,7 @@ class Backups:
         return {} if self._newest is None else (self._clock.now() - self._newest).total_seconds()
 
     async def _overdue(self, tx: Tx, scope: Scope) -> AsyncIterator[Finding]:  # noqa: ARG002 — the directory says it
-        if self._schedule is None or scope.org_id is not None:  # A matter of whoever runs the server.
+        if self._schedule is None or scope.org_id is not None:  # Backups concern the server's operator only.
             return
         scope.looked_at(1)
         now = self._clock.now()
@@ -129,7 +129,7 @@ def newest(directory: Path, now: datetime) -> datetime | None:
 
 
 async def _end(process: Process) -> None:
-    """A backup that is ended leaves nothing that looks like one."""
+    """Ends a running backup. It leaves nothing that looks like a complete one."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):

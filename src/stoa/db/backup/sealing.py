@@ -1,9 +1,9 @@
-"""How a repository's files are sealed: checksummed, and encrypted where that was asked for.
+"""How a repository's files are sealed: with a checksum, and encrypted where a secret was given.
 
-Encrypted: a random master key of the repository is wrapped by a key that argon2id derives from the passphrase or from
-the content of a key file. Every piece has an AES-256-GCM key of its own, derived from the master key and the piece's
-name, and a random nonce. Names are HMAC-SHA256 of the content under another key, so that nobody without the key can ask
-whether a known file is in the backup.
+Encrypted: argon2id derives a key from the passphrase or the content of a key file, which wraps the repository's random
+master key. Every piece has an AES-256-GCM key of its own, derived from the master key and the piece's name, and a
+random nonce. Names are HMAC-SHA256 of the content under another key, so that without the key nobody can test whether a
+known file is in the backup.
 """
 
 import base64
@@ -22,25 +22,25 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from stoa.db.backup.types import BackupError, WrongSecret
 
 SECRET_BYTES_MIN: Final = 8
-"""Of a passphrase or a key file."""
+"""The shortest passphrase or key file."""
 LEVEL: Final = 1
-"""Of zlib: the fastest. It makes text of COPY three to five times smaller."""
+"""zlib's fastest level. It compresses COPY's text to a third or a fifth."""
 _ARGON2: Final = {"time_cost": 3, "memory_cost": 64 * 1024, "parallelism": 4}
 _MEMORY_COST_MAX: Final = 1024 * 1024
 _TIME_COST_MAX: Final = 100
-"""What is read from a file may not keep this machine busy."""
+"""The largest argon2 costs accepted from a file, so that a forged one cannot exhaust this machine."""
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _WRAPPED: Final = b"stoa backup: master key"
 
 
 class Unsealable(Exception):
-    """A file is not what was written; the message says what is wrong with it."""
+    """A file is not what was written; the message says what is wrong."""
 
 
 class Sealer(Protocol):
     def name(self, content: bytes) -> str:
-        """64 hexadecimal digits that name a piece by its content."""
+        """64 hexadecimal digits that identify a piece by its content."""
         ...
 
     def seal(self, name: str, content: bytes) -> bytes: ...
@@ -51,7 +51,8 @@ class Sealer(Protocol):
 
 
 class Checksummed:
-    """Files in the clear: compressed, followed by the SHA-256 of that; pieces are named by that of their content."""
+    """Unencrypted files: compressed, followed by the SHA-256 of the compressed bytes. A piece's name is the SHA-256 of
+    its content."""
 
     def name(self, content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()
@@ -68,7 +69,7 @@ class Checksummed:
 
 
 class Encrypted:
-    """Files under a master key."""
+    """Files encrypted under a master key."""
 
     def __init__(self, master: bytes) -> None:
         self._naming = hmac.digest(master, b"names", "sha256")
@@ -93,7 +94,7 @@ class Encrypted:
 
 
 def packed(content: bytes) -> bytes:
-    """Compressed where that helps; the first byte says which."""
+    """Compressed where that helps; the first byte says whether."""
     smaller = zlib.compress(content, LEVEL)
     return b"z" + smaller if len(smaller) < len(content) else b"r" + content
 

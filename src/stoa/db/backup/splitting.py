@@ -1,8 +1,8 @@
-"""Cuts a stream of rows into pieces whose borders depend on the rows alone.
+"""Cuts a stream of rows into pieces whose borders depend on the rows alone (content-defined chunking).
 
-Rows that were not changed between two backups so fall into the same pieces, which are stored once: this is what makes
-a backup of the database incremental, without log, replication or superuser. A border follows a row whose checksum is
-small; longer rows end a piece more often, so that pieces have about the same size whatever is in a table.
+Unchanged rows fall into the same pieces in two backups, and each piece is stored once. This makes a database backup
+incremental without WAL, replication or superuser. A border follows a row whose checksum is small. Longer rows end a
+piece more often, so that pieces have about the same size in any table.
 """
 
 import zlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 TARGET_BYTES: Final = 1024 * 1024
-"""About what a piece holds. A changed row costs one piece."""
+"""The average size of a piece. A changed row costs one piece."""
 BYTES_MIN: Final = 128 * 1024
 BYTES_MAX: Final = 4 * 1024 * 1024
 _CHECKSUMS: Final = 1 << 32
@@ -25,7 +25,7 @@ class Splitter:
         self._size = 0
 
     def feed(self, rows: bytes) -> Iterator[bytes]:
-        """Takes whole rows, each with its line break; gives the pieces that are complete."""
+        """Takes complete rows, each with its line break; returns the pieces that are complete."""
         for line in rows.splitlines(keepends=True):
             self._lines.append(line)
             self._size += len(line)
@@ -35,7 +35,7 @@ class Splitter:
                 yield from self.end()
 
     def end(self) -> Iterator[bytes]:
-        """The rest. A row of many megabytes is cut within."""
+        """The rest. A row of many megabytes is split."""
         whole = b"".join(self._lines)
         self._lines, self._size = [], 0
         for start in range(0, len(whole), self._most):

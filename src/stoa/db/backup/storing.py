@@ -1,4 +1,4 @@
-"""Stores pieces while more are read: hashing, packing, encrypting and waiting for the disk happen in threads."""
+"""Stores pieces while more are read: threads hash, compress, encrypt and wait for the disk."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,7 +9,7 @@ from stoa.db.backup.repository import Repository
 from stoa.db.backup.types import BackupError, Piece
 
 AT_ONCE: Final = 4
-"""Pieces in memory: four megabytes each, and as much again while they are packed."""
+"""The limit of pieces in memory: four megabytes each, and as much again while they are compressed."""
 
 
 class Storing:
@@ -21,8 +21,8 @@ class Storing:
         self._failure: OSError | None = None
 
     async def put(self, content: bytes) -> "asyncio.Task[Piece]":
-        """Waits until there is room, then gives a task whose result is the stored piece. Raises BackupError where one
-        before it could not be stored."""
+        """Waits until there is room, then returns a task whose result is the stored piece. Raises BackupError where an
+        earlier piece could not be stored."""
         await self._free.acquire()
         if self._failure is not None:
             self._free.release()
@@ -60,7 +60,7 @@ class Storing:
 
 @asynccontextmanager
 async def storing(repository: Repository) -> AsyncGenerator[Storing]:
-    """No thread writes to the repository any more once this ends."""
+    """When it exits, no thread writes to the repository any more."""
     store = Storing(repository)
     try:
         yield store

@@ -1,4 +1,4 @@
-"""Takes a backup beside running servers or without one."""
+"""Takes a backup, with or without running servers."""
 
 import asyncio
 import secrets
@@ -21,7 +21,8 @@ from stoa.db.backup.types import BackupError, Manifest, Piece, Table, Taken
 from stoa.db.blobs import BlobsUnavailable
 
 PASSES_MAX: Final = 20
-"""Each is as long as what was uploaded since the one before takes: the second lasts moments, a third is rare."""
+"""The limit of passes. Each takes as long as copying what was uploaded during the one before: the second takes moments,
+a third is rare."""
 SECRET_KEY: Final = "secret.key"  # noqa: S105 — the name of a file
 
 Tell = Callable[[str], None]
@@ -34,13 +35,13 @@ class Origin:
     dsn: str
     data_dir: Path
     files: Files | None
-    """None: they lie in a bucket, and are not copied."""
+    """None: the files are in a bucket, and are not copied."""
     with_secret_key: bool = False
 
 
 async def take(origin: Origin, repository: Repository, tell: Tell = lambda _: None) -> Taken:
-    """Call with the repository's lock held alone. Killed at any moment, it leaves no backup, and pieces that the next
-    one uses. Raises BackupError."""
+    """Call with the repository's exclusive lock. If the process is killed, there is no backup, and the next one uses
+    the pieces. Raises BackupError."""
     begun = time.monotonic()
     await asyncio.to_thread(repository.sweep)
     if origin.with_secret_key and not repository.encrypted:
@@ -73,7 +74,7 @@ async def _take(origin: Origin, store: Storing, tell: Tell) -> Manifest:
                     " directory with --data-dir, or the bucket with STOA_BLOBS."
                 )
             if number == 0 or done.gone:
-                continue  # The first pass may take hours; tables are read as of a moment after it.
+                continue  # The first pass may take hours; the tables are read from a snapshot taken after it.
             return await _manifest(origin, store, seen, taken_at, done, tell)
     raise BackupError(
         f"In {PASSES_MAX} attempts files were deleted faster than new ones could be copied. Try again later."
@@ -110,7 +111,7 @@ def _tell_files(found: Pass, tell: Tell) -> None:
 
 
 def _last_list(repository: Repository) -> Sequence[Piece]:
-    """Of the newest backup that can be read. What is in no list is read again, which is all that it costs."""
+    """The list of the newest readable backup. Files that are in no list are merely read again."""
     for identity in reversed(repository.backups()):
         try:
             pieces = repository.manifest(identity).contents.pieces

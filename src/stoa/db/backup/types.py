@@ -1,4 +1,4 @@
-"""What a backup consists of, as its manifest tells it."""
+"""The parts of a backup, as its manifest describes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,21 +6,21 @@ from datetime import datetime
 from typing import Any, Final
 
 FORMAT: Final = 1
-"""Of the repository and of manifests. A release reads those of its own number and of smaller ones."""
+"""The format of the repository and of manifests. A release reads its own format and older ones."""
 
 
 class BackupError(Exception):
-    """A backup cannot be made, checked or restored; the message says why, and the way out."""
+    """A backup cannot be made, checked or restored; the message says why, and what to do."""
 
 
 class WrongSecret(BackupError):
-    """The repository is encrypted, and was given no passphrase or key file, or another one."""
+    """The repository is encrypted, and the passphrase or key file is missing or wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Up to a few megabytes of a table or a file. `id` names it by its content: SHA-256, keyed where it is encrypted;
-    `size` is that of the content."""
+    """Up to a few megabytes of a table or a file. `id` is derived from the content: SHA-256, keyed where it is
+    encrypted; `size` is the content's."""
 
     id: str
     size: int
@@ -38,18 +38,19 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The list of all files that rows name, itself cut into pieces; each of its lines is a `Content`."""
+    """The list of all files that rows name, itself split into pieces; each of its lines is a `Content`."""
 
     count: int
     bytes: int
     missing: Sequence[str]
-    """Names of files that were missing when the backup was made, or whose content was not what their name says."""
+    """Names of files that were missing when the backup was made, or whose content did not match their name."""
     pieces: Sequence[Piece]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file that rows name: `blobs/<org>/<project>/<sha256>`. `size` is None where it was missing at its origin."""
+    """A file that rows name: `blobs/<org>/<project>/<sha256>`. `size` is None where it was missing when the backup was
+    made."""
 
     name: str
     size: int | None
@@ -63,7 +64,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """A migration that the database had seen."""
+    """A migration that was applied to the database."""
 
     number: int
     name: str
@@ -77,7 +78,7 @@ class Manifest:
     id: str
     """Begins with the moment at which it was taken: `20261130T030000.000Z-1a2b3c4d`."""
     taken_at: datetime
-    """The moment whose state it holds."""
+    """The moment of its snapshot."""
     finished_at: datetime
     stoa: str
     postgres: str
@@ -86,7 +87,7 @@ class Manifest:
     sequences: Mapping[str, int]
     contents: Contents
     secret_key: Piece | None
-    """The file `secret.key`, where it was asked for."""
+    """The file `secret.key`, where it was included."""
 
     def to_json(self) -> dict[str, Any]:
         shown = asdict(self)
@@ -96,7 +97,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "Manifest":
-        """Raises BackupError for a manifest that a newer release has written."""
+        """Raises BackupError for a manifest of a newer release."""
         if found["format"] > FORMAT:
             raise BackupError(
                 f"This backup has format {found['format']}, and this Stoa reads up to {FORMAT}: use a newer one."
@@ -130,15 +131,16 @@ class Taken:
 
     manifest: Manifest
     bytes_stored: int
-    """What it added to the repository; everything else was there already."""
+    """Bytes that were added to the repository; everything else was stored already."""
     seconds: float
     damaged: Sequence[str] = ()
-    """Paths of pieces that were damaged in the repository; what the server still has of them was stored again."""
+    """Paths of pieces that were damaged in the repository. Those that the server still has the content of were stored
+    again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Which backups outlive the next one; the newest always does. None at all: every one."""
+    """Which backups are kept after a new one; the newest always is. With no limits at all: every one."""
 
     last: int = 0
     daily: int = 0
@@ -152,7 +154,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A file of the repository that is missing or not what it was, and what depends on it."""
+    """A file of the repository that is missing or damaged, and what depends on it."""
 
     path: str
     problem: str

@@ -1,7 +1,7 @@
 """A2A: an agent's card, and its JSON-RPC at `/v1/a2a/{agent}`, where the agent is an app's id or the slug of a model.
 
-Both versions of the wire: clients that say `A2A-Version: 1.0`, or call the methods by their names of that version, are
-answered in its words.
+Both protocol versions are served: clients that send `A2A-Version: 1.0`, or use that version's method names, are
+answered in its format.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -54,12 +54,12 @@ Named = Callable[[Principal, str], Awaitable[tuple[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it came. `refusal`: its body is no call of JSON-RPC."""
+    """A request as it came. `refusal` is set where its body is not a JSON-RPC call."""
 
     principal: Principal
     body: Mapping[str, Any]
     version: str
-    """Of the protocol, as the client named it; mostly empty."""
+    """The protocol version that the client named; mostly empty."""
     refusal: Refused | None = None
 
     @property
@@ -158,7 +158,7 @@ async def _answered(
 
 
 def _parsed(call: Call) -> tuple[str, Mapping[str, Any], Words]:
-    """The method, its parameters, and the words that it is answered in. Raises Refused."""
+    """The method, its parameters, and the format of the answer. Raises Refused."""
     if call.refusal is not None:
         raise call.refusal
     name, params, request_id = call.body.get("method"), call.body.get("params"), call.body.get("id")
@@ -176,7 +176,7 @@ def _parsed(call: Call) -> tuple[str, Mapping[str, Any], Words]:
 
 
 def _version(named: str) -> Version | None:
-    """The version of the protocol that a client names."""
+    """The protocol version that a client names."""
     return "1.0" if named.startswith("1") else "0.3" if named.startswith("0") else None
 
 
@@ -185,7 +185,7 @@ def _result(request_id: Any, result: Mapping[str, Any]) -> Response:
 
 
 def _error(request_id: Any, code: int, message: str, *, streamed: bool) -> Response:
-    """A client that asked for a stream reads events alone, so it gets the error as one."""
+    """A client that asked for a stream reads only events, so it gets the error as an event."""
     error = {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}}
     if streamed:
         headers = {"Cache-Control": "no-cache"}

@@ -1,4 +1,4 @@
-"""What A2A's clients send, read and checked. Pure."""
+"""Parses and validates what A2A's clients send. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ _STATUSES: Final[Mapping[str, RunStatus]] = {
     **{STATES_1[state]: status for status, state in STATES.items()},
 }
 _OTHER_STATES: Final = frozenset({"TASK_STATE_REJECTED", "TASK_STATE_AUTH_REQUIRED", "rejected", "auth-required"})
-"""States of the protocol that no task of this server is in."""
+"""States of the protocol that this server's tasks never have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a client sends. `context` is as the client named it."""
+    """What a client sends. `context` is the client's own name for it."""
 
     items: Sequence[Mapping[str, Any]]
     uploads: Sequence[Attachment]
@@ -40,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which tasks a client wants to see. `statuses` None is any."""
+    """Which tasks a client wants to list. `statuses` None is any."""
 
     context: str | None
     statuses: Collection[RunStatus] | None
@@ -52,7 +52,7 @@ class Listing:
 
 
 def message_of(params: Mapping[str, Any]) -> Message:
-    """Raises BadRequest naming the field, and Refused for a part that is not taken."""
+    """Raises BadRequest naming the field, and Refused for a kind of part that is not supported."""
     given = params.get("message")
     if not isinstance(given, dict):
         raise BadRequest.field("message", "is required: an object")
@@ -74,7 +74,7 @@ def message_of(params: Mapping[str, Any]) -> Message:
 
 
 def task_of(given: Mapping[str, Any], *names: str) -> UUID:
-    """The id of a task. Raises BadRequest, and Refused where it can be none of this server's."""
+    """The id of a task. Raises BadRequest, and Refused where the id cannot be one of this server's."""
     named = str(next((given[name] for name in names if given.get(name)), "")).removeprefix("tasks/")
     try:
         return UUID(named)
@@ -85,7 +85,7 @@ def task_of(given: Mapping[str, Any], *names: str) -> UUID:
 
 
 def history_of(params: Mapping[str, Any]) -> int | None:
-    """How many messages of a task's history a client wants at most; None leaves it to the server."""
+    """The largest number of history messages that a client wants; None leaves it to the server."""
     return _number(params, "historyLength", 0, None)
 
 
@@ -109,7 +109,7 @@ def listing_of(params: Mapping[str, Any]) -> Listing:
 
 
 def token_of(created_at: datetime, run_id: UUID) -> str:
-    """Where a list goes on, as `pageToken` takes it."""
+    """The position at which a list continues, in the format of `pageToken`."""
     return f"{created_at.isoformat()}~{run_id}"
 
 
@@ -181,7 +181,7 @@ def _part(part: Any, at: str) -> dict[str, Any]:
         if mime_type.startswith("image/"):
             return {"type": "input_image", "image_url": url}
         return {"type": "input_file", "file_data": url, "filename": file.get("name") or file.get("filename") or "file"}
-    if "data" in held:  # Models read text: the values as JSON.
+    if "data" in held:  # Models read text, so the values become JSON.
         return {"type": "input_text", "text": orjson.dumps(held["data"]).decode()}
     if isinstance(file.get("uri") or file.get("url"), str):
         message = f"{at} is a file by its address, and this server fetches nothing for its callers; send its bytes."

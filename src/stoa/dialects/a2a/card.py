@@ -7,7 +7,7 @@ from stoa.dialects.a2a.shapes import Version
 
 
 def card(name: str, description: str, url: str, version: Version | None = None) -> dict[str, Any]:
-    """A card that clients of both versions of the protocol can read; with `version`, in the words of that one alone."""
+    """A card that clients of both protocol versions can read; with `version`, in the format of that version alone."""
     old = {"protocolVersion": "0.3.0", "url": url, "preferredTransport": "JSONRPC", "security": [{"bearer": []}]}
     new = {
         "supportedInterfaces": [

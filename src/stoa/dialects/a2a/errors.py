@@ -1,4 +1,4 @@
-"""Errors of JSON-RPC and of A2A, by their numbers."""
+"""The numbers of JSON-RPC's and A2A's errors."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,7 +21,7 @@ OF_STATUS: Final[Mapping[int, int]] = {
     413: INVALID_REQUEST,
     415: INVALID_REQUEST,
 }
-"""What a refusal of the server is here, by its HTTP status; anything else is `INTERNAL`."""
+"""A2A's error for each HTTP status of a refusal; any other status is `INTERNAL`."""
 
 
 class Refused(Exception):

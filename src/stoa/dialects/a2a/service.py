@@ -19,12 +19,12 @@ from stoa.streams import Follower, Streams
 
 DIALECT: Final = "a2a"
 Contents: TypeAlias = Mapping[UUID, Sequence[Mapping[str, Any]]]
-"""Of messages, by their ids."""
+"""The limit of message ids."""
 _NO: Final = frozenset({"no", "deny", "denied", "reject", "rejected", "decline", "declined", "false", "cancel"})
 
 
 class TaskNotFound(NotFound):
-    """There is no such task, or it is another agent's."""
+    """There is no such task, or it belongs to another agent."""
 
 
 class Tasks:
@@ -35,8 +35,8 @@ class Tasks:
         self._streams = streams
 
     async def send(self, principal: Principal, agent: str, message: Message) -> Run:
-        """The run that the message begins, or that waits for it. A context that the client names itself is begun by
-        its first message. Raises AppError, and Refused for a task that takes no message."""
+        """The run that the message starts, or that was waiting for it. A context that the client names itself is
+        created with its first message. Raises AppError, and Refused for a task that accepts no message."""
         if message.task is not None:
             return await self._answer(principal, agent, message, message.task)
         app_id, slug = agent_of(agent)
@@ -52,7 +52,7 @@ class Tasks:
         )
 
     async def _answer(self, principal: Principal, agent: str, message: Message, task: UUID) -> Run:
-        """A message to a task answers the question that it waits for."""
+        """A message to a task answers the task's open question."""
         run = await self.get(principal, agent, task)
         asked = (await self._runs.requests(principal, [run.id])).get(run.id, ())
         if not asked:
@@ -84,7 +84,7 @@ class Tasks:
         return {**translator.task(), **_history(run, words, contents)}
 
     async def ended(self, principal: Principal, run: Run, words: Words, history: int | None = None) -> dict[str, Any]:
-        """Once it has ended, or waits for a message."""
+        """The task, once it has ended or waits for a message."""
         return await self.shown(principal, await self._runs.ended(principal, run.id), words, history)
 
     async def cancel(self, principal: Principal, run: Run, words: Words) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Tasks:
         return await self.shown(principal, run, words)
 
     async def list(self, principal: Principal, agent: str, listing: Listing, words: Words) -> dict[str, Any]:
-        """A page of the agent's tasks, the newest first, from their rows: no journal is read."""
+        """A page of the agent's tasks, newest first, built from their rows: no journal is read."""
         conversation: UUID | None = None
         if listing.context is not None:
             found = await self._threads.find(principal, listing.context)
@@ -110,12 +110,12 @@ class Tasks:
         return _page(tasks, listing, total, token_of(more.created_at, more.id) if more is not None else "")
 
     async def _contents(self, principal: Principal, runs: Sequence[Run]) -> Contents:
-        """Of the messages that began these tasks."""
+        """The contents of the messages that started these tasks."""
         places = [(run.conversation_id, run.message_position) for run in runs]
         return await self._beginning.conversations.contents(principal, places)
 
     def frames(self, principal: Principal, run: Run, words: Words, request_id: Any) -> Follower:
-        """Every update from the first on, then live."""
+        """Every update from the first on, then live ones."""
         translator = _translator(run, words)
 
         def translate(records: Sequence[Record]) -> bytes:
@@ -125,7 +125,7 @@ class Tasks:
 
 
 def _history(run: Run, words: Words, contents: Contents | None) -> dict[str, Any]:
-    """The message that began the task, where the client asked for history. The answer is an artifact."""
+    """The message that started the task, where the client asked for history. The answer is an artifact."""
     if contents is None:
         return {}
     if (content := contents.get(run.message_id)) is None:
@@ -136,7 +136,7 @@ def _history(run: Run, words: Words, contents: Contents | None) -> dict[str, Any
 
 
 def context_of(run: Run) -> str:
-    """As the client named it, or the conversation's id."""
+    """The client's own name for the context, or the conversation's id."""
     return str((run.options.get("wanted") or {}).get("context") or run.conversation_id)
 
 

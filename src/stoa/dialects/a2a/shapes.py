@@ -1,5 +1,5 @@
-"""A2A's words in both versions of its wire: 0.3 (`kind`, `completed`) and 1.0 (`TASK_STATE_COMPLETED`, no `kind`).
-Pure."""
+"""Field names and values of both protocol versions: 0.3 (`kind`, `completed`) and 1.0 (`TASK_STATE_COMPLETED`, no
+`kind`). Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -26,7 +26,7 @@ STATES_1: Final[Mapping[str, str]] = {
 
 
 class Words:
-    """How one version says things."""
+    """The vocabulary of one version."""
 
     def __init__(self, version: Version) -> None:
         self.version = version
@@ -54,5 +54,5 @@ class Words:
         return {**self.kind("message"), **about, "parts": parts}
 
     def wrapped(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-        """One event of a stream, or the result of a send: 1.0 says in a field of which kind it is."""
+        """One event of a stream, or the result of a send. Version 1.0 wraps it in a field that names its kind."""
         return dict(value) if self._old else {name: dict(value)}

@@ -1,7 +1,7 @@
-"""A run's events as A2A's task updates. Pure.
+"""Translates a run's events to A2A's task updates. Pure.
 
-A task is a run, a context its conversation, and the answer one artifact. What a node's death made void is taken back:
-the artifact is sent anew (`append: false`).
+A task is a run, a context its conversation, and the answer one artifact. When a node's death makes text void, the
+artifact is sent again from its start (`append: false`).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _ENDS: Final = {
 
 
 class A2aTranslator(Translator):
-    """Give it every event of a run once, in order."""
+    """Takes every event of a run once, in order."""
 
     def __init__(self, words: Words, task: str, context: str) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class A2aTranslator(Translator):
         self._pieces: list[tuple[int, str]] = []
 
     def task(self) -> dict[str, Any]:
-        """The task as it is now."""
+        """The current state of the task."""
         return {
             **self._words.kind("task"),
             "id": self._task,
@@ -107,7 +107,7 @@ def answer_artifacts(words: Words, text: str) -> list[dict[str, Any]]:
 
 
 def encode(updates: Sequence[dict[str, Any]], request_id: Any) -> bytes:
-    """As the stream of answers to one JSON-RPC request."""
+    """Encodes updates as the stream of answers to one JSON-RPC request."""
     return b"".join(
         b"data: %b\n\n" % orjson.dumps({"jsonrpc": "2.0", "id": request_id, "result": update}) for update in updates
     )

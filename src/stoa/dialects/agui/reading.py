@@ -1,4 +1,4 @@
-"""AG-UI's `RunAgentInput` in our words. Pure."""
+"""Parses AG-UI's `RunAgentInput`. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -12,7 +12,7 @@ _SAID: Final = frozenset({"user", "assistant", "system", "developer"})
 
 
 def turn_of(agent: str, fields: Mapping[str, Any]) -> tuple[Turn, str]:
-    """What is asked for, and what the client calls the run. Raises BadRequest naming the field."""
+    """The turn, and the client's id for the run. Raises BadRequest naming the field."""
     thread, run_id = fields.get("threadId"), fields.get("runId")
     if not isinstance(thread, str) or not thread:
         raise BadRequest.field("threadId", "is required: a string")
@@ -36,13 +36,13 @@ def turn_of(agent: str, fields: Mapping[str, Any]) -> tuple[Turn, str]:
 
 
 def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A message as items of Responses."""
+    """Converts a message to Responses items."""
     role = message.get("role")
     if role == "tool":
         output = message.get("content")
         return [{"type": "function_call_output", "call_id": message.get("toolCallId"), "output": output}]
     if not isinstance(role, str) or role not in _SAID:
-        return []  # Reasoning and activities tell the model nothing.
+        return []  # Reasoning and activities are of no use to the model.
     items: list[dict[str, Any]] = []
     content = message.get("content")
     if content:

@@ -1,12 +1,12 @@
-"""A run's events as those of AG-UI (CopilotKit's front-ends). Pure.
+"""Translates a run's events to those of AG-UI (CopilotKit's front-ends). Pure.
 
     RUN_STARTED, RUN_FINISHED, RUN_ERROR     run.started, run.completed and run.canceled, run.failed
     TEXT_MESSAGE_START, _CONTENT, _END       agent.response.delta, one message for each reply of the model
     REASONING_…                              agent.reasoning.delta
-    TOOL_CALL_START, _ARGS, _END, _RESULT    tool calls; those of the client's own tools have no result here
-    CUSTOM                                   what this dialect has no word for: questions to people, a recovery
+    TOOL_CALL_START, _ARGS, _END, _RESULT    tool calls; calls of the client's own tools have no result here
+    CUSTOM                                   what AG-UI has no event for: questions to people, a recovery
 
-A client builds its state from the first event on, so a stream is always sent from there.
+A client builds its state from the first event on, so a stream always starts there.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from stoa.events import EventType, StoredEvent
 
 ASKED: Final = "stoa.input_requested"
 DISCARDED: Final = "stoa.discarded"
-"""`value.messageIds`: what was said in these messages is void and follows anew, because a node died."""
+"""`value.messageIds`: the text of these messages is void and is generated again, because a node died."""
 
 
 class AguiTranslator(Translator):
-    """Give it every event of a run once, in order."""
+    """Takes every event of a run once, in order."""
 
     def __init__(self, thread_id: str, run_id: str) -> None:
-        """As the client names them."""
+        """The ids that the client gave."""
         super().__init__()
         self._thread_id = thread_id
         self._run_id = run_id
@@ -35,7 +35,7 @@ class AguiTranslator(Translator):
         self._parent = (-1, "")
         """The reply that the next call belongs to: its iteration, and its message."""
         self._open: dict[str, int] = {}
-        """Calls whose arguments have not ended, with the event that began each."""
+        """Calls with unfinished arguments, with the event that began each."""
         self._bare: set[str] = set()
         """Those of them that have no arguments so far."""
         self._said: dict[str, int] = {}
@@ -75,7 +75,7 @@ class AguiTranslator(Translator):
     # --- texts ------------------------------------------------------------------------------------------------------
     def _say(self, event: StoredEvent) -> None:
         delta, iteration = event.data["delta"], int(event.data.get("iteration", 0))
-        if not delta:  # Clients refuse an empty one.
+        if not delta:  # Clients reject an empty delta.
             return
         self._close_thought()
         if self._text is not None and self._text[1] != iteration:
@@ -110,7 +110,7 @@ class AguiTranslator(Translator):
             self._thought = None
 
     def _close_calls(self, *, whole: bool = True) -> None:
-        """`whole`: a call without arguments has all that it will have, those of an empty object."""
+        """`whole`: the calls are complete, so a call without arguments gets those of an empty object."""
         for call in self._open:
             if whole and call in self._bare:
                 self._frame("TOOL_CALL_ARGS", toolCallId=call, delta="{}")

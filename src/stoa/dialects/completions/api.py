@@ -1,5 +1,5 @@
-"""Chat completions with `Stoa-Resumable: true`, or of a key that asks so for all its streams: the stream is a journal,
-which outlives its connection."""
+"""Chat completions with `Stoa-Resumable: true`, or with a key whose streams are resumable by default. The stream is
+read from a journal, which outlives its connection."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -37,9 +37,10 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)
 
 
 class Resumable:
-    """Sends a chat completion that is to be resumable to the route that makes it so.
+    """Middleware that sends resumable chat completions to their own route.
 
-    What the header says counts; without it, what the key says: its streams are resumable, as far as they can be.
+    The header decides; without it, the key's setting does. A key's setting applies only to requests that can be
+    resumable.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
@@ -56,8 +57,8 @@ class Resumable:
         await self._app(scope, receive, send)
 
     async def _as_the_key_says(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-        """Reroutes the request of a key whose streams are resumable. Whatever is wrong with a request, the route says:
-        this one only looks."""
+        """Reroutes the request of a key whose streams are resumable. It never refuses: the route reports what is wrong
+        with a request."""
         request = Request(scope, receive)
         try:
             principal = await self._gate.admit(request, bearer_token(request), "router:call")
@@ -87,7 +88,7 @@ def _rerouted(scope: Scope) -> Scope:
 
 
 def _again(received: Sequence[Message], receive: Receive) -> Receive:
-    """A `receive` that begins with what was received already."""
+    """A `receive` that first replays the messages that were received already."""
     held = deque(received)
 
     async def replay() -> Message:

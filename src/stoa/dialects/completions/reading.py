@@ -1,4 +1,4 @@
-"""A request for a chat completion as a run. Pure."""
+"""Turns a request for a chat completion into a run. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,7 +15,7 @@ READ: Final = frozenset({
     "model", "messages", "stream", "stream_options", "tools", "max_tokens", "max_completion_tokens", "response_format",
     "n", "user", "metadata", "store",
 })  # fmt: skip # a table
-"""What becomes a part of the run; every other field goes to the provider as it is."""
+"""Fields that become part of the run; every other field is sent to the provider unchanged."""
 
 
 def read(fields: Mapping[str, Any]) -> Asked:
@@ -63,7 +63,7 @@ def _schema(form: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A message as items of Responses."""
+    """Converts a message to Responses items."""
     if message.get("role") == "tool":
         call = message.get("tool_call_id")
         return [{"type": "function_call_output", "call_id": call, "output": message.get("content")}]

@@ -1,8 +1,7 @@
-"""A run's events as chunks of a chat completion, for a stream that can be resumed. Pure.
+"""Translates a run's events to chunks of a chat completion, for a stream that can be resumed. Pure.
 
-Chunks are numbered (`id:`) in the order in which they are made, and depend on the run's events alone. A client of this
-dialect cannot take anything back, so an answer that a node's death cut off ends in an error: two generations are never
-spliced.
+Chunks are numbered (`id:`) in order, and depend on the run's events alone. Chat completions cannot retract text, so an
+answer that a node's death interrupted ends with an error: two generations are never joined.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ _CUT: Final = "The server failed in the middle of this answer; send the request 
 
 
 class CompletionTranslator(Translator):
-    """Give it every event of a run once, in order."""
+    """Takes every event of a run once, in order."""
 
     def __init__(self, completion: str, created: int, model: str, *, usage: bool) -> None:
         super().__init__()
@@ -27,7 +26,8 @@ class CompletionTranslator(Translator):
         self._usage = usage
         self._calls: dict[str, int] = {}
         self._bare: set[int] = set()
-        """Calls without arguments so far: one that stays so has those of an empty object, which its client parses."""
+        """Calls without arguments so far. One that ends so gets those of an empty object, because clients parse the
+        arguments."""
         self._said_at = 0
         """The sequence of the last event that became content."""
         self._ended = False
@@ -90,7 +90,7 @@ class CompletionTranslator(Translator):
 
 
 class Numbered:
-    """Frames as Server-Sent Events with a number each; those up to `after` are left out."""
+    """Server-Sent Events, each with a number; those up to `after` are left out."""
 
     def __init__(self, after: int) -> None:
         self._after = after

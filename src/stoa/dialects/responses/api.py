@@ -1,4 +1,4 @@
-"""`/v1/responses` as OpenAI has it, on the router's host and under `/openai` (contract section 8)."""
+"""OpenAI's `/v1/responses`, on the router's host and under `/openai` (contract section 8)."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
@@ -38,7 +38,7 @@ def response_routes(responses: Responses, admit_stream: Callable[[Principal], No
     router = Routes(tags=["responses"])
 
     async def received(request: Request) -> Sent:
-        """Who asks, and the body: the key is asked for before the body is read."""
+        """The principal and the body. The key is checked before the body is read."""
         principal = await gate.admit(request, bearer_token(request), "conversations:write")
         return principal, await read_fields(request)
 

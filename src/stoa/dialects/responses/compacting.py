@@ -1,7 +1,7 @@
-"""`POST /v1/responses/compact`: a long conversation as one item, which a later request brings instead.
+"""`POST /v1/responses/compact`: a long conversation as one item, which a later request sends in its place.
 
-The item holds a summary that the model has written. It is no secret: it is the caller's own conversation, and it comes
-back as what was said before.
+The item contains a summary that the model has written. It is not encrypted: it is the caller's own conversation, and a
+later request sends it back as earlier messages.
 """
 
 from collections.abc import Mapping

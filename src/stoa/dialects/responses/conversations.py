@@ -1,4 +1,4 @@
-"""OpenAI's Conversations: our conversations, as lists of items."""
+"""OpenAI's Conversations: our conversations as lists of items."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,7 +16,7 @@ from stoa.runs import Runs, content_of
 
 PAGE: Final = 200
 ITEMS_MAX: Final = 20
-"""As OpenAI takes at once."""
+"""OpenAI's limit of items in one request."""
 
 
 class ItemConversations:
@@ -28,7 +28,7 @@ class ItemConversations:
         runs: Runs,
         default_model: ModelOf,
     ) -> None:
-        """`default_model` gives the model of a conversation that names none, for the slug ''."""
+        """`default_model` gives the model for conversations that name none (the empty slug)."""
         self._conversations = conversations
         self._messages = messages
         self._responses = responses
@@ -89,7 +89,7 @@ class ItemConversations:
         return await self._messages.add(principal, conversation_id, content, asked.items)
 
     async def items(self, principal: Principal, conversation: Conversation) -> list[dict[str, Any]]:
-        """All, in the order in which they were said."""
+        """All items, oldest first."""
         found: list[dict[str, Any]] = []
         for page in range(1, conversation.message_count // PAGE + 2):
             held = await self._conversations.messages(principal, conversation.id, PageRequest(page, PAGE))

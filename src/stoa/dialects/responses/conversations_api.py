@@ -1,4 +1,4 @@
-"""`/v1/conversations` as OpenAI has it, on the router's host and under `/openai`."""
+"""OpenAI's `/v1/conversations`, on the router's host and under `/openai`."""
 
 from typing import Annotated, Any, Final
 

@@ -1,5 +1,5 @@
-"""Refusals as OpenAI's clients expect them: what this server cannot read is 400 with its own sentence, from which they
-raise BadRequestError. (The router's other routes answer 422, as the contract has it.)"""
+"""Refusals in the form that OpenAI's clients expect. An unreadable request is answered 400, from which they raise
+BadRequestError. (The router's other routes answer 422, as the contract says.)"""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from stoa.kernel.errors import BadRequest, NotFound
 
 
 class PreviousMissing(NotFound):
-    """The response that the request goes on from. Clients of this dialect know it by its code, and begin anew."""
+    """The previous response does not exist. OpenAI's clients recognize the code and start a new chain."""
 
     code = "previous_response_not_found"
 
 
 class InvalidRequest(BadRequest):
-    """A BadRequest of one of this dialect's routes."""
+    """A BadRequest of a Responses route."""
 
     code = "invalid_request_error"
 

@@ -1,4 +1,4 @@
-"""What a request of this dialect brings: items, and files inside them. Pure."""
+"""Parses what a Responses request sends: items, and the files inside them. Pure."""
 
 import base64
 import binascii
@@ -27,12 +27,12 @@ _WITHOUT_MEANING: Final = frozenset({
     "reasoning", "mcp_list_tools", "mcp_approval_request", "web_search_call", "image_generation_call",
     "code_interpreter_call", "computer_call", "item_reference",
 })  # fmt: skip # a table
-"""Items of earlier turns that tell a model of ours nothing."""
+"""Items of earlier turns that are of no use to the models here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture or a document that came inside the request. It becomes a file of the conversation."""
+    """A picture or a document inside the request. It becomes a file of the conversation."""
 
     name: str
     mime_type: str
@@ -60,7 +60,7 @@ class Asked:
 
     @property
     def outputs(self) -> set[str]:
-        """The calls whose results the request brings."""
+        """The ids of the calls whose results the request contains."""
         return {item["id"] for item in self.items if item["type"] == "result"}
 
     @property
@@ -69,7 +69,7 @@ class Asked:
 
 
 def read_input(given: Any, asked: Asked, where: str) -> None:
-    """Adds the items of an `input` (or of `items`). Raises BadRequest."""
+    """Appends the items of an `input` (or of `items`). Raises BadRequest."""
     if isinstance(given, str):
         given = [{"role": "user", "content": given}]
     if not isinstance(given, list) or not given:
@@ -201,7 +201,7 @@ def _output(item: Mapping[str, Any], at: str) -> str:
 
 
 def _search(item: Mapping[str, Any], asked: Asked, at: str) -> None:
-    """An earlier search that the client gives back: the model reads what it found, where it says so."""
+    """An earlier search that the client sends back. The model gets its results where the item contains them."""
     found = item.get("results")
     if not isinstance(found, list) or not found:
         return

@@ -1,7 +1,7 @@
-"""Ids of this dialect, and ours. Pure.
+"""Converts between OpenAI's ids and ours. Pure.
 
-A response is a run and a conversation a conversation: their ids are ours under a prefix. An item's id says which run
-or message it belongs to and where it stands there, so that it needs no table and is the same at each reading.
+A response is a run, and a conversation is a conversation: their ids are ours with a prefix. An item's id encodes its
+run or message and its position there, so it needs no table and is the same at each read.
 """
 
 import re
@@ -22,7 +22,7 @@ _HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class ItemPlace(NamedTuple):
-    """Of an input item (`i`) the message that holds it, of an output item (`o`) the run that made it."""
+    """The position of an item: an input item (`i`) in its message, an output item (`o`) in its run."""
 
     owner: UUID
     side: Literal["i", "o"]
@@ -42,23 +42,23 @@ def item_id(kind: str, owner: UUID, side: Literal["i", "o"], number: int) -> str
 
 
 def place_of(item: str) -> ItemPlace | None:
-    """None for an id that is not ours."""
+    """None for an id that this server did not make."""
     found = _ITEM.fullmatch(item)
     return ItemPlace(UUID(found[1]), "i" if found[2] == "i" else "o", int(found[3], 16)) if found else None
 
 
 def our_id(given: str) -> UUID | None:
-    """Of a response or a conversation, with its prefix or as our own routes show it; None where it cannot be one."""
+    """The id of a response or conversation, with its prefix or as our own routes show it; None for an invalid one."""
     hexed = given.rpartition("_")[2].replace("-", "").lower()
     return UUID(hexed) if _HEX.fullmatch(hexed) else None
 
 
 def call_id(call: str) -> str:
-    """Of a tool call, as clients see it."""
+    """The id of a tool call, as clients see it."""
     return f"call_{call.replace('-', '')}"
 
 
 def our_call(given: str) -> str:
-    """The same back; an id that a client has made itself stays as it is."""
+    """The inverse of `call_id`; an id that a client made itself is returned unchanged."""
     hexed = given.removeprefix("call_")
     return str(UUID(hexed)) if given.startswith("call_") and _HEX.fullmatch(hexed) else given

@@ -1,6 +1,6 @@
-"""A request of OpenAI's Responses in our words. Pure.
+"""Parses a request of OpenAI's Responses. Pure.
 
-What this server cannot do is refused with the name of the field; what changes nothing about the answer is left out.
+A field that asks for something unsupported is refused by name; one that does not affect the answer is ignored.
 """
 
 from collections.abc import Mapping
@@ -146,7 +146,7 @@ def _schema(text: Any) -> Mapping[str, Any] | None:
 
 # --- the response's own fields --------------------------------------------------------------------------------------
 def _echo(fields: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
-    """The fields of a response that its request decides."""
+    """The fields of a response that repeat its request."""
     reasoning = fields.get("reasoning") if isinstance(fields.get("reasoning"), dict) else {}
     text = fields.get("text") if isinstance(fields.get("text"), dict) else {}
     assert reasoning is not None
@@ -176,7 +176,7 @@ def _echo(fields: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
 
 
 def _shown(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A tool as a response shows it. What a server of tools is given to authenticate with is not shown again."""
+    """A tool as a response shows it, without the credentials for an MCP server."""
     if tool.get("type") == "function":
         return {"description": None, "parameters": None, "strict": None, **tool}
     return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}

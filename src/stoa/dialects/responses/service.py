@@ -1,4 +1,4 @@
-"""Responses: runs, as OpenAI's clients begin and read them. No engine of its own, and no table."""
+"""Responses: runs, as OpenAI's clients start and read them. This service has no table and no execution of its own."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -42,8 +42,8 @@ class Responses:
         *,
         unstored: Collection[str] = (),
     ) -> Run:
-        """The run that answers. `unstored` are ids of responses that are not stored, and can be gone on from here all
-        the same. Raises AppError."""
+        """Starts the run that answers. `unstored` are ids of unstored responses that this caller may continue from.
+        Raises AppError."""
         previous = await self._previous(principal, asked.previous, unstored) if asked.previous else None
         if previous is not None and previous.status in _ACTIVE:
             raise Conflict(f"The response {asked.previous} is not complete yet; wait for it, or cancel it.")
@@ -74,7 +74,7 @@ class Responses:
         return await self._beginning.start(principal, order, once)
 
     async def _before(self, principal: Principal, previous: Run | None, conversation: UUID | None) -> Message | None:
-        """The message that the new one comes next to."""
+        """The message that the new one follows."""
         if previous is not None:
             return await self._beginning.answer_of(principal, previous)
         if conversation is None:
@@ -88,8 +88,8 @@ class Responses:
     async def _resolved(
         self, principal: Principal, asked: Asked, previous: Run | None, conversation: UUID | None
     ) -> list[dict[str, Any]]:
-        """The items, with those that the request names by their id alone. What stands in the conversation already is
-        not repeated."""
+        """The items, with references by id replaced by their items. Those that are in the conversation already are not
+        repeated."""
         items = list(asked.items)
         for place, item_id in reversed(asked.references):
             known = names.place_of(item_id)
@@ -126,7 +126,7 @@ class Responses:
             ) from None
 
     async def _one(self, principal: Principal, response_id: str, *, stored: bool = True) -> Run:
-        """Raises NotFound; `stored`: also for a response that was not to be."""
+        """Raises NotFound. `stored`: finds unstored responses too."""
         missing = NotFound(f"Response with id '{response_id[:100]}' not found.")
         run_id = names.our_id(response_id)
         if run_id is None:
@@ -142,18 +142,18 @@ class Responses:
         return run
 
     async def ended(self, principal: Principal, run: Run) -> dict[str, Any]:
-        """The response once its run has ended, or waits for people."""
+        """The response, once its run has ended or waits for people."""
         return await self.shown(principal, await self._runs.ended(principal, run.id))
 
     async def shown(self, principal: Principal, run: Run, include: Sequence[str] = ()) -> dict[str, Any]:
-        """The response as it is now."""
+        """The current state of the response."""
         translator = translator_of(run, include)
         async for records in self._streams.records(principal, run.id):
             translator.take([decode(record.type, record.payload) for record in records])
         return translator.response()
 
     def frames(self, principal: Principal, run: Run, after: int = -1, include: Sequence[str] = ()) -> Follower:
-        """Its events after a sequence number, then live."""
+        """Its events after a sequence number, then live ones."""
         translator = translator_of(run, include)
 
         def translate(records: Sequence[Record]) -> bytes:
@@ -172,8 +172,8 @@ class Responses:
         return await self.shown(principal, await self._runs.get(principal, run.id))
 
     async def delete(self, principal: Principal, run: Run) -> None:
-        """Nobody sees the response any more. Its data goes with its conversation: at once where no other response is
-        part of it."""
+        """Hides the response. Its data is deleted with its conversation: at once where no other response is part
+        of it."""
         await self._runs.cancel(principal, run.id)
         alone = await self._runs.hide(principal, run.id)
         if alone is not None:
@@ -195,7 +195,7 @@ def translator_of(run: Run, include: Sequence[str] = ()) -> ResponseTranslator:
 
 
 def include_of(given: Any) -> list[str]:
-    """What a request wants beside the response itself."""
+    """The `include` values of a request."""
     return [str(one) for one in given] if isinstance(given, list) else []
 
 
@@ -209,7 +209,7 @@ def _conversation_of(asked: Asked) -> UUID | None:
 
 
 def _as_input(item: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """An item that a response gave, as the input of another."""
+    """An item of a response, as the input of another."""
     match item["type"]:
         case "message":
             parts = [{"type": "text", "text": part["text"]} for part in item["content"]]

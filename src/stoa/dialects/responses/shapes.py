@@ -1,4 +1,4 @@
-"""Our messages as items of this dialect, and lists of items. Pure."""
+"""Our messages as Responses items, and lists of items. Pure."""
 
 from collections.abc import Mapping, Sequence
 from mimetypes import guess_type
@@ -13,13 +13,13 @@ LIMIT_MAX = 100
 
 
 def input_items(message: Message) -> list[dict[str, Any]]:
-    """A user's message, or one that a client has put in, as items."""
+    """A user's message, or one that a client has inserted, as items."""
     items = message.turns or [{"type": "message", "role": message.role.value, "content": message.content}]
     return [_item(item, message.id, number) for number, item in enumerate(items)]
 
 
 def answer_items(message: Message) -> list[dict[str, Any]]:
-    """An answer whose run is gone: its replies and calls."""
+    """The items of an answer whose run is deleted: its replies and calls."""
     made: list[dict[str, Any]] = []
     for turn in message.turns or [{"text": part["text"]} for part in message.content if part["type"] == "text"]:
         if turn.get("text"):
@@ -60,7 +60,7 @@ def _part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
 def listed(
     items: Sequence[Mapping[str, Any]], limit: int, order: Literal["asc", "desc"], after: str | None
 ) -> dict[str, Any]:
-    """A page of items that are given in the order in which they were said. Raises BadRequest for an unknown `after`."""
+    """A page of items, which are given oldest first. Raises BadRequest for an unknown `after`."""
     chosen = list(items) if order == "asc" else list(reversed(items))
     if after is not None:
         places = [place for place, item in enumerate(chosen) if item["id"] == after]

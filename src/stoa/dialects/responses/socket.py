@@ -1,7 +1,7 @@
 """`/v1/responses` over a WebSocket: one JSON message per frame, for clients that send one response after the other.
 
 A client sends `response.create` with the fields of a request, gets the events of the response, and may then send the
-next. A response that is not stored can be gone on from on its own connection, until going on from it fails.
+next. A response that is not stored can be continued only on its own connection, until a continuation fails.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from stoa.streams import Follower, Streams
 CREATE: Final = "response.create"
 OF_HTTP: Final = ("stream", "stream_options", "background")
 KEEP_SECONDS: Final = 3_600
-"""How long after its end a response that is not stored can be gone on from."""
+"""How long after its end an unstored response can be continued."""
 UNSTORED_MAX: Final = 100
-"""Responses of one connection that are not stored, and can be gone on from."""
+"""The limit of unstored responses that can be continued on one connection."""
 
 
 def socket_routes(responses: Responses, streams: Streams, gate: Gate, origins: Collection[str]) -> APIRouter:
@@ -44,7 +44,7 @@ def socket_routes(responses: Responses, streams: Streams, gate: Gate, origins: C
             check_origin(socket, origins)
             await _admitted(socket, gate)
         except AppError as refusal:
-            # Before the handshake, as any other route refuses: a close code would arrive without its reason.
+            # Refused before the handshake, like on any other route: a close code would carry no reason.
             await socket.send_denial_response(errors.rendered(socket.scope, refusal))
             return
         await socket.accept()
@@ -59,10 +59,10 @@ async def _admitted(socket: WebSocket, gate: Gate) -> Principal:
 
 
 class _Lines:
-    """The events of a response, a line each."""
+    """The events of a response, one JSON line each."""
 
     heartbeat = b""
-    """Pings keep the connection open."""
+    """WebSocket pings keep the connection open."""
 
     def __init__(self, translator: ResponseTranslator) -> None:
         self.translator = translator
@@ -84,7 +84,7 @@ class _Talk(Talk):
         self._streams = streams
         self._gate = gate
         self._unstored: dict[str, None] = {}
-        """By their ids, in the order in which they were made."""
+        """By id, oldest first."""
         self._lines: _Lines | None = None
 
     async def take(self, text: bytes) -> None:
@@ -100,7 +100,7 @@ class _Talk(Talk):
             if fields.get(name) is not None:
                 raise BadRequest.field(name, "is not taken over a WebSocket: every response is streamed")
         if self._following is not None and self._lines is not None and self._lines.translator.ended:
-            await asyncio.wait([self._following])  # Its last event has been read before its task is done.
+            await asyncio.wait([self._following])  # The last event may be read before its task has ended.
         if self._following is not None:
             raise Conflict("A response is under way on this connection; wait for its end.")
         previous = fields.get("previous_response_id")
@@ -112,7 +112,8 @@ class _Talk(Talk):
             run = await self._responses.create(principal, asked, include, None, unstored=self._unstored)
         except AppError:
             if isinstance(previous, str):
-                self._unstored.pop(previous, None)  # What failed may have been about it: it is not gone on from again.
+                # The failure may have been about the previous response, so it cannot be continued again.
+                self._unstored.pop(previous, None)
             raise
         lines = self._lines = _Lines(translator_of(run, include))
         follower = self._streams.follow(principal, run.id, rendering=lines)

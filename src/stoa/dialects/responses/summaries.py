@@ -1,4 +1,4 @@
-"""Summaries of conversations, as the items that carry them hold them. Pure."""
+"""Packs and unpacks summaries of conversations, for the items that carry them. Pure."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ def packed(summary: str) -> str:
 
 
 def unpacked(content: Any) -> str | None:
-    """None for what another server has made."""
+    """None for a summary of another server."""
     if not isinstance(content, str) or not content.startswith(PREFIX):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The tools of a request of this dialect: the client's own, searches of knowledge bases, tools of this server. Pure."""
+"""The tools of a Responses request: the client's own, searches of knowledge bases, tools of this server. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def _server_tools(held: Mapping[str, Any], at: str) -> list[str]:
 
 
 def choice_of(fields: Mapping[str, Any], asked: Asked) -> Any:
-    """`tool_choice` as chat completions have it; None leaves it to the model."""
+    """`tool_choice` in the format of chat completions; None leaves it to the model."""
     choice = fields.get("tool_choice")
     if choice in (None, "auto", "none"):
         return None
@@ -119,7 +119,7 @@ def choice_of(fields: Mapping[str, Any], asked: Asked) -> Any:
 
 
 def _narrow(choice: Mapping[str, Any], asked: Asked) -> None:
-    """Only these tools are offered; the others stay what they were in the response."""
+    """Offers only these tools to the model; the response still lists all of them."""
     given = choice.get("tools")
     allowed = [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     names = {str(one.get("name")) for one in allowed if one.get("type") == "function"}

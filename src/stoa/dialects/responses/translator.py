@@ -1,8 +1,8 @@
-"""A run's events as the events of OpenAI's Responses. Pure: it knows no database and no clock.
+"""Translates a run's events to those of OpenAI's Responses. Pure: without database or clock.
 
-Frames are numbered (`sequence_number`) in the order in which they are made, and depend on the run's events alone: read
-again, they are the same, so a client resumes with `starting_after`. `output_index` is the item's place in the
-response's `output`, also where an item has become void: it keeps its place and loses its content.
+Frames are numbered (`sequence_number`) in order and depend on the run's events alone. Read again they are the same, so
+a client resumes with `starting_after`. `output_index` is the item's position in the response's `output`; an item that
+becomes void keeps its position and loses its content.
 
 Events of this dialect, and what they are made of:
 
@@ -12,7 +12,7 @@ Events of this dialect, and what they are made of:
     …function_call_arguments                   the client's own tools
     …file_search_call                          the search of knowledge bases
     …mcp_call                                  every other tool: this server calls it
-    mcp_approval_request                       approval_request.created; the response goes on once it is answered
+    mcp_approval_request                       approval_request.created; the response continues once it is answered
     response.completed, .incomplete, .failed   the terminal event
 """
 
@@ -38,7 +38,7 @@ _ERROR_CODES: Final[Mapping[str, str]] = {
     "context_length_exceeded": "invalid_prompt",
     "model_refused_request": "invalid_prompt",
 }
-"""Every other failure is `server_error`; the message says what it was."""
+"""Every other failure is a `server_error`; its message says what failed."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Item:
     item: dict[str, Any]
     index: int
     sequence: int
-    """Of the event that began it."""
+    """The iteration of the event that began the item."""
     iteration: int = 0
     pieces: list[str] = field(default_factory=list[str])
     open: bool = True
@@ -57,13 +57,13 @@ class _Item:
 
 
 class ResponseTranslator(Translator):
-    """Give it every event of a run once, in order."""
+    """Takes every event of a run once, in order."""
 
     def __init__(
         self, run_id: UUID, head: Mapping[str, Any], *, structured: bool = False, results: bool = False
     ) -> None:
-        """`head`: the fields of the response that the request decides. `structured`: the answer must satisfy a schema.
-        `results`: searches show what they found."""
+        """`head`: the fields of the response that repeat its request. `structured`: the answer must satisfy a schema.
+        `results`: searches include their results."""
         super().__init__()
         self._run_id = run_id
         self._head = head
@@ -81,7 +81,7 @@ class ResponseTranslator(Translator):
 
     # --- what it gives ----------------------------------------------------------------------------------------------
     def response(self) -> dict[str, Any]:
-        """The response as it is now."""
+        """The current state of the response."""
         ended = {"completed_at": None, "error": None, "incomplete_details": None, "usage": None}
         output = [held.item for held in self._items] if self._end else [one.item for one in self._items if not one.open]
         return {**self._head, **ended, "status": self._status, "output": output, **self._end}
@@ -115,7 +115,7 @@ class ResponseTranslator(Translator):
             case EventType.RUN_COMPLETED | EventType.RUN_FAILED | EventType.RUN_CANCELED:
                 self._finish(event)
             case _:
-                pass  # Pauses, subagents, notices: this dialect has no word for them.
+                pass  # Pauses, subagents, notices: this dialect has no event for them.
 
     def _say(self, event: StoredEvent) -> None:
         delta, iteration = event.data["delta"], event.data.get("iteration", 0)
@@ -126,7 +126,7 @@ class ResponseTranslator(Translator):
             before = self._text
             self._close_text()
             if self._structured and before.iteration not in self._called:
-                self._void(before)  # It did not satisfy the schema, and this is the corrected answer.
+                self._void(before)  # The void answer did not satisfy the schema; this is the corrected one.
         if self._text is None:
             self._text = self._open(event, "message", role="assistant", status="in_progress", content=[])
             self._text.iteration = iteration
@@ -188,7 +188,7 @@ class ResponseTranslator(Translator):
             return
         arguments = orjson.dumps(data["input"]).decode()
         made.item["arguments"] = arguments
-        if made.item["type"] == "function_call":  # A call that came to nothing before the client could make it.
+        if made.item["type"] == "function_call":  # The call failed before the client could make it.
             made.item["status"] = "incomplete"
             self._frame(
                 "response.function_call_arguments.done", **made.place, name=made.item["name"], arguments=arguments
@@ -231,7 +231,7 @@ class ResponseTranslator(Translator):
         self._done(made)
 
     def _discard(self, first: int) -> None:
-        """A node died: what it had said since the last step is void, and follows anew."""
+        """A node died: what was generated since the last checkpoint is void and is generated again."""
         for held in self._items:
             if held.sequence >= first:
                 self._void(held)
@@ -259,7 +259,7 @@ class ResponseTranslator(Translator):
                 "code": _ERROR_CODES.get(error["code"], "server_error"),
                 "message": f"{error['message']} ({error['code']})",
             }
-        else:  # No event of this dialect says it: the status does, in the one that ends a response before its time.
+        else:  # This dialect has no event for it. The status of the final event shows it.
             self._status, kind = "cancelled", "response.incomplete"
         self._frame(kind, response=self.response())
 
@@ -299,7 +299,8 @@ class ResponseTranslator(Translator):
         self._done(held)
 
     def _end_call(self, held: _Item, *, complete: bool) -> None:
-        """A call that is still open at the end of the run: of a tool of the client's, it is the client's turn now."""
+        """Ends a call that is still open at the end of the run. If it is the client's tool, the client makes the call
+        now."""
         kind = held.item["type"]
         if "arguments" in held.item:
             held.item["arguments"] = "".join(held.pieces) or "{}"
@@ -318,7 +319,7 @@ class ResponseTranslator(Translator):
         self._frame("response.output_item.done", output_index=held.index, item=dict(held.item))
 
     def _void(self, held: _Item) -> None:
-        """Its content does not count. An item that is open is closed: what was announced comes to an end."""
+        """Marks content as void. An open item is closed, because every item that was announced must end."""
         for name in ("content", "summary"):
             if name in held.item:
                 held.item[name] = []
@@ -357,7 +358,7 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results(result: str) -> list[dict[str, Any]]:
-    """What a search found, out of the tool's result."""
+    """The results of a search, parsed from the tool's result."""
     try:
         found = orjson.loads(result)
     except orjson.JSONDecodeError:

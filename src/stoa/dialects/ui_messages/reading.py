@@ -1,4 +1,4 @@
-"""The body that `useChat` sends, in our words. Pure."""
+"""Parses the body that `useChat` sends. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,7 +20,7 @@ def turn_of(agent: str, fields: Mapping[str, Any]) -> Turn:
         raise BadRequest.field("messages", "must be a list of at least one message")
     last = messages[-1]
     history = [item for message in messages for item in _items(message)]
-    if last.get("role") == "assistant":  # It brings the results of the client's own tools.
+    if last.get("role") == "assistant":  # It contains the results of the client's own tools.
         tail = [item for item in _items(last) if item["type"] == "function_call_output"]
     else:
         after = max((place + 1 for place, one in enumerate(messages) if one.get("role") == "assistant"), default=0)
@@ -39,7 +39,7 @@ def turn_of(agent: str, fields: Mapping[str, Any]) -> Turn:
 
 
 def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A message as items of Responses."""
+    """Converts a message to Responses items."""
     role = message.get("role")
     if role not in ("user", "assistant", "system"):
         raise BadRequest.field("messages", f"hold a message of the role {str(role)[:40]!r}")
@@ -68,7 +68,7 @@ def _file(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call(part: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    """A call with its result; one without is not over."""
+    """A call with its result; a call without one is unfinished."""
     state, call_id = part.get("state"), part.get("toolCallId")
     if state not in ("output-available", "output-error"):
         return []

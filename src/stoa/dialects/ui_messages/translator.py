@@ -1,14 +1,14 @@
-"""A run's events as the AI SDK's UI message stream (`useChat`, version 1 of the protocol). Pure.
+"""Translates a run's events to the AI SDK's UI message stream (`useChat`, version 1 of the protocol). Pure.
 
     start, finish, error, abort              run.started, the terminal event
     start-step, finish-step                  a reply of the model with its calls
     text-…, reasoning-…                      agent.response.delta, agent.reasoning.delta
     tool-input-…, tool-output-…              tool calls. Those of this server are `dynamic` and `providerExecuted`, so
                                              that a client does not make them itself; those of the client are neither
-    data-input-requested, data-discarded     what this dialect has no word for: questions to people, a recovery
+    data-input-requested, data-discarded     what the protocol has no chunk for: questions to people, a recovery
 
-A client builds its message from the first chunk on, so a stream is always sent from there. Its schema is strict: a
-chunk holds no field more than it may.
+A client builds its message from the first chunk on, so a stream always starts there. Its schema is strict: a chunk may
+have no unknown field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ CLIENT: Final = "client"
 
 
 class UiMessageTranslator(Translator):
-    """Give it every event of a run once, in order."""
+    """Takes every event of a run once, in order."""
 
     def __init__(self, message_id: str) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class UiMessageTranslator(Translator):
         self._thought: str | None = None
         self._step: int | None = None
         self._calls: dict[str, tuple[str, bool]] = {}
-        """Calls whose input has not ended: the tool's name, and whether it is the client's."""
+        """Calls with unfinished input: the tool's name, and whether it is the client's."""
         self._pieces: dict[str, list[str]] = {}
         self._said: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""Files to passages, each in a process of its own that can be killed."""
+"""Converts files to passages, each in a process of its own that can be killed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +9,8 @@ __all__ = ["Converter"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the converter when it is first asked for: converting processes import this package too, and the
-    converter's asyncio would be two thirds of what they load."""
+    """Imports the converter at first use: converting processes import this package too, and the converter's asyncio
+    would be two thirds of what they load."""
     if name != "Converter":
         raise AttributeError(name)
     from stoa.documents.converting.converter import Converter  # noqa: PLC0415

@@ -1,4 +1,5 @@
-"""What people wrote into a PDF beside its text: values of forms, comments. Runs in the converting process only."""
+"""What people wrote into a PDF beside its text: values of form fields, comments. Runs in the converting process
+only."""
 
 import ctypes
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def _note(document: pdfium.PdfDocument, annotation: Any) -> Iterator[str]:
 
 
 def _string(read: Any, *arguments: Any) -> str:
-    """A string of pdfium: asked for its length first, in UTF-16 with a zero at its end."""
+    """A string of pdfium: first ask for its length; it is UTF-16 with a terminating zero."""
     length: int = read(*arguments, None, 0)
     if length <= 2:
         return ""

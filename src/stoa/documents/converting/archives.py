@@ -1,4 +1,4 @@
-"""What a ZIP archive holds, judged by its table of contents before anything in it is unpacked."""
+"""Judges a ZIP archive by its central directory, before anything in it is unpacked."""
 
 import re
 import struct
@@ -14,12 +14,13 @@ from stoa.documents.types import ConversionError
 
 ENTRIES_MAX: Final = 10_000
 DOCUMENTS_MAX: Final = 1_000
-"""Of an archive of documents: each is an item's worth of text, and all of them are one item."""
+"""The limit of files in an archive of documents: each may be as long as an item, and all of them are one item."""
 UNPACKED_BYTES_MAX: Final = 512 * 2**20
 RATIO_MAX: Final = 200
-"""Office XML shrinks to a tenth, sheets of equal rows to a hundredth; a bomb to a thousandth."""
+"""The highest compression ratio. Office XML shrinks to a tenth, sheets of equal rows to a hundredth; a zip bomb to a
+thousandth."""
 RATIO_FREE_BYTES: Final = 16 * 2**20
-"""Below this an archive may be packed as tightly as it likes: it can do no harm."""
+"""An archive that unpacks to less may have any ratio: it can do no harm."""
 
 BROKEN: Final = (
     zipfile.BadZipFile,
@@ -65,9 +66,9 @@ def inspect(path: Path | BytesIO, name: str) -> str | None:
     """The document format of an archive (docx, odt, epub …), or None when it is only an archive.
 
     Raises:
-        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for one
-            whose table of contents cannot be read, `encrypted_file` where entries are locked, `unsupported_format` for
-            a package of a program whose documents are not read.
+        ConversionError: `too_large` for an archive that would unpack to more than is allowed, `corrupt_file` for an
+    unreadable central directory, `encrypted_file` where entries are encrypted, `unsupported_format` for a package of a
+    program whose documents are not supported.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,7 +80,7 @@ def inspect(path: Path | BytesIO, name: str) -> str | None:
 
 
 def part_name(entry: zipfile.ZipInfo) -> str:
-    """Names of parts are compared without regard to case, and some archivers write backslashes."""
+    """Part names are compared case-insensitively, and some archivers write backslashes."""
     return entry.filename.replace("\\", "/").lstrip("/").lower()
 
 
@@ -105,7 +106,7 @@ def _kind(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], name
 
 
 def _declared(manifest: str) -> str:
-    """What a list of the parts says that the whole package is: some programs leave its mimetype out."""
+    """The format that the list of parts declares: some programs leave out the mimetype file."""
     entries = (found[0] for found in _FILE_ENTRY.finditer(manifest))
     whole = next((entry for entry in entries if _WHOLE_PACKAGE.search(entry)), "")
     found = _MEDIA_TYPE.search(whole)
@@ -113,7 +114,7 @@ def _declared(manifest: str) -> str:
 
 
 def _office_kind(types: str, name: str) -> str | None:
-    """By the list of types of an Office package."""
+    """The kind of an Office package, by its content types."""
     for pattern, kind in _MAIN_PARTS:
         if pattern.search(types):
             return kind
@@ -152,12 +153,12 @@ def _check(entries: list[zipfile.ZipInfo], name: str) -> None:
 
 
 def documents(source: Path | BytesIO, name: str) -> Iterator[tuple[str, bytes | ConversionError]]:
-    """The files of an archive that `inspect` let pass, unpacked one at a time: (path inside, content or why it cannot
-    be had).
+    """The files of an archive that `inspect` accepted, unpacked one at a time: (path inside, content or the reason why
+    it cannot be read).
 
     Raises:
-        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than their table of contents
-        says.
+        ConversionError: `too_large` for more than 1,000 files, or when they unpack to more than the central directory
+    says.
     """
     with zipfile.ZipFile(source) as archive:
         entries = _files(archive)
@@ -171,7 +172,7 @@ def documents(source: Path | BytesIO, name: str) -> Iterator[tuple[str, bytes | 
 
 
 def document(path: Path, name: str, number: int) -> tuple[str, bytes]:
-    """One of the files that `documents` gives, counted from 1. Raises ConversionError."""
+    """One of the files that `documents` yields, counted from 1. Raises ConversionError."""
     with zipfile.ZipFile(path) as archive:
         entry = _files(archive)[number - 1]
         data = _unpacked(archive, entry, name)
@@ -196,6 +197,6 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> by
 
 
 def _is_litter(inside: str) -> bool:
-    """What archivers and desktops leave behind."""
+    """Files that archivers and desktops add."""
     parts = PurePosixPath(inside).parts
     return "__MACOSX" in parts or any(part.startswith(".") for part in parts)

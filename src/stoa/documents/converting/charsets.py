@@ -1,11 +1,6 @@
 # ruff: noqa: RUF001 — these are the characters themselves
-"""From bytes to characters: a byte order mark, what is declared, valid UTF-8, or a guess that says how sure it is.
+"""Decodes bytes to text: by a byte order mark, a declaration, valid UTF-8, or a guess with a measure of its certainty.
 Pure.
-
-The guess decodes a sample with each candidate and scores the result by how common its characters are in the languages
-that used that character set. Libraries guess from statistics over whole pages; of the short lines that tables and notes
-are made of they took Windows-1252 for Windows-1250, GBK for Korean and Greek for Cyrillic (charset-normalizer 3.5: Thai
-for Shift-JIS, Hebrew for Cyrillic).
 """
 
 import codecs
@@ -35,7 +30,7 @@ _USED_BLOCKS: Final = frozenset(
     *range(0x4E, 0xA0),
     *range(0xAC, 0xD8),
 }
-"""The upper bytes of characters that texts consist of; bytes that are no text hit the others as often."""
+"""Upper bytes of common characters. Bytes that are not text hit the other characters as often."""
 _META: Final = re.compile(rb"""<meta\s[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
 _XML: Final = re.compile(rb"""^\s*<\?xml\s[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]{2,40})["']""", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
@@ -53,7 +48,7 @@ _AS_BROWSERS: Final = {
 _PUNCTUATION: Final = frozenset("„“”‚‘’–—…«»‹›•€£°·©®™§½¼¾²³ºª\xa0")
 _BEHIND_WORDS: Final = frozenset("’”»›‘“\xa0·…–—®™°ºª²³€•")
 _APART: Final = frozenset("•‹›…°™®©")
-"""No letter follows them without a space."""
+"""Letters that no other letter follows without a space."""
 _WESTERN: Final = "äöüßÄÖÜéèêëÉÈÊàâÀÂçÇîïôûùáíóúñÁÍÓÚÑãõÃÕåæøÅÆØœŒ¿¡òì"
 _POLISH: Final = "ąćęłńóśźżĄĆĘŁŃÓŚŹŻ"
 _CZECH: Final = "ěščřžýáíéúůďťňóľĺŕôäĚŠČŘŽÝÁÍÉÚŮĎŤŇÓĽ"
@@ -71,7 +66,7 @@ _HEBREW: Final = "יוהלאמתרבשנעדקפחסגזטצכםןץךף"
 _ARABIC: Final = "اليمنوترهبعدةسفقحكجشصطأخذثزضغىءإظئؤآ"
 _THAI: Final = "านรกอเงมยลวดตสทบปคะแพชจหนขใโไถธผซศณษึุูาำิีืั่้๊๋็์ฉฐภฟฎฏญฌฑฒฆฝฮฬฤๆฯ"
 _THAI_SIGNS: Final = re.compile("[\u0e31\u0e33-\u0e3a\u0e47-\u0e4e]")
-"""Thai vowels and tones that stand on the consonant before them, so never first in a word."""
+"""Thai vowels and tones that are written on the consonant before them, so a word never begins with one."""
 _KANA: Final = frozenset(map(chr, (*range(0x3041, 0x3094), *range(0x30A1, 0x30FD)))) | frozenset("、。「」")
 _HANGUL: Final = frozenset(
     "이다는의가에을를한하고로은지사기도인자대시정해서리어나수아보부전제일과장상그구주여있니라원스적안연으비성동만공국소"
@@ -97,12 +92,13 @@ _COMMON_LETTERS: Final = (
 )  # fmt: skip
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _SHIFTED: Final = ((re.compile(rb"\x1b\$[@B]"), "iso2022_jp_2"), (re.compile(rb"\x1b\$\)C"), "iso2022_kr"))
-"""Seven bits with escapes between two alphabets."""
+"""Seven-bit encodings with escape sequences between two alphabets."""
 COMMON_SHARE: Final = 0.45
-"""Of the letters in the commonest few hundred: in text read with the wrong half first it is a hundredth."""
+"""The share of letters that are among the commonest few hundred: in text decoded at the wrong byte offset it is a
+hundredth."""
 
 Script: TypeAlias = Literal["latin", "alphabet", "wide"]
-"""Accents among ASCII letters, an alphabet of its own, or two bytes a character."""
+"""How the characters look in bytes: accents among ASCII letters, another alphabet, or two bytes per character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ class _Candidate:
     encoding: str
     title: str
     common: str | frozenset[str]
-    """Of an alphabet in the order of frequency, so that letters of one are not taken for those of another."""
+    """An alphabet's letters by frequency, so that letters of one alphabet are not taken for those of another."""
     script: Script = "latin"
     prior: float = 1.0
 
@@ -153,10 +149,11 @@ _CANDIDATES: Final = (
 
 
 def decode(data: bytes, name: str, declared: str | None = None, *, html: bool = False) -> tuple[str, list[str]]:
-    """The text, and a warning where characters were guessed or replaced. `declared` is a Content-Type.
+    """The text, and a warning where the character set was guessed or characters were replaced. `declared` is a
+    Content-Type.
 
     Raises:
-        ConversionError: `unknown_encoding` for bytes that are text in no character set that is known.
+        ConversionError: `unknown_encoding` for bytes that are text in none of the known character sets.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -164,7 +161,7 @@ def decode(data: bytes, name: str, declared: str | None = None, *, html: bool = 
     warnings: list[str] = []
     for encoding in _declared(data, declared, html=html):
         if encoding == "cp1252" and not data.isascii() and _is_utf8(data):
-            break  # The name is what programs write that ask no further; UTF-8 by chance there is none.
+            break  # Programs write this name by default, whatever they encode; other text is not valid UTF-8 by chance.
         try:
             return data.decode(encoding), warnings
         except UnicodeDecodeError:
@@ -218,7 +215,8 @@ def wide_encoding(data: bytes) -> str | None:
 
 
 def _wide_by_letters(head: bytes) -> str | None:
-    """UTF-16 of scripts that need no zero bytes: what it says is made of common letters, and the bytes are no UTF-8."""
+    """UTF-16 of scripts without zero bytes: decoded, it consists of common letters, and the bytes are not valid
+    UTF-8."""
     if head.isascii() and not _CONTROLS.search(head):
         return None
     if not head.isascii() and _is_utf8(head[: SAMPLE_BYTES - 4]):
@@ -244,7 +242,7 @@ def _is_text(head: bytes, encoding: str) -> bool:
 
 
 def _declared(data: bytes, declared: str | None, *, html: bool) -> Iterable[str]:
-    """The encodings that are declared, the transport's before the document's own."""
+    """The declared encodings; the transport's declaration comes before the document's own."""
     head = data[:DECLARED_WITHIN]
     named = [found[1] for found in (_PARAMETER.search(declared or ""),) if found]
     inside = _XML.search(head) or (_META.search(head) if html else None)
@@ -256,7 +254,8 @@ def _declared(data: bytes, declared: str | None, *, html: bool) -> Iterable[str]
         except LookupError:
             continue
         encoding = _AS_BROWSERS.get(encoding, encoding)
-        if not encoding.startswith(("utf-16", "utf-32")) or b"\0" in head:  # Without zero bytes it is not what it says.
+        # Without zero bytes it is not what was declared.
+        if not encoding.startswith(("utf-16", "utf-32")) or b"\0" in head:
             yield encoding
 
 
@@ -288,12 +287,12 @@ def _guessed(data: bytes, name: str) -> tuple[str, str]:
 
 
 def _is_hungarian(text: str) -> bool:
-    """Whether a text read as Western has the letters that stand where Hungarian has ő and ű, among Hungarian words."""
+    """Whether text decoded as Western has, among Hungarian words, the letters that Hungarian's ő and ű decode to."""
     return bool(_LONG_VOWELS.search(text)) and bool(_HUNGARIAN_WORDS.search(text)) and not _ROMANCE.search(text)
 
 
 def _sample(data: bytes) -> bytes:
-    """Lines with bytes beyond ASCII: only they can tell."""
+    """Lines with non-ASCII bytes: only they help to decide."""
     found: list[bytes] = []
     size = 0
     for line in data.split(b"\n"):
@@ -306,8 +305,8 @@ def _sample(data: bytes) -> bytes:
 
 
 def _score(sample: bytes, candidate: _Candidate) -> float:
-    """The mean of its characters beyond ASCII: 1 for a common one, less for a rare one, below zero for one that no text
-    holds."""
+    """The mean score of the non-ASCII characters: 1 for a common one, less for a rare one, below zero for one that no
+    text contains."""
     try:
         text = sample.decode(candidate.encoding)
     except UnicodeDecodeError:
@@ -332,9 +331,9 @@ def _score(sample: bytes, candidate: _Candidate) -> float:
 def _points(character: str, before: str, candidate: _Candidate) -> float:
     lower = character.lower()
     if candidate.script == "alphabet" and character.isalpha() and before.isascii() and before.isalpha():
-        return -1.0  # no word mixes two alphabets
+        return -1.0  # No word mixes two alphabets.
     if before == "ς" and character.isalpha():
-        return -1.0  # the form that ends words
+        return -1.0  # The final form of a letter, within a word.
     if candidate.common is _THAI and _THAI_SIGNS.match(character) and not "\u0e01" <= before <= "\u0e4e":
         return -1.0
     if character in candidate.common or lower in candidate.common:
@@ -342,7 +341,7 @@ def _points(character: str, before: str, candidate: _Candidate) -> float:
             return 0.0
         if candidate.script == "wide":
             return 1.0
-        if candidate.script == "latin":  # accents do not stand side by side
+        if candidate.script == "latin":  # Accented letters are rarely neighbours.
             return 0.4 if before in _APART or (before.isalpha() and not before.isascii()) else 1.0
         if before in _APART:
             return 0.3
@@ -356,7 +355,7 @@ def _points(character: str, before: str, candidate: _Candidate) -> float:
 
 
 def _top(candidate: _Candidate) -> str | frozenset[str]:
-    """The commonest letters of an alphabet; twice as many of Thai, whose vowels and tones are letters too."""
+    """The commonest letters of an alphabet; twice as many for Thai, whose vowels and tones are letters too."""
     common = candidate.common
     return common if isinstance(common, frozenset) else common[: _TOP_LETTERS * (1 + (common is _THAI))]
 

@@ -1,10 +1,10 @@
-"""What never becomes text: control characters, terminal colours, invisible characters, base64 data. Pure."""
+"""Removes what is not text: control characters, terminal colours, invisible characters, base64 data. Pure."""
 
 import re
 from typing import Final
 
 BASE64_CHARACTERS_MIN: Final = 200
-"""Shorter pieces may be keys and hashes that somebody searches for."""
+"""Shorter runs may be keys and hashes that somebody searches for."""
 
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _OVERSTRUCK: Final = re.compile(r"[^\n\x08]\x08")
@@ -12,10 +12,9 @@ _OVERSTRUCK: Final = re.compile(r"[^\n\x08]\x08")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]+")
 _LINE_BREAKS: Final = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE: Final = re.compile("[\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-"""Soft hyphens, zero width spaces, marks of direction. The two joiners stay: Persian and emoji are spelled with
-them."""
+"""Soft hyphens, zero width spaces, marks of direction. The two joiners stay: Persian and emoji need them."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-"""Half of a character, as JSON can escape one: nothing that could be stored."""
+"""Lone surrogates, which JSON can escape: they cannot be stored."""
 _BARE: Final = re.compile(
     f"{_SURROGATE.pattern}|{_CONTROL.pattern}|\x1b|{_LINE_BREAKS.pattern}|{_INVISIBLE.pattern}|[\ue000-\uf8ff]"
 )
@@ -24,11 +23,12 @@ _BULLETS: Final = dict.fromkeys(
     map(chr, (0xF06C, 0xF06E, 0xF071, 0xF075, 0xF076, 0xF077, 0xF09F, 0xF0A7, 0xF0A8, 0xF0B7, 0xF0D8, 0xF0DA,
               0xF0FC, 0xF0FE, 0xF02D)), "\u2022",
 )  # fmt: skip
-"""What Symbol and Wingdings, whose characters are numbered in the private area, have for bullets."""
+"""Bullets of Symbol and Wingdings, whose characters are in the private use area."""
 _ARROWS: Final = {"\uf0df": "\u2190", "\uf0e0": "\u2192", "\uf0e1": "\u2191", "\uf0e2": "\u2193"}
 _KNOWN: Final = {**_BULLETS, **_ARROWS, "\uf020": " "}
 _SMALL: Final = re.compile("[\uf721-\uf77a\uf7a1-\uf7fe]")
-"""Small capitals and old figures of Adobe's fonts: as far into the private area as the character is into Latin 1."""
+"""Small capitals and old-style figures of Adobe's fonts: their offset in the private use area is that of the character
+in Latin 1."""
 _ITEM: Final = re.compile("^[ \t]*\u2022[ \t]*", re.MULTILINE)
 _DATA_URI: Final = re.compile(
     r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+=-]+)*;base64,[A-Za-z0-9+/=_%\s-]{0,80}[A-Za-z0-9+/=_%-]*"
@@ -40,7 +40,7 @@ _BASE64: Final = re.compile(
 
 
 def clean(text: str) -> str:
-    """Lines end in a newline; what is no character that people read is gone, or is a space where it stood between two
+    """Makes lines end in a newline. Removes characters that are not readable, or replaces them by a space between two
     words."""
     if not _BARE.search(text):
         return text
@@ -54,7 +54,7 @@ def clean(text: str) -> str:
 
 
 def _without_private(text: str) -> str:
-    """Characters of the private area as what fonts have there, or gone: nobody else can know what they are."""
+    """Maps characters of the private use area to what fonts show there; removes unknown ones."""
     text = _SMALL.sub(lambda found: chr(ord(found[0]) - 0xF700), text)
     text = _PRIVATE.sub(lambda found: "".join(_KNOWN.get(one, one) for one in found[0]), text)
     return _apart(_PRIVATE, _ITEM.sub("- ", text))
@@ -77,12 +77,13 @@ def without_data(text: str) -> tuple[str, int]:
 
 
 def _is_base64(run: str) -> bool:
-    """Capitals, small letters and digits in one run: long words, DNA and numbers hold one kind alone."""
+    """Whether a run is base64: it mixes capitals, small letters and digits. Long words, DNA and numbers contain only
+    one kind."""
     return all(re.search(kind, run) for kind in ("[A-Z]", "[a-z]", "[0-9+/]"))
 
 
 def _apart(pattern: re.Pattern[str], text: str) -> str:
-    """Cuts out what matches, and keeps the words before and behind it apart."""
+    """Cuts out matches, and keeps the words before and behind each apart."""
 
     def replaced(found: re.Match[str]) -> str:
         before, behind = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]

@@ -1,4 +1,4 @@
-"""Reads documents without trusting them: every file in a process of its own that can be killed.
+"""Converts untrusted documents: every file in a process of its own that can be killed.
 
 A PDF that loops, an archive that unpacks to a terabyte, a parser that crashes: each costs one short-lived process and
 becomes a ConversionError. The server never opens the file itself.
@@ -22,7 +22,7 @@ from stoa.documents.converting.readers import JobFields, Reader, ReaderLost, Sta
 from stoa.documents.types import CONVERSION_CODES, ConversionError, Converted, OcrTarget, Passage, Picture
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the number of pages that are done, and of all pages where that is known."""
+"""Called with the number of pages done, and of all pages where that is known."""
 _READ_BYTES: Final = 256 * 1024
 _STDERR_BYTES_MAX: Final = 16 * 1024
 _ANSWER_BYTES_EXTRA: Final = 16 * 2**20
@@ -80,8 +80,8 @@ class Converter:
         return converted
 
     async def render(self, path: Path, number: int, *, name: str, mime_type: str | None = None) -> Picture:
-        """The OCR target with this number as a picture that models take: a grey PNG of at most 4 million pixels, or a
-        picture of the file as it is. It is drawn in a process of its own. Raises ConversionError."""
+        """The OCR target with this number as an image for models: a grey PNG of at most 4 million pixels, or an image
+        of the file as it is. A process of its own draws it. Raises ConversionError."""
         output, errors, status = await self._run(
             self._job(path, name, mime_type, CHARACTERS_MAX, render_page=number), name, None
         )
@@ -107,7 +107,8 @@ class Converter:
         """Raises ConversionError, ReaderLost."""
         self._running.add(reader)
         try:
-            self._refuse_when_closed(name)  # closed while it was being started, when `close` could not see it
+            # The converter was closed while the process started, when `close` could not see it.
+            self._refuse_when_closed(name)
             async with asyncio.timeout(self._seconds_max):
                 return await _finish(reader, self._answer_bytes_max(), on_progress)
         except TimeoutError:
@@ -157,7 +158,7 @@ class Converter:
 
 
 async def _finish(reader: Reader, bytes_max: int, on_progress: OnProgress | None) -> tuple[bytes, bytes, int]:
-    """At most `bytes_max` of the standard output, the standard error, and the exit status."""
+    """At most `bytes_max` of standard output, the standard error, and the exit status."""
     async with asyncio.TaskGroup() as group:
         output = group.create_task(_gather(reader.output, bytes_max, on_progress), name="converting.output")
         errors = group.create_task(_gather(reader.errors, _STDERR_BYTES_MAX), name="converting.errors")
@@ -166,7 +167,7 @@ async def _finish(reader: Reader, bytes_max: int, on_progress: OnProgress | None
 
 async def _gather(stream: asyncio.StreamReader, bytes_max: int, on_progress: OnProgress | None = None) -> bytes:
     """Reads to the end and keeps the first `bytes_max`: the process blocks while nobody reads. With `on_progress`,
-    every whole line before the last is a report of progress and is not kept."""
+    every complete line before the last is a progress report and is not kept."""
     kept = bytearray()
     while piece := await stream.read(_READ_BYTES):
         begun = len(kept)
@@ -185,7 +186,7 @@ def _report(on_progress: OnProgress, line: bytes) -> None:
 
 
 def _no_progress(_done: int, _pages: int | None) -> None:
-    """For callers that do not ask how far it is."""
+    """For callers that do not want progress."""
 
 
 def _answer(output: bytes, errors: bytes, status: int, name: str) -> tuple[Converted, list[str]]:

@@ -1,4 +1,4 @@
-"""JSON, JSON lines, notebooks and XML as text that says what the data say: escapes and references resolved. Pure."""
+"""Converts JSON, JSON lines, notebooks and XML to text, with escapes and references resolved. Pure."""
 
 import json
 import re
@@ -21,13 +21,13 @@ _OUTPUT_TEXT: Final = "text/plain"
 
 
 class _Number(str):
-    """A number as it stands in the file: `1.10` is not `1.1`, and a long one is not rounded."""
+    """A number as it is written in the file: `1.10` is not `1.1`, and a long one is not rounded."""
 
     __slots__ = ()
 
 
 class _Name(str):
-    """One that equals no other."""
+    """A key that equals no other, so that duplicates are kept."""
 
     __slots__ = ()
     __hash__ = object.__hash__
@@ -37,7 +37,7 @@ class _Name(str):
 
 
 def json_text(text: str, name: str) -> tuple[str, list[str]]:
-    """One document in a block of code; indented where it stands on one line or holds escapes."""
+    """One document in a code block; indented where it is on one line or contains escapes."""
     try:
         if "\\" not in text and "\n" in text.strip():
             json.loads(text)
@@ -51,7 +51,7 @@ def json_text(text: str, name: str) -> tuple[str, list[str]]:
 
 
 def json_lines(text: str, name: str) -> tuple[str, list[str]]:
-    """Each record a paragraph of one line."""
+    """Each record as a paragraph of one line."""
     records: list[str] = []
     wrong: list[int] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -69,7 +69,7 @@ def json_lines(text: str, name: str) -> tuple[str, list[str]]:
 
 
 def notebook(text: str, name: str) -> tuple[str, list[str]]:
-    """Each cell in order: Markdown as Markdown, code as code, and what it printed."""
+    """The cells in order: Markdown as Markdown, code as code, and the output."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -85,8 +85,8 @@ def notebook(text: str, name: str) -> tuple[str, list[str]]:
 
 
 def xml(text: str, name: str) -> tuple[str, list[str]]:
-    """The document as a block of code. Entities that it declares itself are not expanded: a few lines of them may stand
-    for gigabytes."""
+    """The document as a code block. Entities that it declares are not expanded: a few lines of them may stand for
+    gigabytes."""
     body = _DECLARATION.sub("", text)
     warnings: list[str] = []
     if _ENTITY.search(text):
@@ -97,7 +97,7 @@ def xml(text: str, name: str) -> tuple[str, list[str]]:
         except (ElementTree.ParseError, DefusedXmlException, ValueError, RecursionError):
             warnings.append(f"{name} is no XML that can be parsed; it was read as it stands.")
     body = _COMMENT.sub("", body)
-    pieces = _CDATA.split(body)  # What stands in CDATA is text already, at every second place.
+    pieces = _CDATA.split(body)  # Every second piece is the content of a CDATA section, which is plain text.
     pieces[0::2] = [_REFERENCE.sub(lambda found: unescape(found[0]), piece) for piece in pieces[0::2]]
     return fenced("".join(pieces), "xml"), warnings
 
@@ -107,13 +107,13 @@ def _parsed(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a name that is given twice both values are kept."""
+    """Keeps both values of a duplicate key."""
     found = dict(pairs)
     return found if len(found) == len(pairs) else {_Name(name): value for name, value in pairs}
 
 
 def _lines(value: Any, indent: str, lead: str, comma: str) -> Iterator[str]:
-    """Pretty JSON whose strings are shown as what they are."""
+    """Pretty-printed JSON with unescaped strings."""
     match value:
         case Mapping() if value:
             yield f"{indent}{lead}{{"
@@ -147,7 +147,7 @@ def _line(value: Any) -> str:
 
 
 def _cells(document: Any) -> Any:
-    """Before version 4 they stood in worksheets."""
+    """Before version 4 cells were in worksheets."""
     if not isinstance(document, Mapping):
         return None
     sheets = document.get("worksheets")
@@ -174,7 +174,7 @@ def _cell(cell: Any, language: str) -> Iterator[str]:
 
 
 def _output(output: Any) -> str:
-    """What was printed, shown or raised, as text; pictures and HTML are left out."""
+    """What was printed, shown or raised, as text; images and HTML are left out."""
     if not isinstance(output, Mapping):
         return ""
     if output.get("output_type") == "error":

@@ -16,7 +16,7 @@ from stoa.documents.types import ConversionError
 CONTAINER: Final = "META-INF/container.xml"
 NAMED: Final = 5
 FALLBACKS_MAX: Final = 5
-"""One behind the other."""
+"""The limit of consecutive fallbacks."""
 _PAGES: Final = (
     "application/xhtml+xml",
     "text/html",
@@ -59,7 +59,7 @@ def _pages(archive: zipfile.ZipFile, name: str) -> tuple[list[Page], list[str]]:
 
 
 def _readable(chapters: Mapping[str, Mapping[str, str]], name: str) -> Mapping[str, str]:
-    """A chapter, or what its publisher offers in place of one that is no page of text, such as a picture."""
+    """A chapter, or the publisher's fallback for one that is not a text page, such as an image."""
     chapter = chapters.get(name, {})
     for _ in range(FALLBACKS_MAX):
         if chapter.get("media-type", _PAGES[0]) in _PAGES or chapter.get("fallback") not in chapters:

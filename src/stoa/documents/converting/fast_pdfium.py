@@ -19,13 +19,13 @@ def _function(typed: Any, result: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 char_box: Final = _function(pdfium_c.FPDFText_GetCharBox, c_int, c_void_p, c_int, *[c_void_p] * 4)
-"""(text page, place, to left, to right, to bottom, to top): doubles."""
+"""(text page, index, left, right, bottom, top): the last four are pointers to doubles."""
 page_object: Final = _function(pdfium_c.FPDFPage_GetObject, c_void_p, c_void_p, c_int)
 object_type: Final = _function(pdfium_c.FPDFPageObj_GetType, c_int, c_void_p)
 object_bounds: Final = _function(pdfium_c.FPDFPageObj_GetBounds, c_int, *[c_void_p] * 5)
-"""(object, to left, to bottom, to right, to top): floats."""
+"""(object, left, bottom, right, top): the last four are pointers to floats."""
 object_matrix: Final = _function(pdfium_c.FPDFPageObj_GetMatrix, c_int, c_void_p, c_void_p)
-"""(object, to six floats)."""
+"""(object, pointer to six floats)."""
 segments_count: Final = _function(pdfium_c.FPDFPath_CountSegments, c_int, c_void_p)
 path_segment: Final = _function(pdfium_c.FPDFPath_GetPathSegment, c_void_p, c_void_p, c_int)
 segment_point: Final = _function(pdfium_c.FPDFPathSegment_GetPoint, c_int, c_void_p, c_void_p, c_void_p)
@@ -34,12 +34,12 @@ segment_close: Final = _function(pdfium_c.FPDFPathSegment_GetClose, c_int, c_voi
 
 
 def address_of(pointer: Any) -> int:
-    """Of what a pointer of `pypdfium2.raw` points to."""
+    """The address that a pointer of `pypdfium2.raw` points to."""
     return ctypes.cast(pointer, c_void_p).value or 0
 
 
 def room(kind: Any, count: int) -> tuple[Any, list[int]]:
-    """An array for what pdfium gives, and the address of each of its places."""
+    """An array for pdfium's results, and the address of each element."""
     array = (kind * count)()
     base, size = ctypes.addressof(array), ctypes.sizeof(kind)
     return array, [base + size * place for place in range(count)]

@@ -1,4 +1,4 @@
-"""The server's side of the zygote: readers that are forked from a process with the libraries loaded (Linux;
+"""The server's side of the zygote: readers are forked from a process with the libraries loaded (Linux;
 docs/decisions/0021).
 
 A new interpreter costs some 40 ms of processor time for each file, a fork 2. The zygote is started by the first file,
@@ -21,10 +21,10 @@ from stoa.documents.converting.readers import ENVIRONMENT, REAP_SECONDS_MAX, Job
 
 IDLE_SECONDS: Final = 60.0
 PATIENCE_SECONDS: Final = 10.0
-"""How long the zygote may take to report a fork or an end before it is killed as stuck. A fork takes 2 ms, 100 with the
-zygote's start."""
+"""How long the zygote may take to report a fork or an end; then it counts as stuck and is killed. A fork takes 2 ms,
+100 with the zygote's start."""
 REST_SECONDS: Final = 10.0
-"""After a failure no zygote is started for so long; files are read by new interpreters."""
+"""After a failure no zygote is started for this time; new interpreters read the files."""
 PACKET_BYTES_MAX: Final = 60_000
 _log = structlog.get_logger("stoa.documents.converting")
 
@@ -45,7 +45,8 @@ class ForkedReader:
         self._unwanted = False
 
     async def listen(self, output: socket.socket, errors: socket.socket) -> None:
-        """Sockets, because uvloop closes a pipe's descriptor twice, and it may be another thread's the second time."""
+        """Sockets instead of pipes: uvloop closes a pipe's descriptor twice, and the second time it may belong to
+        another thread."""
         try:
             self.output, end = await asyncio.open_connection(sock=output)
         except BaseException:
@@ -62,7 +63,7 @@ class ForkedReader:
             self.kill()
 
     def on_end(self, status: int | None) -> None:
-        """`status` None: the zygote is gone, and this reader with it."""
+        """`status` None: the zygote ended, and this reader with it."""
         for future, value in ((self.started, None), (self.ended, status)):
             if not future.done():
                 future.set_result(value)
@@ -74,7 +75,7 @@ class ForkedReader:
             kill_group(pid)
 
     async def status(self) -> int:
-        """Both of its streams have ended, so it is about to end."""
+        """Both of its streams have ended, so it is about to exit."""
         await asyncio.wait([self.ended], timeout=self._patience_seconds)
         if not self.ended.done():
             await self.end()
@@ -94,7 +95,7 @@ class ForkedReader:
 
 
 class Zygote:
-    """One life of the process. `over` when it is not to be asked any more."""
+    """One zygote process. `over` when it accepts no more requests."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, control: socket.socket, idle_seconds: float, patience_seconds: float
@@ -170,7 +171,7 @@ class Zygote:
         await reader.listen(output, errors)
 
     def load(self, libraries: list[str]) -> None:
-        """What a file needed, the next one finds there."""
+        """Loads a library that a file needed, so that the next file finds it loaded."""
         for one in libraries:
             if one not in self._loaded and not self.over:
                 self._loaded.add(one)
@@ -184,8 +185,8 @@ class Zygote:
             self._idle = self._loop.call_later(self._idle_seconds, self.end)
 
     def fail(self, what: str, *, gone: bool = False) -> None:
-        """Kills it with all that it forked. `gone`: it died, its readers with it, and their numbers may be somebody
-        else's."""
+        """Kills it and all that it forked. `gone`: it died with its readers, and their process ids may belong to
+        others."""
         if self.over:
             return
         _log.warning("the process that forks readers failed", reason=what, pid=self._process.pid)
@@ -197,7 +198,7 @@ class Zygote:
         self.end()
 
     def end(self) -> None:
-        """The end of the socket is the end of the process; who still reads is lost with it."""
+        """Closing the socket ends the process; readers that still run are lost."""
         if self.over:
             return
         self.over = True
@@ -252,7 +253,7 @@ class Zygote:
 
 
 class Zygotes:
-    """Gives forked readers while a zygote works."""
+    """Forks readers while a zygote works."""
 
     def __init__(self, *, idle_seconds: float = IDLE_SECONDS, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._idle_seconds = idle_seconds

@@ -1,4 +1,4 @@
-"""Ruled lines to tables: which rules touch one another, and which cells they draw. Pure."""
+"""Finds tables in ruled lines: which lines touch one another, and which cells they enclose. Pure."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top, in points from the page's lower left corner."""
 Point: TypeAlias = tuple[float, float]
 RULES_MAX: Final = 600
-"""Bounds the work of finding grids, which compares pairs of rules; a table of 200 rows and 10 columns has some 210."""
+"""The limit of lines, because finding grids compares pairs of them; a table of 200 rows and 10 columns has some 210."""
 CELLS_MAX: Final = 2_000
 LENGTH_MIN: Final = 4.0
 STRAIGHT: Final = 1.0
@@ -16,7 +16,8 @@ NEAR: Final = 3.0
 
 
 class Rule(NamedTuple):
-    """A straight line: level at `at` = y from x `start` to `end`, or upright at `at` = x from y `start` to `end`."""
+    """A straight line: horizontal at `at` = y from x `start` to `end`, or vertical at `at` = x from y `start` to
+    `end`."""
 
     level: bool
     at: float
@@ -25,7 +26,7 @@ class Rule(NamedTuple):
 
 
 def rule(one: Point, other: Point) -> Iterator[Rule]:
-    """The line between two points, if it is level or upright and long enough to rule anything."""
+    """The line between two points, if it is horizontal or vertical and long enough for a table."""
     (x0, y0), (x1, y1) = one, other
     if abs(y1 - y0) <= STRAIGHT and abs(x1 - x0) >= LENGTH_MIN:
         yield Rule(True, (y0 + y1) / 2, min(x0, x1), max(x0, x1))
@@ -34,10 +35,10 @@ def rule(one: Point, other: Point) -> Iterator[Rule]:
 
 
 def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
-    """The tables that rules draw: the outer box of each, and the boxes of its cells row by row from the top.
+    """The tables that the lines form: the outer box of each, and the boxes of its cells row by row from the top.
 
-    A cell is None where a missing rule joins it to the cell at its left or above, whose box then reaches over it. At
-    least two rows and two columns make a table; less is a frame.
+    A cell is None where a missing line joins it to the cell on its left or above, whose box then covers it. A table has
+    at least two rows and two columns; anything less is a frame.
     """
     found: list[tuple[Box, list[list[Box | None]]]] = []
     merged = _merged(rules)
@@ -53,7 +54,7 @@ def grids(rules: Sequence[Rule]) -> list[tuple[Box, list[list[Box | None]]]]:
 
 
 class Beside(Protocol):
-    """A line of text left or right of a table, in a row of it."""
+    """A line of text left or right of a table, beside one of its rows."""
 
     @property
     def left(self) -> float: ...
@@ -66,8 +67,8 @@ class Beside(Protocol):
 def widened(
     box: Box, rows: list[list[Box | None]], left: Sequence[Beside], right: Sequence[Beside]
 ) -> tuple[Box, list[list[Box | None]]]:
-    """The table with its first and last column where no rule closes them: lines of text that go on left or right of it
-    in most of its rows."""
+    """Adds a first and last column that no line encloses: texts that continue left or right of the table in most of its
+    rows."""
     tops = [max(cell[3] for cell in row if cell is not None) for row in rows]
     bands = list(zip([*tops[1:], box[1]], tops, strict=True))
 
@@ -86,7 +87,7 @@ def widened(
 
 
 def _merged(rules: Sequence[Rule]) -> list[Rule]:
-    """Pieces of one line, drawn cell by cell or as both edges of a thin box, as one rule."""
+    """Joins segments of one line, drawn cell by cell or as both edges of a thin box."""
     merged: list[Rule] = []
     for one in sorted(rules, key=lambda r: (r.level, round(r.at / NEAR), r.start)):
         for position in range(len(merged) - 1, max(-1, len(merged) - 9), -1):
@@ -100,7 +101,7 @@ def _merged(rules: Sequence[Rule]) -> list[Rule]:
 
 
 def _connected(rules: Sequence[Rule]) -> list[list[Rule]]:
-    """Groups of rules that touch one another."""
+    """Groups of lines that touch one another."""
     group_of = list(range(len(rules)))
 
     def root(number: int) -> int:
@@ -124,7 +125,7 @@ def _connected(rules: Sequence[Rule]) -> list[list[Rule]]:
 
 
 def _stops(values: list[float]) -> list[float]:
-    """Distinct positions, those that nearly meet taken as one."""
+    """Distinct positions; nearly equal ones count as one."""
     stops: list[float] = []
     for value in sorted(values):
         if not stops or value - stops[-1] > NEAR:
@@ -150,13 +151,13 @@ def _cells(xs: list[float], ys: list[float], group: list[Rule]) -> list[list[Box
             else:
                 row.append((left, bottom, right, top))
         if all(cell is None for cell in row):
-            continue  # no rule at all above this row: it belongs to the one before
+            continue  # No line at all above this row: it belongs to the row before.
         rows.append(row)
     return rows
 
 
 def _near(at: float, rules: Sequence[Rule]) -> Sequence[tuple[float, float]]:
-    """Where the rules begin and end that lie at a stop."""
+    """The ranges of the lines at a position."""
     return [(r.start, r.end) for r in rules if abs(r.at - at) <= NEAR]
 
 

@@ -1,4 +1,5 @@
-"""Merged cells of HTML tables: each cell that they reach over holds their text. Runs in the converting process only."""
+"""Merged cells of HTML tables: their text is repeated in each cell that they cover. Runs in the converting process
+only."""
 
 from typing import Final
 
@@ -7,7 +8,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from stoa.documents.converting.spans import span
 
 CELLS_MAX: Final = 20_000
-"""That are added to one document."""
+"""The limit of cells that are added to one document."""
 
 
 def repeat_merged(tree: LexborHTMLParser) -> None:
@@ -23,7 +24,7 @@ def repeat_merged(tree: LexborHTMLParser) -> None:
 
 
 class _Hanging:
-    """What reaches down into the rows that follow: by column, for how many of them, and the text."""
+    """Cells that reach into the rows below: by column, the number of rows left, and the text."""
 
     def __init__(self) -> None:
         self._cells: dict[int, tuple[int, str]] = {}
@@ -42,7 +43,7 @@ class _Hanging:
 
 
 def _fill(tree: LexborHTMLParser, row: LexborNode, hanging: _Hanging) -> int:
-    """Adds to a row the cells that it lacks, and says how many."""
+    """Adds the missing cells to a row, and returns how many."""
     column = added = 0
     last: LexborNode | None = None
     below: list[tuple[int, int, str]] = []

@@ -1,9 +1,8 @@
 """Layout analysis of a page: lines of text and ruled lines become headings, paragraphs, lists and tables. Pure.
 
-A PDF knows neither words nor paragraphs. What tells a heading is its size or weight against the body's; what ends a
-paragraph is a gap larger than that between the body's lines; what makes a table is a grid of rules. Where the signs are
-missing the text stays as plain lines in reading order: nothing is dropped but the header and footer that repeat on page
-after page.
+A PDF has neither words nor paragraphs. A heading differs from the body in size or weight; a paragraph ends at a gap
+larger than that between the body's lines; a table is a grid of ruled lines. Where these signs are missing the text
+stays as plain lines in reading order: only headers and footers that repeat on page after page are dropped.
 """
 
 import itertools
@@ -18,30 +17,31 @@ from stoa.documents.converting.reading_order import ordered
 from stoa.documents.converting.sheet import Grid, Line, Sheet, is_within
 
 HEADING_RATIO: Final = 1.1
-"""Against the body's size. Typesetters use 1.14 and more for the smallest heading; rounding stays below 1.05."""
+"""Relative to the body's size. Typesetters use 1.14 and more for the smallest heading; rounding errors stay below
+1.05."""
 HEADING_CHARACTERS_MAX: Final = 160
 BOLD_HEADING_CHARACTERS_MAX: Final = 80
 HEADING_LEVELS_MAX: Final = 5
 PITCH_SLACK: Final = 1.18
-"""A line further away than this many times the usual distance begins a new paragraph."""
+"""A line that is further away than this many times the usual distance begins a new paragraph."""
 MARGIN_SHARE: Final = 0.11
-"""Running headers and footers stand in the outer ninth of a page."""
+"""Running headers and footers are in the outer ninth of a page."""
 RUNNING_PAGES_MIN: Final = 3
 RUNNING_SHARE: Final = 0.5
 
 ATTACHED_SIZES: Final = 1.45
-"""Lines of one paragraph are at most so many sizes of their font apart."""
+"""Lines of one paragraph are at most this many font sizes apart."""
 
 _LIST_ITEM: Final = re.compile(r"^(?:[•‣▪●◦·\u2013\u2014\uf0b7\uf0a7\uf0fc\uf0d8-]\s+(?=\S)|(\d{1,3})[.)]\s+(?=\S))")
 LEADER: Final = re.compile(r"\s*(?:\.\s?){5,}\s*")
-"""The dots between an entry of a table of contents and its page."""
+"""The dots between an entry of a table of contents and its page number."""
 _LINE_END_HYPHEN: Final = re.compile(r"(\w*)\ufffe[\r\n]*(?=(\w?))")
 _WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _TERM: Final = re.compile(r"\w+")
 _CODE: Final = re.compile(r"[^\W\d_][-_/.]?\d{3}")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _SIMPLE: Final = re.compile(r"\W?[^\W\d_]+")
-"""A word alone: an address, or a word with a hyphen before, keeps the next one too."""
+"""A word that keeps the next one on its line: an address, or a word with a hyphen in front."""
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _DIGITS: Final = re.compile(r"\d+")
 
@@ -58,7 +58,7 @@ def markdown(sheets: Sequence[Sheet]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Measures:
-    """Of a document: the size of its text, the level of each larger size, the distance of lines, and its words."""
+    """Measures of a document: its body size, the level of each larger size, the line distance, and its words."""
 
     body: float
     levels: dict[float, int]
@@ -67,7 +67,7 @@ class _Measures:
 
 
 def _words(sheets: Sequence[Sheet]) -> frozenset[str]:
-    """What stands within lines, where nothing divides words, in small letters; with hyphens where they have some."""
+    """The words within lines, where no line break divides them, in lower case; with hyphens where they have some."""
     found: set[str] = set()
     if not any(line.broken for sheet in sheets for line in sheet.lines):
         return frozenset()
@@ -81,7 +81,7 @@ def _words(sheets: Sequence[Sheet]) -> frozenset[str]:
 
 
 def _groups(sheet: Sheet, measures: _Measures) -> Iterator[str]:
-    """The page, and behind it what is written in another direction."""
+    """The page's text, then the text in other directions."""
     yield _page(sheet, measures)
     for lines in sheet.asides:
         text = "\n".join(line.text for line in lines)
@@ -89,7 +89,7 @@ def _groups(sheet: Sheet, measures: _Measures) -> Iterator[str]:
 
 
 def _with_headers(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """A table that goes on over pages keeps its header: the first row of its first page."""
+    """A table that continues on later pages repeats its header: the first row of its first page."""
     found: list[Sheet] = []
     going_on: Grid | None = None
     for sheet in sheets:
@@ -113,15 +113,15 @@ def _last_grid(sheet: Sheet) -> Grid | None:
 
 
 def _is_like(one: Grid, other: Grid) -> bool:
-    """Whether both are as wide, and have as many columns."""
+    """Whether both tables have the same width and number of columns."""
     same = abs(one.box[0] - other.box[0]) <= NEAR and abs(one.box[2] - other.box[2]) <= NEAR
     return same and bool(one.cells and other.cells) and len(one.cells[0]) == len(other.cells[0])
 
 
 def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """Drops the lines in the margins that stand at the same height on most pages and are equal but for a page number.
+    """Drops lines in the margins that are at the same height on most pages and differ only in a page number.
 
-    A number that differs in any other way (of an invoice, an amount) is a word of its page.
+    A line with any other varying number (of an invoice, an amount) is content of its page.
     """
     if len(sheets) < RUNNING_PAGES_MIN:
         return list(sheets)
@@ -142,8 +142,8 @@ def _without_running_lines(sheets: Sequence[Sheet]) -> list[Sheet]:
 
 
 def _first_of_words(sheets: Sequence[Sheet], running: set[tuple[int, Line]]) -> set[tuple[int, Line]]:
-    """The running lines that stay, each once, because they hold a word that stands nowhere else: a title, a code of a
-    document, the name of a company. What counts pages has one longer word ("Page 1 of 6") and goes."""
+    """Running lines that are kept once, because they contain a word that occurs nowhere else: a title, a document's
+    code, a company's name. A page counter has at most one longer word ("Page 1 of 6") and is dropped."""
     known = {
         word
         for page, sheet in enumerate(sheets)
@@ -161,7 +161,7 @@ def _first_of_words(sheets: Sequence[Sheet], running: set[tuple[int, Line]]) -> 
 
 
 def _detached(running: set[Line], sheet: Sheet) -> set[Line]:
-    """Those that do not stand at a line's distance from the text: they may be the first line of a paragraph."""
+    """The lines that are not at a line's distance from the text: others may be the first line of a paragraph."""
     middle = sheet.height / 2
     body = [line for line in sheet.lines if line not in running]
     gone: set[Line] = set()
@@ -180,7 +180,7 @@ def _detached(running: set[Line], sheet: Sheet) -> set[Line]:
 
 
 def _counting(group: Sequence[tuple[int, Line]], often: float) -> list[tuple[int, Line]]:
-    """Those lines of a group whose numbers are the same on every page, or count with the pages; none where they are
+    """The lines of a group whose numbers are the same on every page, or count with the pages; none where they are
     few."""
     numbers = [[int(found) for found in _DIGITS.findall(line.text)] for _, line in group]
     kept = list(range(len(group)))
@@ -202,8 +202,8 @@ def _running_key(line: Line, sheet: Sheet) -> tuple[str, int] | None:
 
 
 def hyphens(text: str) -> str:
-    """Hyphens at line ends, which pdfium marks as U+FFFE: gone within a word, kept in codes and names (`ISO-9001`,
-    `E-Mail`)."""
+    """Handles hyphens at line ends, which pdfium marks as U+FFFE: removed within a word, kept in codes and names
+    (`ISO-9001`, `E-Mail`)."""
 
     def joined(found: re.Match[str]) -> str:
         return found[1] + ("" if is_divided(found[1], found[2]) else "-")
@@ -212,13 +212,13 @@ def hyphens(text: str) -> str:
 
 
 def is_divided(before: str, after: str) -> bool:
-    """Whether a hyphen between these divides one word: small letters on both sides, more than one in front."""
+    """Whether a hyphen between these parts divides one word: small letters on both sides, more than one in front."""
     return len(before) > 1 and before[-2:].isalpha() and before[-1:].islower() and after[:1].islower()
 
 
 def _is_one_word(before: str, text: str, words: frozenset[str]) -> bool:
-    """Whether what a hyphen divides at the end of a line is one word: the document says so where it holds that word
-    elsewhere. With a hyphen `worst-case` is found by its parts too, so a doubtful one is kept."""
+    """Whether the parts around a hyphen at a line's end are one word: the document contains it elsewhere. In doubt the
+    hyphen is kept, because `worst-case` is also found by its parts."""
     if not is_divided(before, text[:1]) or not _SIMPLE.fullmatch(before):
         return False
     after = _LETTERS.match(text)
@@ -229,7 +229,8 @@ def _is_one_word(before: str, text: str, words: frozenset[str]) -> bool:
 
 
 def keeps_words(cells: Sequence[Sequence[str]], lines: Sequence[Line]) -> bool:
-    """Whether a grid's cells hold every word of the lines within it: else its edges cross words, and it is no table."""
+    """Whether a grid's cells contain every word of the lines within it. Otherwise its edges cross words, and it is not
+    a table."""
     held = {word for row in cells for cell in row for word in cell.split()}
     after_hyphen = False
     for line in lines:
@@ -263,13 +264,13 @@ def _is_large(line: Line, body: float) -> bool:
 
 
 def _heading_levels(sheets: Sequence[Sheet], body: float) -> dict[float, int]:
-    """The sizes above the body's, largest first, as levels from 1."""
+    """The sizes above the body's, largest first, as heading levels from 1."""
     sizes = {line.size for sheet in sheets for line in _prose(sheet) if _is_large(line, body)}
     return {size: min(level, HEADING_LEVELS_MAX) for level, size in enumerate(sorted(sizes, reverse=True), 1)}
 
 
 def _pitch(sheets: Sequence[Sheet], body: float) -> float:
-    """The usual distance from one line of the body to the next."""
+    """The usual distance between two lines of the body."""
     steps: Counter[float] = Counter()
     for sheet in sheets:
         lines = list(_prose(sheet))
@@ -344,7 +345,7 @@ def _goes_on(block: _Block, line: Line, kind: str, body: float, pitch: float) ->
         return kind == block.kind and line.size == last.size and 0 <= step <= 1.6 * line.size
     if kind not in {"text", "code"} or abs(last.size - line.size) > 0.25 * body:
         return False
-    # The larger of two sizes decides: a line that only begins with code in a smaller font is still the paragraph's.
+    # The larger of two sizes decides: a line that begins with code in a smaller font still belongs to the paragraph.
     return -STRAIGHT <= step <= max(pitch, 1.3 * max(last.size, line.size) if last.size != body else 0) * PITCH_SLACK
 
 
@@ -368,7 +369,7 @@ def _written(block: _Block | None, measures: _Measures) -> Iterator[tuple[str, s
 
 
 def _assembled(blocks: list[tuple[str, str]]) -> str:
-    """Blocks with an empty line between them; the items of one list without."""
+    """Joins blocks with an empty line between them; the items of one list without."""
     parts: list[str] = []
     before = ""
     for kind, text in blocks:

@@ -16,7 +16,7 @@ _MIME_TYPES: Final = {"html": "text/html", "rtf": "application/rtf"}
 _ESCAPED_NUMBER: Final = re.compile(r"(\d)\\([.)])")
 _EMPHASIS_BEGINS: Final = re.compile(r"(?<=[^\W_])(\*{1,3})([^\W\d_][^*\n]{0,200})\1")
 _EMPHASIS_ENDS: Final = re.compile(r"(\*{1,3})([^\W\d_][^*\n]{0,200})\1(?=[^\W_])")
-"""Emphasis that begins or ends within a word, and would tear it: `Projekt**nummer**`."""
+"""Emphasis that begins or ends within a word, and would split it: `Projekt**nummer**`."""
 _BULLET: Final = re.compile(r"(?:^|(?<= ))[\x7f\uf0b7\u2022][ \t]+", re.MULTILINE)
 
 
@@ -30,7 +30,7 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
         max_archive_depth=0,
         html_options=xberg.ConversionOptions(
             extract_metadata=False,
-            # It would take headers and asides of articles for navigation; `web` leaves out what is.
+            # It would take headers and asides of articles for navigation; `web` removes navigation.
             preprocessing=xberg.PreprocessingOptions(remove_navigation=False, remove_forms=False),
         ),
         concurrency=xberg.ConcurrencyConfig(max_threads=2),
@@ -48,8 +48,8 @@ def by_library(data: bytes, name: str, kind: str) -> list[Page]:
 
 
 def _tidy(markdown: str, *, marked: bool) -> str:
-    """Escapes that only a renderer needs ("1\\. Limits") spoil what is searched and quoted; so do control characters
-    that stand for bullets. `marked`: emphasis was marked, which may be within words."""
+    r"""Removes escapes that only a renderer needs ("1\. Limits"), because they spoil search and quotes, and control
+    characters used as bullets. `marked`: the text has emphasis marks, which may be within words."""
     whole = _EMPHASIS_ENDS.sub(r"\2", _EMPHASIS_BEGINS.sub(r"\2", markdown)) if marked else markdown
     return _BULLET.sub("- ", _ESCAPED_NUMBER.sub(r"\1\2", whole))
 

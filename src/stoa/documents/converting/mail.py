@@ -1,4 +1,4 @@
-"""Mails by Python's own parser: the head, the text, and every attachment as a document that its own reader reads.
+"""Reads mails with Python's own parser: the header, the text, and every attachment as a document with its own reader.
 
 Runs in the converting process only.
 """
@@ -20,12 +20,12 @@ from stoa.documents.types import ConversionError
 
 PARTS_MAX: Final = 1_000
 DEPTH_MAX: Final = 8
-"""Mails forwarded within mails."""
+"""The limit of nested forwarded mails."""
 _PARTIAL: Final = "message/partial"
 _MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news", _PARTIAL})
 _HEADERS: Final = ("From", "To", "Cc", "Date")
 _RAW_BYTES: Final = re.compile("[\udc80-\udcff]")
-"""How Python's parser keeps bytes that are no ASCII."""
+"""How Python's parser represents non-ASCII bytes."""
 _MBOX_START: Final = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]*\r?\n")
 _SIGNATURE: Final = b"-- "
 _WORDS: Final = re.compile(r"\w+")
@@ -36,7 +36,7 @@ ReadPart: TypeAlias = Callable[[bytes, str, str | None], tuple[list[Page], list[
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """`is_body`: shown as the mail's text, not as an attachment."""
+    """`is_body`: the part is the mail's text, not an attachment."""
 
     message: EmailMessage
     name: str
@@ -103,7 +103,8 @@ def _path(name: str, inside: str | None) -> str:
 
 
 def _head(message: EmailMessage) -> str:
-    """Subject as the heading, so that every passage of the mail is found under it; sender, receivers and date below."""
+    """The subject as heading, so that searches find every passage of the mail by it; sender, receivers and date
+    below."""
     subject = _header(message, "Subject")
     lines = [f"{one}: {value}" for one in _HEADERS if (value := _header(message, one))]
     return "\n\n".join(([f"# {subject}"] if subject else []) + (["\n".join(lines)] if lines else []))
@@ -116,7 +117,7 @@ def _header(message: EmailMessage, name: str) -> str:
         ValueError,
         IndexError,
         AttributeError,
-    ):  # The parser of addresses gives up on some that no mail program wrote.
+    ):  # Python's address parser fails on some malformed headers.
         value = next((raw for key, raw in message.raw_items() if key.lower() == name.lower()), None)
     text = str(value) if value is not None else ""
     if "\ufffd" in text or _RAW_BYTES.search(text):
@@ -125,7 +126,7 @@ def _header(message: EmailMessage, name: str) -> str:
 
 
 def _guessed(message: EmailMessage, name: str) -> str | None:
-    """A header whose bytes say nothing of their character set, as some programs write it."""
+    """A header with undeclared 8-bit bytes, as some programs write it."""
     raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
     try:
         return charsets.decode(str(raw).encode("utf-8", "surrogateescape"), name)[0]
@@ -134,7 +135,7 @@ def _guessed(message: EmailMessage, name: str) -> str | None:
 
 
 def _parts(message: EmailMessage) -> Iterator[_Part]:
-    """The leaves in order: of alternatives one, of what is attached every one that is no ornament of the text."""
+    """The leaf parts in order: one of several alternatives, and every attachment that is not an inline ornament."""
     kind = message.get_content_type()
     if message.is_multipart() and not kind.startswith("message/"):
         inner = [one for one in message.iter_parts() if isinstance(one, EmailMessage)]
@@ -143,14 +144,14 @@ def _parts(message: EmailMessage) -> Iterator[_Part]:
         for one in inner:
             yield from _parts(one)
         return
-    if kind.startswith("multipart/"):  # Without its boundaries it is a text.
+    if kind.startswith("multipart/"):  # Without a boundary it is plain text.
         kind = "text/plain"
     name = message.get_filename() or ""
     is_text = kind.startswith("text/") or kind == "message/delivery-status"
     if not message.is_attachment() and not name and is_text:
         yield _Part(message, _body_name(kind), is_body=True)
     elif message.get_content_maintype() == "image" and not message.is_attachment():
-        return  # a logo or a signature, shown inside the text
+        return  # A logo or a signature, shown inside the text.
     else:
         yield _Part(message, name or _unnamed(message, kind), is_body=False)
 
@@ -168,7 +169,7 @@ def _unnamed(message: EmailMessage, kind: str) -> str:
 
 
 def _chosen(parts: list[EmailMessage]) -> list[EmailMessage]:
-    """Of alternatives the plain text, unless the HTML says more: then plain text often only says that there is HTML."""
+    """Of alternatives the plain text, unless the HTML has more: some plain texts only say that there is HTML."""
     plain = [one for one in parts if one.get_content_type() == "text/plain"]
     others = [one for one in parts if one.get_content_type() != "text/plain" and not _is_calendar(one)]
     if not plain or not others:
@@ -194,7 +195,7 @@ def _payload(part: EmailMessage) -> bytes:
 
 
 def _read(part: EmailMessage, name: str, read: ReadPart) -> tuple[list[Page], list[str]]:
-    if part.is_multipart():  # What a server reports: blocks of headers.
+    if part.is_multipart():  # A delivery report: blocks of headers.
         data = b"\n\n".join(bytes(one) for one in part.iter_parts())
     else:
         data = _unflowed(part, _payload(part))
@@ -206,7 +207,7 @@ def _read(part: EmailMessage, name: str, read: ReadPart) -> tuple[list[Page], li
 
 
 def _unflowed(part: EmailMessage, data: bytes) -> bytes:
-    """Lines that the sender's program broke are whole again (RFC 3676)."""
+    """Rejoins lines that the sender's program broke (format=flowed, RFC 3676)."""
     if part.get_content_type() != "text/plain" or str(part.get_param("format", "")).lower() != "flowed":
         return data
     keeps_space = str(part.get_param("delsp", "no")).lower() != "yes"
@@ -239,7 +240,7 @@ def _forwarded(part: _Part, read: ReadPart, depth: int) -> tuple[list[Page], lis
 
 
 def _inner(message: EmailMessage) -> EmailMessage | None:
-    """The mail within a part. Some programs encode it, which the standard forbids and Python's parser does not
+    """The mail within a part. Some programs transfer-encode it, which the standard forbids and Python's parser does not
     expect."""
     inner = next(iter(message.iter_parts()), None)
     if not isinstance(inner, EmailMessage):

@@ -1,7 +1,6 @@
-"""Numbers, dates and times as a spreadsheet program shows them: its format codes, applied (ECMA-376, 18.8.31). Pure.
+"""Formats numbers, dates and times as a spreadsheet program does, by its format codes (ECMA-376, 18.8.31). Pure.
 
-What depends on the reader's country is shown in one way: dates of the built-in formats as 2024-03-05, names of months
-in English.
+Locale-dependent formats have one result: dates of the built-in formats as 2024-03-05, names of months in English.
 """
 
 import re
@@ -14,12 +13,12 @@ from typing import Final
 
 GENERAL: Final = "General"
 DIGITS_MAX: Final = 15
-"""What spreadsheet programs know of a number."""
+"""The precision of spreadsheet programs."""
 DAYS_MAX: Final = 2_958_466
-"""Up to the year 9999."""
+"""The last day that has a date: the end of the year 9999."""
 _WHOLE_MAX: Final = 30
 _EXACT: Final = Context(prec=100)
-"""More digits than any format has places for."""
+"""More digits than any format has."""
 BUILT_IN: Final = {
     0: GENERAL, 1: "0", 2: "0.00", 3: "#,##0", 4: "#,##0.00", 9: "0%", 10: "0.00%", 11: "0.00E+00", 12: "# ?/?",
     13: "# ??/??", 14: "yyyy-mm-dd", 15: "d-mmm-yy", 16: "d-mmm", 17: "mmm-yy", 18: "h:mm AM/PM", 19: "h:mm:ss AM/PM",
@@ -30,7 +29,7 @@ BUILT_IN: Final = {
     **dict.fromkeys((27, 28, 29, 30, 31, 36, 50, 51, 52, 53, 54, 57, 58), "yyyy-mm-dd"),
     **dict.fromkeys((32, 33, 34, 35, 55, 56), "h:mm:ss"),
 }  # fmt: skip
-"""The formats that files name by their number alone."""
+"""Built-in formats, which files name by number alone."""
 
 _TOKEN: Final = re.compile(
     r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|\[\$(?P<money>[^\]-]*)[^\]]*\]|\[(?P<elapsed>h+|m+|s+)\]|\[[^\]]*\]|_(?P<gap>.)|\*.'
@@ -55,7 +54,7 @@ class _Piece:
 
 
 def shown(raw: str, code: str, *, since_1904: bool = False) -> str:
-    """A stored number as its format shows it; as it stands where either makes no sense.
+    """A stored number as its format shows it; unchanged where number or format is invalid.
 
     >>> shown("1067", "00000"), shown("0.075", "0.0%"), shown("45356", "dd.mm.yyyy"), shown("1.5", "# ?/?")
     ('01067', '7.5%', '05.03.2024', '1 1/2')
@@ -66,7 +65,7 @@ def shown(raw: str, code: str, *, since_1904: bool = False) -> str:
             return raw
         with localcontext(_EXACT):
             return _shown(number, code, since_1904=since_1904)
-    except InvalidOperation:  # No number, or one of more digits than any program writes.
+    except InvalidOperation:  # Not a number, or one with more digits than any program writes.
         return raw
 
 
@@ -84,7 +83,7 @@ def _shown(number: Decimal, code: str, *, since_1904: bool) -> str:
 
 
 def shown_text(text: str, code: str) -> str:
-    """A text cell: the fourth section of its format may add words to it."""
+    """A text cell; the fourth section of its format may add text."""
     sections = _sections(code)
     if "@" not in sections[-1] or code in ("@", GENERAL):
         return text
@@ -92,7 +91,7 @@ def shown_text(text: str, code: str) -> str:
 
 
 def general(number: Decimal) -> str:
-    """Without a format: fifteen digits, no exponent where there is room."""
+    """The General format: fifteen digits, no exponent where there is room."""
     if number == number.to_integral_value() and number.adjusted() < 21:
         return f"{number.to_integral_value():f}" if number else "0"
     rounded = Decimal(f"{number:.{DIGITS_MAX - 1}E}")
@@ -106,7 +105,7 @@ def general(number: Decimal) -> str:
 
 @lru_cache(maxsize=1_000)
 def _sections(code: str) -> Sequence[str]:
-    """Cut at the semicolons that are no text."""
+    """Splits at semicolons outside of quotes."""
     found, start, at, quoted = list[str](), 0, 0, False
     while at < len(code):
         if code[at] == '"':
@@ -121,7 +120,7 @@ def _sections(code: str) -> Sequence[str]:
 
 
 def _section(sections: Sequence[str], number: Decimal) -> tuple[str | None, Decimal]:
-    """The one that applies, and the number with the sign that it shows by itself."""
+    """The section that applies, and the number without the sign if the section shows the sign itself."""
     conditions = [_CONDITION.search(one) for one in sections[:2]]
     if any(conditions):
         for section, condition in zip(sections, conditions, strict=False):
@@ -198,7 +197,7 @@ def _number(number: Decimal, pieces: Sequence[_Piece]) -> str:
 
 
 def _rounded(number: Decimal, behind: Sequence[str]) -> tuple[str, str]:
-    """Digits before and behind the point, the latter as many as the format keeps."""
+    """Digits before and after the decimal point, the latter as many as the format keeps."""
     value = number.quantize(Decimal(1).scaleb(-len(behind)), ROUND_HALF_UP)
     digits, _, decimals = f"{value:f}".partition(".")
     kept = len(behind)
@@ -210,7 +209,7 @@ def _rounded(number: Decimal, behind: Sequence[str]) -> tuple[str, str]:
 def _placed(
     digits: str, decimals: str, pieces: Sequence[_Piece], point: int | None, after: int, *, grouped: bool
 ) -> str:
-    """The digits in their places, with the words between them: `000-00-0000`."""
+    """Digits in their positions, with the literal text between them: `000-00-0000`."""
     places = [at for at, one in enumerate(pieces) if one.kind == "digit" and (point is None or at < point)]
     spare = len(digits) - len(places)
     found: list[str] = []
@@ -254,7 +253,7 @@ def _scientific(number: Decimal, pieces: Sequence[_Piece]) -> str:
 
 
 def _fraction(number: Decimal, pieces: Sequence[_Piece], first: int) -> str:
-    """`1 1/2`: with as many digits as the format has behind the stroke, or with the denominator that it names."""
+    """`1 1/2`: with the format's number of digits in the denominator, or with the denominator that it fixes."""
     stroke = next(at for at, one in enumerate(pieces) if one.text == "/")
     fixed = re.match(r"\d+", "".join(one.text for one in pieces[stroke + 1 :]))
     has_whole = any(one.text == " " for one in pieces[first:stroke])
@@ -282,14 +281,14 @@ def _nearest(number: Decimal, below_max: int) -> tuple[int, int]:
 
 # --- dates and times --------------------------------------------------------------------------------------------------
 def _moment(number: Decimal, pieces: Sequence[_Piece], *, since_1904: bool) -> str | None:
-    """None for a number that is no date."""
+    """None for a number that is not a date."""
     if not 0 <= number < DAYS_MAX:
         return None
     finest = max((len(one.text) - 1 for one in pieces if one.kind == "fraction"), default=0)
     unit = Decimal(1).scaleb(-min(finest, 6))
     seconds = (number * 86_400).quantize(unit, ROUND_HALF_UP)
     days = int(number) if int(seconds // 86_400) == int(number) else int(seconds // 86_400)
-    # The day 60 is 29 February 1900, which never was: days before it count from one day later.
+    # Day 60 is 29 February 1900, which did not exist: days before it count from one day later.
     start = datetime(1904, 1, 1) if since_1904 else datetime(1899, 12, 31 if days < 60 else 30)  # noqa: DTZ001 - a day in no zone
     try:
         moment = start + timedelta(days=days, seconds=float(seconds - days * 86_400))
@@ -314,7 +313,7 @@ def _moment(number: Decimal, pieces: Sequence[_Piece], *, since_1904: bool) -> s
 
 
 def _is_minutes(pieces: Sequence[_Piece], at: int) -> bool:
-    """`m` behind hours or before seconds is minutes."""
+    """`m` after hours or before seconds means minutes."""
 
     def beside(others: Sequence[_Piece]) -> str:
         found = next((one.text.lower() for one in others if one.kind in ("date", "elapsed")), "")

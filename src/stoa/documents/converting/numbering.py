@@ -1,4 +1,5 @@
-"""The labels of numbered paragraphs in Word documents: `3.2`, `(a)`, bullets. Counted here as Word counts them."""
+"""The labels of numbered paragraphs in Word documents: `3.2`, `(a)`, bullets. They are counted here as Word counts
+them."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from stoa.documents.converting.packages import Package
 BULLET: Final = "-"
 LEVELS: Final = 9
 NUMBER_MAX: Final = 10_000
-"""Beyond, letters and Roman numerals are figures."""
+"""Above it, letters and Roman numerals are shown as digits."""
 _PLACE: Final = re.compile(r"%([1-9])")
 _ITEM: Final = re.compile(r" *(?:- |\d{1,9}\. )")
 _PLAIN: Final = re.compile(r"(\d{1,9})[.)]")
@@ -32,7 +33,7 @@ _NO_LEVEL: Final = _Level("bullet", "", 1)
 
 
 class Numbers:
-    """Where each list stands. Paragraphs are asked for in the document's order."""
+    """The current number of each list. Paragraphs must be passed in the document's order."""
 
     def __init__(self, package: Package) -> None:
         self._lists: dict[str, tuple[str, Mapping[int, _Level]]] = {}
@@ -53,7 +54,7 @@ class Numbers:
             self._lists[one.get("numId", "")] = (f"{number}/{one.get('numId')}" if restarts else number, levels)
 
     def label(self, numbered: tuple[str, int]) -> str | None:
-        """What stands before the paragraph; None where its list is none."""
+        """The label before the paragraph; None where its list is unknown."""
         number, level = numbered[0], min(max(numbered[1], 0), LEVELS - 1)
         if number not in self._lists:
             return BULLET if number not in ("", "0") else None
@@ -113,7 +114,7 @@ def _roman(value: int) -> str:
 
 
 def item(label: str, level: int, text: str) -> str:
-    """A paragraph of a list. Labels that Markdown does not know stand before the text."""
+    """A paragraph of a list. Labels that Markdown cannot express are written before the text."""
     indent, lines = "  " * min(level, LEVELS), text.replace("\n", " ")
     if label == BULLET:
         return f"{indent}- {lines}"

@@ -1,7 +1,7 @@
-"""Pages and pictures without text: found in a document, numbered, and drawn by their number for OCR.
+"""Pages and images without text: finds and numbers them in a document, and draws one by its number for OCR.
 
-The number is the page of a PDF or a TIFF, and the place of a picture in an office document. In an archive the
-document's place is in front of it. It depends on the content alone: what was read under it is kept under it.
+The number is the page of a PDF or a TIFF, or the position of an image in an office document. Within an archive the
+document's position is prepended. It depends on the content alone, so OCR results are cached by it.
 """
 
 import re
@@ -24,7 +24,7 @@ _PICTURE: Final = re.compile(r"\\?!\[[^\]\n]{0,1000}\]\([^)\n]{0,1000}\)")
 
 
 def within(number: int, part: str, found: Sequence[OcrTarget]) -> list[OcrTarget]:
-    """Those of an archive's document, as the archive's."""
+    """The targets of an archive's document, renumbered for the archive."""
     return [replace(target, number=number * STRIDE + target.number, part=part) for target in found]
 
 
@@ -36,13 +36,12 @@ def of_picture(data: bytes, name: str, pages_max: int) -> list[OcrTarget]:
 
 
 def only_pictures(pages: Sequence[Page]) -> bool:
-    """Whether what was read of a document only says where its pictures are."""
+    """Whether the text of a document only says where its images are."""
     return not any(_PICTURE.sub("", page.markdown).strip(" \n-") for page in pages)
 
 
 def of_office(data: bytes, kind: str, pages_max: int) -> list[OcrTarget]:
-    """The pictures of a document or of slides, in the order in which they stand there; none of other formats. Ornaments
-    are none."""
+    """The images of a text document or of slides, in order, without ornaments; none of other formats."""
     from stoa.documents.converting import pictures  # noqa: PLC0415
 
     found: list[OcrTarget] = []
@@ -55,7 +54,7 @@ def of_office(data: bytes, kind: str, pages_max: int) -> list[OcrTarget]:
 
 
 def drawn(path: Path, name: str, mime_type: str | None, number: int) -> bytes:
-    """A picture that models take. Raises ConversionError."""
+    """An image in a format that models accept. Raises ConversionError."""
     outer, inner = divmod(number, STRIDE)
     if outer:
         name, data = archives.document(path, name, outer)
@@ -78,7 +77,7 @@ def drawn(path: Path, name: str, mime_type: str | None, number: int) -> bytes:
 
 
 def _pictures(data: bytes, kind: str | None) -> Iterator[tuple[int | None, bytes]]:
-    """Each picture once, with the number of its slide. Other formats than these two have theirs in too many places."""
+    """Each image once, with the number of its slide. In formats other than these two, images are in too many places."""
     if kind not in {"docx", "pptx"}:
         return
     package = Package(data, "the document", kind)

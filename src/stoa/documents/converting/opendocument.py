@@ -18,14 +18,14 @@ _UNREAD: Final = frozenset({"tracked-changes", "sequence-decls", "forms", "note-
 _FLOATING: Final = frozenset(
     {"frame", "custom-shape", "text-box", "rect", "ellipse", "line", "connector", "g", "table"}
 )
-"""Anchored in a paragraph, and read behind it."""
+"""Anchored in a paragraph, and read after it."""
 _IN_PLACE: Final = frozenset({"title", "desc"})
-"""Of a picture or a drawing: the texts in place of it."""
+"""The alternative texts of an image or a drawing."""
 _MARGINS: Final = frozenset({"header", "footer"})
 _VALUES: Final = ("string-value", "date-value", "time-value", "boolean-value", "value")
 _DIGITS_MAX: Final = 10
 _REPEATED_MAX: Final = 1_000
-"""Rows and cells that a sheet says are repeated: styled empty ones reach to its end."""
+"""The limit of repeated rows and cells: styled empty ones may be repeated to the end of the sheet."""
 
 
 def opendocument_pages(data: bytes, name: str, kind: str, pages_max: int) -> tuple[int | None, list[Page], list[str]]:
@@ -57,14 +57,14 @@ def _local(name: str) -> str:
 
 
 def _name_locally(root: Element) -> None:
-    """Local names are unambiguous among what is read, and namespaces differ by version."""
+    """Removes namespaces: local names are unambiguous among what is read, and namespaces differ by version."""
     for one in root.iter():
         one.tag = _local(one.tag)
         one.attrib = {_local(key): value for key, value in one.attrib.items()}
 
 
 def _margins(archive: zipfile.ZipFile) -> Iterator[str]:
-    """Headers and footers of all kinds of pages, each text once. They stand among the styles, which a file may lack."""
+    """Headers and footers of all page styles, each text once. A file may lack the styles."""
     try:
         styles = ElementTree.fromstring(archive.read("styles.xml"))
     except (KeyError, ElementTree.ParseError, DefusedXmlException):
@@ -84,7 +84,7 @@ def _margins(archive: zipfile.ZipFile) -> Iterator[str]:
 
 
 def _number(element: Element, name: str, default: int = 1) -> int:
-    """An attribute that counts something; the default where it is no number above zero."""
+    """An attribute with a count; the default where it is not a positive number."""
     value = element.get(name) or ""
     return max(int(value), 1) if value.isascii() and value.isdigit() and len(value) < _DIGITS_MAX else default
 
@@ -130,7 +130,7 @@ def _words(element: Element) -> str:
 
 
 def _runs(element: Element) -> Iterator[str]:
-    """The characters of a paragraph. Notes and comments stand in brackets behind the word that they belong to."""
+    """The text of a paragraph. Notes and comments are in brackets after the word that they belong to."""
     yield element.text or ""
     for one in element:
         if one.tag in ("s", "tab", "line-break"):
@@ -160,7 +160,7 @@ def _floating(paragraph: Element) -> Iterator[str]:
 
 
 def _table(table: Element) -> Iterator[str]:
-    """A table with a heading of its name where it is a sheet; merged cells repeat what they hold."""
+    """A table; a sheet has its name as heading. Merged cells repeat their text."""
     name = table.get("name")
     rows: list[list[str]] = []
     spans: dict[tuple[int, int], str] = {}
@@ -207,5 +207,5 @@ def _row(row: Element, at: int, spans: dict[tuple[int, int], str]) -> list[str]:
 
 
 def _stored(cell: Element) -> str:
-    """The value of a cell that a program wrote without the text that is shown of it."""
+    """The value of a cell whose displayed text is missing."""
     return next((value for name in _VALUES if (value := cell.get(name))), "")

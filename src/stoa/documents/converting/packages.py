@@ -22,9 +22,9 @@ from stoa.documents.converting import archives
 from stoa.documents.types import ConversionError
 
 PART_BYTES_MAX: Final = 32 * 2**20
-"""Of a part that is read as a whole. Sheets are read as a stream and may be larger."""
+"""The limit of a part that is read as a whole. Sheets are streamed and may be larger."""
 RELATION: Final = "r:id"
-"""The name of attributes that refer to a relationship, so that they are no other `id`."""
+"""A name for attributes that refer to a relationship, so that they are distinct from other `id`s."""
 MAIN: Final = "officeDocument"
 DECLARED: Final = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _RELATIONSHIPS: Final = "/relationships"
@@ -40,7 +40,7 @@ UNREADABLE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """`kind` is the last word of its type; `target` a part's name, or an address where it is `external`."""
+    """`kind` is the last component of its type; `target` a part's name, or an address where it is `external`."""
 
     kind: str
     target: str
@@ -48,7 +48,7 @@ class Relation:
 
 
 class Package:
-    """Raises ConversionError where it has no main part that can be read."""
+    """Raises ConversionError where it has no readable main part."""
 
     def __init__(self, data: bytes, name: str, kind: str) -> None:
         self._name = name
@@ -100,7 +100,7 @@ class Package:
         return self._archive.open(entry) if entry is not None else None
 
     def relations(self, part: str) -> dict[str, Relation]:
-        """What a part refers to, by the ids that it uses for it."""
+        """A part's relationships, by id."""
         if part not in self._relations:
             folder, _, file = part.rpartition("/")
             root = self.tree(f"{folder}/_rels/{file}.rels".lstrip("/"))
@@ -117,7 +117,7 @@ class Package:
         return self.relations(part).get(reference or "")
 
     def texts(self, part: str) -> Iterator[str]:
-        """The paragraphs of a part that is only looked through: a diagram, a text box, a chart's labels and values."""
+        """The paragraphs of a part without structure: a diagram, a text box, a chart's labels and values."""
         root = self.tree(part)
         for one in root.iter() if root is not None else ():
             if one.tag in ("p", "pt") and not any(inner.tag in ("p", "pt") for inner in one.iter() if inner is not one):
@@ -135,16 +135,16 @@ def _relation(one: Element, folder: str) -> Relation:
 
 
 def parsed(data: bytes) -> Element:
-    """The C parser, for documents without declarations, which office packages must not have; else the careful one.
-    Raises one of UNREADABLE."""
+    """Uses the C parser for documents without declarations, which office packages must not have; otherwise the safe
+    one. Raises one of UNREADABLE."""
     if b"\0" in data[:4] or DECLARED.search(data):
         root: Element = ElementTree.fromstring(data)
         return root
-    return FastTree.fromstring(data)  # noqa: S314 - without declarations there is nothing to expand
+    return FastTree.fromstring(data)  # noqa: S314 - without declarations there are no entities to expand.
 
 
 def local(root: Element) -> Element:
-    """The same tree with local names; comments and instructions have none."""
+    """The same tree with local names; without comments and processing instructions."""
     for one in root.iter():
         if "}" in one.tag:
             one.tag = one.tag.rpartition("}")[2]
@@ -159,13 +159,13 @@ def _attribute(key: str) -> str:
 
 
 def flag(element: Element | None, name: str) -> bool:
-    """Whether a child that stands for a property is there and not switched off."""
+    """Whether a property element exists and is not switched off."""
     found = element.find(name) if element is not None else None
     return found is not None and found.get("val", "1").lower() not in ("0", "false", "off", "none")
 
 
 def visible(element: Element) -> Iterator[Element]:
-    """The children, of alternatives the first that is not empty (`mc:AlternateContent`)."""
+    """The children; of alternatives the first that is not empty (`mc:AlternateContent`)."""
     for one in element:
         if one.tag == "AlternateContent":
             chosen = next((branch for branch in one if branch.tag in ("Choice", "Fallback") and len(branch)), None)

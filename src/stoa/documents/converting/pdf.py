@@ -1,4 +1,4 @@
-"""PDF to Markdown through pdfium: what stands where on a page, handed to `layout` to make sense of.
+"""PDF to Markdown: pdfium gives the positions of what is on a page, and `layout` finds the structure.
 
 Runs in the converting process only.
 """
@@ -22,26 +22,26 @@ from stoa.documents.converting.text_lines import PageText, View
 from stoa.documents.types import ConversionError
 
 OBJECTS_MAX: Final = 5_000
-"""A drawing, not a table, has more objects; its lines are ignored."""
+"""A page with more objects is a drawing, not a table; its lines are ignored."""
 SEGMENTS_MAX: Final = 5_000
 _BOUNDS_SLACK: Final = 0.5
 DOTS_PER_INCH: Final = 150
 PIXELS_MAX: Final = 4_000_000
-"""Of a picture for a model: more is scaled down by the model's provider anyway."""
+"""The limit of an image for a model: the provider scales larger ones down anyway."""
 EDGE_PIXELS_MAX: Final = 8_000
 _BLANK_PAGES_NAMED: Final = 10
 _SCAN_SHARE: Final = 0.5
-"""A picture that covers so much of a page with next to no text is a scan; the text is a stamp or a number."""
+"""An image that covers this share of a page with little text is a scan; the text is a stamp or a number."""
 _STAMP_CHARACTERS_MAX: Final = 60
 
 
 def pdf_pages(
     data: bytes, name: str, pages_max: int, report: Report = no_report, ocr_pages: list[int] | None = None
 ) -> tuple[int, list[Page], list[str]]:
-    """The number of pages, the pages that hold text, and warnings. Ruled tables are Markdown tables, headings are
+    """The number of pages, the pages with text, and warnings. Ruled tables become Markdown tables, headings become
     headings.
 
-    Pages that show something and hold no text go into `ocr_pages`, where it is given, instead of into a warning.
+    Pages that show something and have no text are added to `ocr_pages`, where it is given, instead of a warning.
 
     Raises:
         ConversionError: `encrypted_file`, `corrupt_file`, `too_many_pages`.
@@ -58,7 +58,8 @@ def pdf_pages(
     done = 0
     for number in range(1, count + 1):
         sheets.append(sheet := _sheet(document, number))
-        done += ocr_pages is None or sheet is None or bool(sheet.lines)  # The others are done when OCR has read them.
+        # The other pages are done when OCR has read them.
+        done += ocr_pages is None or sheet is None or bool(sheet.lines)
         report(done, count)
     unreadable = [number for number, sheet in enumerate(sheets, 1) if sheet is None]
     pages = [
@@ -83,7 +84,7 @@ def pdf_pages(
 
 
 def _noted(pages: Sequence[Page], sheets: Sequence[Sheet | None]) -> Iterator[tuple[Page, tuple[str, ...]]]:
-    """Each page with what people wrote into it: pages without any other text too."""
+    """Each page with the notes that people wrote into it, also pages without any other text."""
     by_number = {page.number: page for page in pages}
     for number, sheet in enumerate(sheets, 1):
         noted = sheet.notes if sheet is not None else ()
@@ -99,7 +100,7 @@ def _shows_something(document: pdfium.PdfDocument, number: int) -> bool:
 
 
 def picture(data: bytes, name: str, number: int) -> bytes:
-    """A page as a grey PNG, at 150 dots per inch or as many as PIXELS_MAX allow. Raises ConversionError."""
+    """A page as a grey PNG, at 150 dots per inch or as many as PIXELS_MAX allows. Raises ConversionError."""
     document = _open(data, name)
     try:
         page = document[number - 1]
@@ -107,7 +108,7 @@ def picture(data: bytes, name: str, number: int) -> bytes:
         scale = min(
             DOTS_PER_INCH / 72, math.sqrt(PIXELS_MAX / max(width * height, 1)), EDGE_PIXELS_MAX / max(width, height, 1)
         )
-        render: Any = page.render  # its annotation knows whole scales only
+        render: Any = page.render  # its type annotation accepts only integer scales
         bitmap = render(scale=scale, grayscale=True)
     except (pdfium.PdfiumError, IndexError) as error:
         raise ConversionError("corrupt_file", f"Page {number} of {name} cannot be drawn.") from error
@@ -120,7 +121,7 @@ def picture(data: bytes, name: str, number: int) -> bytes:
 
 
 def _png(width: int, height: int, lines: bytes) -> bytes:
-    """Eight bits of grey a pixel; each line begins with the number of its filter."""
+    """A PNG with eight bits of grey per pixel; each line begins with the number of its filter."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
         (b"IDAT", zlib.compress(lines, 6)),
@@ -181,7 +182,8 @@ def _sheet(document: pdfium.PdfDocument, number: int) -> Sheet | None:
 
 
 def _beside(text_page: pdfium.PdfTextPage, page: PageText, line: Line, box: Box) -> list[Line]:
-    """A line that reaches out of a table as its parts before, in and behind it; else the line itself."""
+    """Splits a line that extends beyond a table into its parts before, in and after it; otherwise returns the line
+    itself."""
     left, bottom, right, top = box
     if not bottom <= line.baseline + line.size / 4 <= top or line.right <= left or line.left >= right:
         return [line]
@@ -216,8 +218,8 @@ def _bounded(text_page: pdfium.PdfTextPage, box: Box, turned: Mapping[str, str])
 
 
 def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:
-    """The straight lines of the page, level or upright: what tables are ruled with, drawn as strokes or as thin
-    boxes."""
+    """The straight lines of the page, horizontal or vertical, drawn as strokes or as thin boxes: tables consist of
+    them."""
     count = pdfium_c.FPDFPage_CountObjects(page)
     if count > OBJECTS_MAX:
         return []
@@ -233,14 +235,14 @@ def _rules(page: pdfium.PdfPage, view: View) -> list[Rule]:
 
 
 class _Paths:
-    """What the paths of a page draw, as seen in a view."""
+    """The paths of a page, in a view's coordinates."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._numbers, self._places = fast_pdfium.room(ctypes.c_float, 6)
 
     def is_long(self, item: int) -> bool:
-        """Whether a path reaches far enough to rule anything: most paths of a drawing do not."""
+        """Whether a path is long enough for a table's line: most paths of a drawing are not."""
         found = self._numbers
         if not fast_pdfium.object_bounds(item, *self._places[:4]):
             return True

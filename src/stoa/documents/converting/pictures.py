@@ -1,6 +1,6 @@
-"""Pictures of pages, as a model that sees takes them: frames of a TIFF, photographs, what stands in an office document.
+"""Images of pages in formats that vision models accept: frames of a TIFF, photographs, images in office documents.
 
-Nothing here reads what is on them. Runs in the converting process only: the library is native code that meets hostile
+Text in them is not read here. Runs in the converting process only: the library is native code that parses hostile
 bytes, within that process's limits of memory and time.
 """
 
@@ -16,14 +16,14 @@ from stoa.documents.converting import sniffing
 from stoa.documents.types import ConversionError
 
 PIXELS_MAX: Final = 100_000_000
-"""Of a picture that is opened: a sheet of A3 at 600 dots per inch has 70 million. In colour that is 400 MB of
-memory."""
+"""The largest image that is opened: a sheet of A3 at 600 dots per inch has 70 million pixels. In colour that is 400 MB
+of memory."""
 SENT_PIXELS_MAX: Final = 4_000_000
-"""Of one that a model is sent: more is scaled down by the model's provider anyway."""
+"""The largest image that is sent to a model: the provider scales larger ones down anyway."""
 SENT_EDGE_MAX: Final = 8_000
 SENT_BYTES_MAX: Final = 10 * 2**20
 EDGE_MIN: Final = 64
-"""In an office document: what is smaller is an ornament."""
+"""A smaller image in an office document is an ornament."""
 _FORMATS: Final = ("PNG", "JPEG", "TIFF", "WEBP")
 _NEW_SUBFILE_TYPE: Final = 254
 _THUMBNAIL, _MASK = 1, 4
@@ -39,13 +39,13 @@ _BROKEN: Final = (
     AttributeError,
     struct.error,
 )
-"""What the library is known to raise over bytes that are none of its formats, or half."""
+"""What the library is known to raise for bytes that are in none of its formats, or damaged."""
 
-Image.MAX_IMAGE_PIXELS = None  # `_open` counts by itself, and says so in a sentence.
+Image.MAX_IMAGE_PIXELS = None  # `_open` checks the size itself, with a clear message.
 
 
 def frames(data: bytes, name: str, pages_max: int) -> list[int]:
-    """The numbers of the pages of a picture file, from 1: several only in a TIFF, whose thumbnails and masks are none.
+    """The page numbers of an image file, from 1: several only in a TIFF, without its thumbnails and masks.
 
     Raises:
         ConversionError: `corrupt_file`, `too_large` for a page of more than 100 million pixels, `too_many_pages`.
@@ -71,8 +71,8 @@ def frames(data: bytes, name: str, pages_max: int) -> list[int]:
 
 
 def drawn(data: bytes, name: str, number: int) -> bytes:
-    """A page of a picture file: as it is where a model takes it, else as a grey PNG, upright and scaled down. Raises
-    ConversionError."""
+    """A page of an image file: unchanged where models accept it, otherwise as a grey PNG, upright and scaled down.
+    Raises ConversionError."""
     if len(data) <= SENT_BYTES_MAX and sniffing.picture_type(data[: sniffing.HEAD_BYTES]) != "image/tiff":
         return data
     image = _open(data, name)
@@ -110,7 +110,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _seek(image: Image.Image, number: int, name: str) -> None:
-    """Raises EOFError behind the last one."""
+    """Raises EOFError after the last page."""
     try:
         image.seek(number - 1)
     except EOFError:
@@ -130,11 +130,11 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Eight bits of grey, on white where it is transparent."""
+    """Eight bits of grey; transparent areas become white."""
     if image.mode == "F" or image.mode.startswith("I"):
         deep = image.convert(
             "I"
-        )  # Scanners of films write more than eight bits: from the darkest to the brightest that there is.
+        )  # More than eight bits, from a film scanner: scale the range from the darkest to the brightest value.
         low, high = cast("tuple[int, int]", deep.getextrema())
         factor = 255 / max(high - low, 1)
         return deep.point(lambda value: value * factor - low * factor).convert("L")

@@ -14,7 +14,7 @@ from stoa.documents.converting.tables import markdown_table
 from stoa.documents.types import ConversionError
 
 DEPTH_MAX: Final = 60
-"""Groups within one another."""
+"""The limit of nested groups."""
 _TITLES: Final = frozenset({"title", "ctrTitle"})
 _NUMBERS: Final = frozenset({"sldNum", "dt", "sldImg", "hdr"})
 _BODIES: Final = frozenset({"body", "obj", ""})
@@ -43,7 +43,7 @@ def presentation_pages(data: bytes, name: str, pages_max: int) -> tuple[int, lis
 
 
 def slide_parts(package: Package) -> list[str]:
-    """In the order in which they are shown. Raises ConversionError."""
+    """In the order of the show. Raises ConversionError."""
     targets = (package.target(package.main, one.get(RELATION)) for one in package.root().iter("sldId"))
     return [one.target for one in targets if one is not None and one.kind == "slide" and not one.external]
 
@@ -81,7 +81,7 @@ def _shapes(tree: Element, depth: int) -> Iterator[Element]:
 
 
 def _placeholder(shape: Element) -> str | None:
-    """What a shape stands for in the layout; None for one that is there by itself."""
+    """The kind of a shape's placeholder; None for a shape without one."""
     found = shape.find("nvSpPr/nvPr/ph")
     return found.get("type", "") if found is not None else None
 
@@ -103,7 +103,7 @@ def _shape(package: Package, part: str, shape: Element, *, is_body: bool) -> Ite
 
 
 def _frame(package: Package, part: str, frame: Element) -> Iterator[str]:
-    """A table, a chart or a diagram."""
+    """A graphic frame: a table, a chart or a diagram."""
     for one in frame.iter():
         if one.tag == "tbl":
             rows = _rows(one)
@@ -118,7 +118,7 @@ def _frame(package: Package, part: str, frame: Element) -> Iterator[str]:
 
 
 def _rows(table: Element) -> list[list[str]]:
-    """Merged cells hold their text in each row and column."""
+    """Merged cells repeat their text in each row and column."""
     rows: list[list[str]] = []
     for row in table.iter("tr"):
         cells: list[str] = []
@@ -137,7 +137,7 @@ def _rows(table: Element) -> list[list[str]]:
 
 
 def _lines(shape: Element) -> list[tuple[int, str]]:
-    """The paragraphs of a shape with their levels."""
+    """The paragraphs of a shape, with their levels."""
     found: list[tuple[int, str]] = []
     for paragraph in shape.iter("p"):
         text = " ".join("".join(_runs(paragraph)).split())

@@ -1,5 +1,4 @@
-"""The server's handles on the processes that read one file each: their messages, how they end, and how they are
-killed."""
+"""The server's handles on processes that read one file each: their messages, their end, and how to kill them."""
 
 import asyncio
 import contextlib
@@ -11,7 +10,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import orjson
 
 JobFields: TypeAlias = dict[str, Any]
-"""Those of `reading.Job`, but for the parent, which whoever starts the process knows."""
+"""The fields of `reading.Job` except for the parent, which is known to whoever starts the process."""
 REAP_SECONDS_MAX: Final = 5.0
 ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
@@ -25,8 +24,8 @@ ENVIRONMENT: Final = {
 
 
 class ReaderLost(Exception):
-    """The process that forks readers failed and took this one along: no fault of the file, which is read by a process
-    of its own."""
+    """The process that forks readers failed, and this reader with it. The file is not at fault; a new process
+    reads it."""
 
 
 class Reader(Protocol):
@@ -38,17 +37,16 @@ class Reader(Protocol):
     def errors(self) -> asyncio.StreamReader: ...
 
     async def status(self) -> int:
-        """Waits for its end; a signal is negative. Raises ReaderLost."""
+        """Waits for its end; the number of a signal is negative. Raises ReaderLost."""
         ...
 
     async def end(self) -> None:
-        """Kills it, and waits for its end, also when the caller is being cancelled. As often as one likes."""
+        """Kills it and waits for its end, also when the caller is being cancelled. May be called repeatedly."""
         ...
 
 
 class StartedReader:
-    """A new interpreter for one file. Its standard input stays open: its end is how the process learns that we are
-    gone."""
+    """A new interpreter for one file. Its standard input stays open: end of file tells it that the server has died."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -77,7 +75,7 @@ class StartedReader:
         return await self._process.wait()
 
     async def end(self) -> None:
-        if self._process.returncode is None:  # once it is reaped its number may belong to somebody else
+        if self._process.returncode is None:  # A reaped process's number may belong to another process.
             kill_group(self._process.pid)
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -86,7 +84,8 @@ class StartedReader:
 
 
 def kill_group(pid: int) -> None:
-    """A process that has not been reaped, and all it started: nothing as long as its session is not its own."""
+    """Kills a process that has not been reaped and all that it started. Does nothing until the process has a session of
+    its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
         os.killpg(pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""One file to passages: which reader takes it, what an archive or a mail holds, where the text is cut.
+"""Converts one file to passages: chooses its reader, unpacks archives and mails, and cuts the text.
 
-Runs in the converting process only. Each reader's library is loaded by the files that need it: text pays for none.
+Runs in the converting process only. A reader's library is imported only by files that need it.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Job:
     find_ocr_targets: bool = False
     render_page: int | None = None
     depth: int = 0
-    """Of mails within mails: archives are unpacked in the first alone."""
+    """The depth of mails within mails: archives are unpacked only in the outermost."""
 
 
 def read(job: Job, report: Report = no_report) -> Converted:
@@ -65,8 +65,8 @@ def read(job: Job, report: Report = no_report) -> Converted:
 
 
 def _is_archive_of_documents(source: Path | BytesIO, job: Job) -> bool:
-    """Whether it is a ZIP archive that is no document itself. One that is named like a document is a damaged
-    document."""
+    """Whether it is a ZIP archive of documents. An archive whose name is that of a document format is a damaged
+    document instead."""
     head = _bytes(source, sniffing.HEAD_BYTES)
     if not head.startswith(sniffing.ZIP) or sniffing.claimed(job.name, job.mime_type) is not None:
         return False
@@ -81,7 +81,7 @@ def _document(
     report: Report,
     targets: list[OcrTarget] | None = None,
 ) -> Read:
-    """One document: a file, or a part of an archive or a mail. What OCR could read is added to `targets`."""
+    """One document: a file, or a part of an archive or a mail. Adds what OCR could read to `targets`."""
     size = source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
     if size == 0:
         raise ConversionError("empty_file", f"{name} is empty (0 bytes).")
@@ -117,8 +117,8 @@ def _bytes(source: Path | BytesIO, limit: int = -1) -> bytes:
 def _archived(
     source: Path | BytesIO, job: Job, report: Report, targets: list[OcrTarget] | None
 ) -> tuple[list[Page], list[str]]:
-    """The documents of an archive, each page with the path inside. What cannot be read is left out and named in a
-    warning; an archive in which nothing can be read is an error."""
+    """The documents of an archive; each page has the path inside. Unreadable ones are left out with a warning. An
+    archive in which nothing is readable is an error."""
     pages: list[Page] = []
     warnings: list[str] = []
     problems: list[str] = []
@@ -138,7 +138,7 @@ def _archived(
             targets += ocr_targets.within(number, part, inside or ())
         read_count, characters = read_count + 1, characters + sum(len(page.markdown) for page in found)
         if characters > job.characters_max:
-            break  # the caller says so
+            break  # the caller warns about it
         report(read_count + len(problems), 0)
     if not read_count:
         reason = problems[0] if problems else "it holds no files."
@@ -205,7 +205,7 @@ def _by_reader(
             return None, *(mail.mailbox_pages if kind == "mbox" else mail.mail_pages)(data, name, part)
         case _:
             text, warnings = charsets.decode(data, name, mime_type)
-            # Line breaks of other kinds stand within cells and strings, which have to be found first.
+            # Other line breaks occur within cells and strings, so those must be parsed first.
             markdown, more = _markdown(kind, text if kind in _PARSED else cleaning.clean(text), name)
             return None, [Page(markdown, None)], [*warnings, *more]
 
@@ -218,7 +218,7 @@ def _office(kind: str, data: bytes, name: str, job: Job, targets: list[OcrTarget
         seen = ocr_targets.of_office(data, kind, job.pages_max)
         if seen:
             targets += seen
-            found = []  # The names of its pictures are no text beside what OCR reads from them.
+            found = []  # The names of its images add nothing to what OCR reads from them.
     return pages, found, warnings
 
 
@@ -246,8 +246,8 @@ def _without_data(pages: Sequence[Page]) -> tuple[list[Page], int]:
 
 
 def _cut(pages: list[Page], size: int) -> tuple[Passage, ...]:
-    """Page by page, so that every passage has one page; the heading in force goes on over the page's edge, not over a
-    document's.
+    """Cuts page by page, so that every passage is on one page. The current heading continues on the next page, but not
+    in the next document.
 
     In an archive, and for a mail's attachments, every heading begins with the path inside, which says where a passage
     is from.

@@ -1,7 +1,8 @@
-"""The order in which the lines of a page are read, however the file writes them. Pure.
+"""The order in which the lines of a page are read, whatever their order in the file. Pure.
 
-Columns are read one after the other between what spans them; within a column, from top to bottom. Rows of a table
-without rules look like columns too: prose is what has long lines, or what the file itself writes column by column.
+Columns are read one after the other, between the lines that span them; each from top to bottom. A table without ruled
+lines looks like columns too. Text is prose in columns if its lines are long, or if the file itself writes it column by
+column.
 """
 
 import itertools
@@ -17,20 +18,20 @@ from stoa.documents.converting.sheet import Grid, Line, is_within
 
 _LEFTWARD: Final = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 LINES_MIN: Final = 3
-"""Of a column."""
+"""The limits of a column of prose."""
 LETTERS_MIN: Final = 12
-"""Of the usual line of a column of prose."""
+"""The shortest usual line of a column of prose."""
 SPANNING_SHARE: Final = 0.4
-"""More of the lines than this reach over the gap: it divides no columns."""
+"""If a larger share of the lines crosses the gap, it does not divide columns."""
 ROUNDING: Final = 4.0
-"""Points within which the lines of a column begin."""
+"""Lines of one column begin within so many points."""
 GUTTERS_TRIED: Final = 12
 DEPTH_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """A line, a part of one, or a grid with the lines in it. `place` is where the file has it."""
+    """A line, a part of one, or a grid with its lines. `place` is its position in the file."""
 
     lines: tuple[Line, ...]
     left: float
@@ -49,7 +50,7 @@ _Boxes: TypeAlias = Sequence[_Box]
 
 
 def ordered(lines: Sequence[Line], grids: Sequence[Grid]) -> tuple[Line, ...]:
-    """The same lines; those of a grid follow one another, and lines that reach over columns are cut into their
+    """The same lines, reordered. The lines of a grid are consecutive, and lines that cross columns are split into their
     parts."""
     whole = list(_boxes(lines, grids))
     parts = [part for box in whole for part in _cut(box)]
@@ -102,7 +103,7 @@ def _columns(boxes: _Boxes, depth: int) -> list[_Box] | None:
 
 
 def _band(band: _Boxes, gutter: float, depth: int) -> list[_Box]:
-    """Between two boxes that span the columns: the left side, then the right one."""
+    """The text between two boxes that span the columns: the left side, then the right one."""
     found: list[_Box] = []
     for side in (1, -1) if _is_leftward(band) else (-1, 1):
         part = [box for box in band if _side(box, gutter) == side]
@@ -111,19 +112,19 @@ def _band(band: _Boxes, gutter: float, depth: int) -> list[_Box]:
 
 
 def _side(box: _Box, gutter: float) -> int:
-    """-1 left of a gutter, which is where the right column begins; 1 right of it; 0 for what spans both."""
+    """-1 left of a gutter, which is where the right column begins; 1 right of it; 0 for what spans both columns."""
     if box.left >= gutter - ROUNDING:
         return 1
     return -1 if _end(box) <= gutter else 0
 
 
 def _end(box: _Box) -> float:
-    """Where a column may begin that stands right of a box."""
+    """The leftmost position at which a column right of this box may begin."""
     return box.right + box.size * 0.6
 
 
 def _gutter(boxes: _Boxes) -> float | None:
-    """Where a right column begins: the place that most lines begin at, which divides what stands there best."""
+    """Where a right column begins: the position at which most lines begin and that best divides the boxes."""
     starts = Counter(round(box.left / ROUNDING) for box in boxes if not box.is_grid)
     first = min(starts, default=0)
     lefts, ends = sorted(box.left for box in boxes), sorted(_end(box) for box in boxes)
@@ -154,7 +155,7 @@ def _divides(left: _Boxes, right: _Boxes, count: int) -> bool:
 
 
 def _may_divide(left: int, right: int, count: int) -> bool:
-    """Judged by how many boxes stand on each side, of so many in all."""
+    """Decided by how many boxes are on each side, of how many in all."""
     return min(left, right) >= LINES_MIN and count - left - right <= count * SPANNING_SHARE
 
 
@@ -172,13 +173,13 @@ def _is_prose(boxes: _Boxes) -> bool:
 
 
 def _apart(left: _Boxes, right: _Boxes) -> bool:
-    """Whether the file writes one side after the other, each of several lines."""
+    """Whether the file writes one side completely before the other, each with several lines."""
     places = [(min(box.place for box in side), max(box.place for box in side)) for side in (left, right)]
     return places[0][1] < places[1][0] or places[1][1] < places[0][0]
 
 
 def _rows(boxes: _Boxes) -> list[_Box]:
-    """From top to bottom; what stands in one row from left to right."""
+    """Rows from top to bottom; the boxes in one row from left to right."""
     found: list[list[_Box]] = []
     for box in sorted(boxes, key=lambda one: (-one.top, one.left)):
         row = found[-1] if found else None
@@ -196,8 +197,8 @@ def _rows(boxes: _Boxes) -> list[_Box]:
 
 
 def _as_one(row: list[_Box], grids: _Boxes, *, leftward: bool) -> list[_Box]:
-    """The cells of a row, which the file may write each by itself, as one line of several parts. What stands left and
-    right of a table is no row: the line would lie over the table and go with it."""
+    """Joins the cells of a row, which the file may write separately, to one line of several parts. Boxes on both sides
+    of a table are not joined: the line would cross the table and be dropped with it."""
     lines = [box.lines[0] for box in row]
     size = lines[0].size
     in_order = itertools.pairwise(row[::-1] if leftward else row)
@@ -224,6 +225,6 @@ def _as_one(row: list[_Box], grids: _Boxes, *, leftward: bool) -> list[_Box]:
 
 
 def _is_leftward(boxes: _Boxes) -> bool:
-    """Whether most of it is Hebrew or Arabic."""
+    """Whether most of the text is Hebrew or Arabic."""
     text = "".join(line.text for box in boxes for line in box.lines)
     return not text.isascii() and len(_LEFTWARD.findall(text)) * 2 > len(text.replace(" ", ""))

@@ -1,4 +1,5 @@
-"""What stands on a page: lines of text, and the grids around some of them. Points from its lower left corner. Pure."""
+"""The content of a page: lines of text, and the grids around some of them. Coordinates are points from its lower left
+corner. Pure."""
 
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ class Line:
     bold: bool = False
     fixed: bool = False
     broken: bool = False
-    """The line ended in a hyphen, which is already gone."""
+    """The line ended in a hyphen, which is already removed."""
     parts: tuple["Line", ...] = ()
-    """The line cut at its wide gaps, where it has any: columns, or the cells of a row."""
+    """The line split at its wide gaps, if any: columns, or the cells of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,16 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What stands on one page."""
+    """The content of one page."""
 
     height: float
     lines: tuple[Line, ...]
     grids: tuple[Grid, ...] = ()
     notes: tuple[str, ...] = ()
-    """Values of forms and comments."""
+    """Values of form fields, and comments."""
     is_scan: bool = False
     asides: tuple[tuple[Line, ...], ...] = ()
-    """Lines of other directions than the page's own, each group by itself: labels along an edge, watermarks."""
+    """Lines in other directions than the page's own, grouped by direction: labels along an edge, watermarks."""
 
 
 def is_within(line: Line, box: Box) -> bool:

@@ -1,7 +1,7 @@
-"""What a file really is: its first bytes against its name and its declared type. Pure.
+"""Determines what a file really is, from its first bytes, its name and its declared type. Pure.
 
-The bytes win. A file that is something else than its name says is still read, with a warning, where reading it as what
-it is can surprise nobody (a PDF named .txt is a PDF); where its bytes fit no format its name allows, it is refused.
+The bytes decide. A file whose name says something else is still read, with a warning, where that surprises nobody (a
+PDF named .txt is a PDF). Where its bytes match no format that its name allows, it is refused.
 """
 
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ _ELSEWHAT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
-    """`format` is how the file is read. "zip" means: a ZIP archive, and its table of contents says which kind."""
+    """`format` is how the file is read. "zip" means a ZIP archive, whose central directory decides."""
 
     format: str
     warning: str | None = None
 
 
 def claimed(name: str, mime_type: str | None) -> str | None:
-    """The format the name promises, or else the declared type; None when neither is known."""
+    """The format that the name implies, or else the declared type; None when neither is known."""
     suffix = PurePosixPath(name.lower()).suffix
     if suffix in EXTENSIONS:
         return EXTENSIONS[suffix]
@@ -84,14 +84,14 @@ def sniff(head: bytes, name: str, mime_type: str | None, *, pictures: bool = Fal
 
 
 def _is_pdf(head: bytes, claim: str | None) -> bool:
-    """Readers of PDF allow for bytes before its mark; in a text of another kind the mark is a word about PDF."""
+    """PDF readers allow bytes before the mark `%PDF`; in other text the mark is a mention of PDF."""
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"%PDF-"):
         return True
     return claim in ("pdf", None) and b"%PDF-" in head[:1024]
 
 
 def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
-    """A name that promises nothing, like `README` or `notes.v2`: text is read as text, unless it is said to be no
+    """A name that implies no format, like `README` or `notes.v2`: read as text, unless the declared type is not
     text."""
     media = (mime_type or "").partition(";")[0].strip().lower()
     if media and not media.startswith("text/") and media != "application/octet-stream":
@@ -103,7 +103,7 @@ def _unclaimed(head: bytes, name: str, mime_type: str | None) -> Sniffed:
 
 
 def picture_type(head: bytes) -> str | None:
-    """The media type of a picture that OCR can read, by its first bytes; None for anything else."""
+    """The media type of an image that OCR can read, by its first bytes; None for anything else."""
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _PICTURES if head.startswith(magic)), None)
@@ -129,7 +129,7 @@ def _refuse_binary(head: bytes, name: str, claim: str | None) -> None:
 
 
 def _is_text_but_for_few(head: bytes) -> bool:
-    """Logs and exports may hold a zero byte here and there."""
+    """Whether it is text with a few zero bytes, as in logs and exports."""
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return controls <= max(2, len(head) // 100)
 
@@ -151,5 +151,5 @@ def _warning(name: str, claim: str | None, real: str) -> str | None:
 
 
 def archive_warning(name: str, mime_type: str | None, real: str) -> str | None:
-    """The same warning for what only the archive's table of contents can tell."""
+    """The same warning for formats that only the archive's central directory shows."""
     return _warning(name, claimed(name, mime_type), real)

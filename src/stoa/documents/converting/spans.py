@@ -1,4 +1,4 @@
-"""Merged cells: each cell of the range holds its text, so that every row says all. Pure."""
+"""Merged cells: each covered cell repeats the text, so that every row is complete. Pure."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ SPAN_MAX: Final = 1_000
 
 
 def span(given: str | None) -> int:
-    """How many cells, from an attribute that may be missing or nonsense."""
+    """The number of cells, from an attribute that may be missing or invalid."""
     return min(max(int(given), 1), SPAN_MAX) if given and given.isdigit() and len(given) < 9 else 1
 
 

@@ -1,4 +1,4 @@
-"""CSV and TSV as Markdown tables, whoever wrote them: the delimiter, lines above the table, quotes that never close.
+"""CSV and TSV as Markdown tables, from any program: finds the delimiter, lines above the table, and unclosed quotes.
 Pure."""
 
 import csv
@@ -13,22 +13,24 @@ from stoa.documents.types import ConversionError
 ROWS_MAX: Final = 500_000
 COLUMNS_MAX: Final = 1_000
 CELLS_MAX: Final = 5_000_000
-"""Short rows are filled up to the widest one, so rows times columns is what a small file can grow to."""
+"""The limit of cells: short rows are padded to the widest one, so a small file can grow to rows times columns."""
 LINES_SAMPLED: Final = 200
 SHARE_MIN: Final = 0.4
-"""Of lines that a delimiter cuts alike: with less it is a character of one column's text."""
+"""The share of lines that a delimiter must split into the same number of cells; otherwise it is a character of the
+text."""
 _NO_DELIMITER: Final = "\x1f"
 PREAMBLE_LINES_MAX: Final = 20
 REPAIRS_MAX: Final = 20
-"""Quotes that never close; each is read to the end of the file before that is known."""
+"""The limit of unclosed quotes: each is read to the end of the file before that is known."""
 _DELIMITERS: Final = "\t;|,"
-"""Of those that fit equally well the first is taken: a comma is also a decimal point, `1,25`."""
+"""Among equally good ones the first is taken: a comma is also a decimal point, `1,25`."""
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _NAMED: Final = re.compile(r'^"?sep=(.)"?\s*$', re.IGNORECASE)
 
 
 def table(text: str, name: str, *, tabs: bool) -> tuple[str, list[str]]:
-    """One Markdown table whose header is its first row, lines above it as paragraphs; and warnings. Formulas are text.
+    """One Markdown table whose header is its first row; lines above it become paragraphs; and warnings. Formulas are
+    text.
 
     Raises:
         ConversionError: `too_large` beyond 500,000 rows, 1,000 columns or 5 million cells.
@@ -67,7 +69,7 @@ def markdown_row(cells: Sequence[str], width: int) -> str:
 
 
 def titles_above(rows: Sequence[Sequence[str]]) -> int:
-    """How many rows of a sheet are titles above its table: they say one thing alone, across merged cells or in a sheet
+    """How many rows of a sheet are titles above its table: rows with a single text, across merged cells or in a sheet
     of more than two columns."""
     for number, row in enumerate(rows[: PREAMBLE_LINES_MAX + 1]):
         filled = [cell for cell in row if cell]
@@ -77,7 +79,7 @@ def titles_above(rows: Sequence[Sequence[str]]) -> int:
 
 
 def _rows(lines: list[str], at: int, delimiter: str, name: str, warnings: list[str]) -> Iterator[list[str]]:
-    """Every row that holds anything. A quote that never closes is a character of its line, and is warned about."""
+    """All rows that are not empty. An unclosed quote is an ordinary character of its line, with a warning."""
     repairs = 0
     while at < len(lines):
         strict = repairs < REPAIRS_MAX
@@ -91,7 +93,8 @@ def _rows(lines: list[str], at: int, delimiter: str, name: str, warnings: list[s
                 return
             except csv.Error:
                 behind = start + reader.line_num
-                if behind == before + 1 and not _is_open(lines[before]):  # A quote inside a cell: `"5" pipe",3`.
+                # A quotation mark within a cell: `"5" pipe",3`.
+                if behind == before + 1 and not _is_open(lines[before]):
                     cells = next(csv.reader([lines[before]], delimiter=delimiter))
                 else:
                     repairs += 1
@@ -111,7 +114,7 @@ def _is_open(line: str) -> bool:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """The one that cuts most lines into the same number of cells, and into at least two."""
+    """The delimiter that splits most lines into the same number of cells, at least two."""
     best, fit = ",", 0.0
     for delimiter in _DELIMITERS:
         widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row)]
@@ -125,7 +128,7 @@ def _delimiter(lines: Sequence[str]) -> str:
 
 
 def _preamble(rows: Sequence[list[str]]) -> int:
-    """How many rows stand above the table: those of fewer cells than the table has, before its first full row."""
+    """How many rows are above the table: rows before its first full row that have fewer cells than the table."""
     sample = rows[:LINES_SAMPLED]
     width, times = Counter(len(row) for row in sample).most_common(1)[0]
     if width < 2 or times < len(sample) / 2:

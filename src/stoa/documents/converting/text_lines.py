@@ -1,7 +1,7 @@
-"""The lines of a PDF page, as pdfium finds them: their text, place, font, and the gaps that may divide columns.
+"""The lines of a PDF page, as pdfium finds them: text, position, font, and the gaps that may divide columns.
 
-A page whose text runs sideways is turned until it stands upright. Only the first, middle and last character of each
-line are asked for their font, and only those beside a space for their place: asking every character would be ten times
+A page with sideways text is rotated until it is upright. Only the first, middle and last characters of a line are
+queried for their font, and only those beside a space for their position: querying every character would be ten times
 slower. Runs in the converting process only.
 """
 
@@ -23,9 +23,9 @@ from stoa.documents.converting.grids import Box, Point
 from stoa.documents.converting.sheet import Line
 
 GAP_SIZES: Final = 1.2
-"""Of a space in sizes of the font: one that is wider may divide columns. Spaces of justified text are narrower."""
+"""In font sizes: a wider space may divide columns. Spaces of justified text are narrower."""
 SLANT_MAX: Final = 0.3
-"""In radians, off the upright or the level: a slanted line (a watermark) is read by itself."""
+"""In radians from the horizontal or vertical: a line with a larger slant (a watermark) is read separately."""
 Edges: TypeAlias = tuple[float, float]
 """Left and right."""
 _SLANTED: Final = 4
@@ -41,7 +41,8 @@ _LINE_END_HYPHENS: Final = "\ufffe\x02"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page after so many quarter turns, with its origin in the lower left corner; `width` and `height` as seen."""
+    """A page after a number of quarter turns, with its origin in the lower left corner; `width` and `height` after
+    turning."""
 
     turns: int
     left: float
@@ -65,7 +66,7 @@ class View:
         return _ordered(self.point(box[0], box[1]), self.point(box[2], box[3]))
 
     def back(self, box: Box) -> Box:
-        """Where the page itself has what is seen here."""
+        """Converts a position in the view to one on the page."""
         return _ordered(self._back(box[0], box[1]), self._back(box[2], box[3]))
 
     def _back(self, x: float, y: float) -> Point:
@@ -87,9 +88,8 @@ def _ordered(one: Point, other: Point) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class PageText:
-    """`view` is how the page has to be seen so that most of its text stands upright, `lines` are those that do,
-    `asides` those of every other direction. `turned` are words whose ligatures pdfium has back to front, and what they
-    are."""
+    """`view` is the rotation in which most of the text is upright, `lines` are the upright lines, and `asides` those in
+    all other directions. `turned` maps words whose ligatures pdfium reverses to their correct spelling."""
 
     view: View
     lines: list[Line]
@@ -110,14 +110,14 @@ def read(page: pdfium.PdfPage, text_page: pdfium.PdfTextPage) -> PageText:
 
 
 def _views(page: pdfium.PdfPage) -> Sequence[View]:
-    """Each way to see a page, by its number of turns."""
+    """The four rotations of a page, by number of turns."""
     left, bottom, right, top = page.get_bbox()
     width, height = right - left, top - bottom
     return [View(turns, left, bottom, *((height, width) if turns % 2 else (width, height))) for turns in range(4)]
 
 
 class _Glyphs:
-    """The characters of a page as seen in a view, asked for by their place in the text."""
+    """The characters of a page in a view, by their index in the text."""
 
     def __init__(self, text_page: pdfium.PdfTextPage, view: View) -> None:
         self.page, self.view = text_page, view
@@ -142,7 +142,8 @@ class _Glyphs:
         return box[0], box[2]
 
     def may_be_apart(self, before: int, after: int, least: float) -> bool:
-        """Whether as much is between two characters. Asked for every space: nearly all of them are narrow."""
+        """Whether there can be such a gap between two characters. Called for every space: nearly all of them are
+        narrow."""
         left, right, bottom, top = self._places
         call, address, found = fast_pdfium.char_box, self._address, self._box
         if self.view.turns:
@@ -156,13 +157,13 @@ class _Glyphs:
         return found[0] - ends >= least or begins - found[1] >= least
 
     def origin(self, at: int) -> Point | None:
-        """Where the character stands on its baseline."""
+        """The character's position on its baseline."""
         if not pdfium_c.FPDFText_GetCharOrigin(self._raw, at, self._to_x, self._to_y):
             return None
         return self.view.point(self._x.value, self._y.value)
 
     def size(self, asked: Sequence[int]) -> float:
-        """The usual one of a line's first, middle and last character. Many producers set fonts of size 1 and scale
+        """The typical size of a line's first, middle and last characters. Many producers set fonts of size 1 and scale
         them."""
         first, last = (pdfium_c.FPDFText_GetFontSize(self._raw, at) for at in (asked[0], asked[-1]))
         usual = first
@@ -173,8 +174,8 @@ class _Glyphs:
         return usual * (math.hypot(self._matrix.c, self._matrix.d) or 1.0)
 
     def is_bold_and_fixed(self, asked: Sequence[int]) -> tuple[bool, bool]:
-        """Whether the font of all these characters is bold, and whether it has characters of one width. In most lines
-        the first one says no to both."""
+        """Whether the font of all these characters is bold, and whether it is fixed-width. In most lines the first
+        character already answers both with no."""
         bold = fixed = True
         for at in asked:
             self._flags.value = 0
@@ -193,8 +194,8 @@ class _Glyphs:
 
 
 def bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
-    """The text in a box. Measured first and then read, as `get_text_bounded` does it, a page is searched twice: nearly
-    every cell of a table fits the first buffer."""
+    """The text in a box. `get_text_bounded` measures first and then reads, which searches the page twice; here nearly
+    every table cell fits the first buffer."""
     raw: Any = text_page.raw
     left, bottom, right, top = box
     size = _BOUNDED_UNITS
@@ -208,15 +209,15 @@ def bounded(text_page: pdfium.PdfTextPage, box: Box) -> str:
 
 
 def unmarked(text: str) -> str:
-    """Without pdfium's marks of hyphens at line ends and without what cannot be seen."""
+    """Removes pdfium's marks of hyphens at line ends, and invisible characters."""
     return layout.hyphens(text.replace("\x02", "\ufffe")).translate(_UNSEEN)
 
 
 def _lines(glyphs: Sequence[_Glyphs], turned: dict[str, str]) -> Iterator[tuple[int, Line]]:
-    """In the file's order, each with its direction. pdfium ends a line with CR LF and marks a hyphen at its end as
-    U+FFFE."""
+    """Lines in the file's order, each with its direction. pdfium ends a line with CR LF and marks a hyphen at its end
+    as U+FFFE."""
     text = glyphs[0].page.get_text_range()
-    index = 0  # counted in UTF-16 units, as pdfium does
+    index = 0  # In UTF-16 units, like pdfium.
     for raw in text.split("\n"):
         content = raw.strip("\r\n\t \x00")
         if content:
@@ -235,8 +236,8 @@ def _lines(glyphs: Sequence[_Glyphs], turned: dict[str, str]) -> Iterator[tuple[
 
 
 def _ligatures_in_order(glyphs: _Glyphs, first: int, content: str) -> str:
-    """Letters of one glyph are in order in the file; pdfium turns them around with the rest of the line, but for those
-    of ligatures that are characters of their own."""
+    """Corrects right-to-left lines. pdfium reverses the whole line, but the letters of one ligature glyph are in
+    logical order already, except for ligatures that are characters of their own."""
     if not content.isprintable() or _units(content) != len(content):
         return content
     found: list[str] = []
@@ -253,13 +254,13 @@ def _ligatures_in_order(glyphs: _Glyphs, first: int, content: str) -> str:
 
 @cache
 def _ligatures() -> frozenset[str]:
-    """What the ligatures among Unicode's presentation forms are made of."""
+    """The letters of the ligatures among Unicode's presentation forms."""
     forms = (unicodedata.normalize("NFKC", chr(code)) for code in (*range(0xFB1D, 0xFE00), *range(0xFE70, 0xFEFD)))
     return frozenset(form for form in forms if len(form) > 1)
 
 
 def _turns(text_page: pdfium.PdfTextPage, first: int) -> int:
-    """Quarters against the clock; pdfium counts with it."""
+    """Quarter turns counterclockwise; pdfium counts clockwise."""
     angle = pdfium_c.FPDFText_GetCharAngle(text_page, first)
     quarters = round(angle / (math.pi / 2))
     if angle < 0:
@@ -300,8 +301,8 @@ def _readable(content: str) -> str:
 
 
 def _gaps(glyphs: _Glyphs, first: int, content: str, least: float) -> Iterator[tuple[int, Edges, int, Edges]]:
-    """Where a word ends before a wide gap, and where the next one begins: each in the text, then on the page. Lines may
-    run to the left."""
+    """Where a word ends before a wide gap, and where the next one begins: each as an index in the text, then as a
+    position on the page. Lines may run right to left."""
     one_unit_each = _units(content) == len(content)
     for space in _SPACES.finditer(content):
         start, end = space.span()

@@ -1,4 +1,4 @@
-"""HTML to Markdown without what only a browser needs. Runs in the converting process only."""
+"""HTML to Markdown, without what only a browser needs. Runs in the converting process only."""
 
 import re
 from typing import Final
@@ -14,7 +14,7 @@ _TAG: Final = re.compile(
     r"</?(?!br|hr|img|p\b|li|td|tr|th|dd|dt|option|input|meta|link|col|wbr|area|source|param)[a-z][a-z0-9]*\b",
     re.IGNORECASE,
 )
-"""Those that have an end: the others need none, and say nothing of the depth."""
+"""Elements with an end tag: the others do not nest, so they do not count for the depth."""
 _HIDDEN: Final = (
     "script, style, template, noscript, head title, link, meta, iframe, embed, wbr, [hidden], nav, [role=navigation]"
 )
@@ -22,7 +22,7 @@ _EMPHASIS: Final = (
     "b", "strong", "i", "em", "u", "s", "strike", "del", "ins", "small", "big", "mark", "font", "span", "abbr", "bdi",
     "bdo", "dfn", "cite", "var", "kbd", "samp", "form", "label", "fieldset",
 )  # fmt: skip
-"""Marks of emphasis would stand inside words: `Projekt**nummer**`. Nothing that is searched or quoted needs them."""
+"""Emphasis marks would split words: `Projekt**nummer**`. Search and quotes do not need them."""
 _BLOCKS: Final = "p, li, h1, h2, h3, h4, h5, h6, pre"
 _MAILED: Final = re.compile(r"^cid:|^data:", re.IGNORECASE)
 
@@ -36,14 +36,14 @@ def html_pages(data: bytes, name: str, mime_type: str | None) -> tuple[list[Page
     except ConversionError as error:
         if error.code != "corrupt_file" or _is_deep(text):
             raise
-    # No HTML is damaged: browsers read all of it, and so does the parser. It is the library that failed.
+    # Browsers and this parser read any HTML, so the library failed, not the file.
     body = LexborHTMLParser(readable).body
     plain = body.text(separator="\n", strip=True) if body is not None else ""
     return [Page(plain, None)], [*warnings, f"{name} was read as plain text: its headings and tables are lost."]
 
 
 def _is_deep(text: str) -> bool:
-    """Nested as no page is: the parser's time grows with the square of the depth."""
+    """Nested deeper than any real page: the parser's time grows with the square of the depth."""
     depth = 0
     for tag in _TAG.finditer(text):
         depth += -1 if tag[0].startswith("</") else 1
@@ -53,7 +53,7 @@ def _is_deep(text: str) -> bool:
 
 
 def _readable(text: str) -> str:
-    """The document with what is shown of it alone."""
+    """The document with its visible content only."""
     tree = LexborHTMLParser(text)
     for node in tree.css(_HIDDEN):
         node.decompose()
@@ -79,7 +79,8 @@ def _readable(text: str) -> str:
 
 
 def _drop_empty(tree: LexborHTMLParser) -> None:
-    """Of an icon's link the library would write the address as its text; on blocks of white space alone it fails."""
+    """Removes empty links and blocks: for an icon's link the library writes the address as text, and on a block of
+    white space it fails."""
     for one in (*tree.css("a"), *reversed(tree.css(_BLOCKS))):
         if not one.text(strip=True):
             one.decompose()
@@ -91,7 +92,7 @@ def _describe_pictures(tree: LexborHTMLParser) -> None:
 
 
 def _described(picture: LexborNode) -> str:
-    """The text in place of a picture; nothing for an ornament, which has none."""
+    """The text in place of an image; nothing for an ornament, whose alt text is empty."""
     text = " ".join((picture.attributes.get("alt") or "").split())
     source = (picture.attributes.get("src") or "").strip()
     if not text or _MAILED.match(source):
@@ -100,8 +101,8 @@ def _described(picture: LexborNode) -> str:
 
 
 def _drawn(tree: LexborHTMLParser, drawing: LexborNode) -> LexborNode:
-    """The texts of a drawing, one below the other: pages of books are drawn so, and labels of diagrams. Its title is an
-    icon's name."""
+    """The texts of an SVG drawing, one per line: pages of books and labels of diagrams are drawn so. Its title is left
+    out, because it is an icon's name."""
     shown = tree.create_node("div")
     for line in drawing.css("tspan[x], tspan[y], tspan[dy]"):
         line.insert_before(" ")
@@ -114,7 +115,7 @@ def _drawn(tree: LexborHTMLParser, drawing: LexborNode) -> LexborNode:
 
 
 def _read(ruby: LexborNode) -> str:
-    """The word, and its reading in brackets behind it: letter by letter they would tear one another."""
+    """The word, with its reading (ruby) in brackets after it: letter by letter, each would interrupt the other."""
     readings = ruby.css("rt")
     reading = "".join(one.text(strip=True) for one in readings)
     for one in ruby.css("rt, rp"):
@@ -124,7 +125,7 @@ def _read(ruby: LexborNode) -> str:
 
 
 def _is_within_a_word(node: LexborNode) -> bool:
-    """A link or code of which the word goes on before or behind it: marks around it would tear the word."""
+    """Whether a link or code is only a part of a word: marks around it would split the word."""
     text = node.text()
     before, behind = node.prev, node.next
     goes_on_before = text[:1].isalnum() and _text(before)[-1:].isalnum()

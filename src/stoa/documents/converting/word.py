@@ -1,7 +1,7 @@
-"""Word documents to Markdown: the body in order, and what hangs at it (notes, comments, text boxes, headers, footers).
+"""Word documents to Markdown: the body in order, with notes, comments, text boxes, headers and footers.
 
-Tracked deletions are left out, insertions are read: the text as it would be with all changes accepted. Hidden text is
-marked as such. Runs in the converting process only.
+Tracked deletions are left out and insertions kept: the text as if all changes were accepted. Hidden text is marked as
+such. Runs in the converting process only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from stoa.documents.converting.tables import markdown_table
 from stoa.documents.types import ConversionError
 
 DEPTH_MAX: Final = 60
-"""Tables and boxes within one another."""
+"""The limit of nested tables and boxes."""
 LEVELS_MAX: Final = 6
 _SKIPPED: Final = frozenset(
     {"del", "moveFrom", "pPr", "rPr", "tblPr", "tblGrid", "trPr", "tcPr", "sdtPr", "sdtEndPr", "sectPr", "delText",
@@ -40,10 +40,10 @@ class _Document:
     styles: Mapping[str, _Style]
     numbers: numbering.Numbers
     notes: Mapping[str, Mapping[str, tuple[str, Element]]]
-    """By the name of the reference to them, and their id: the part that holds one, and the note."""
+    """By reference element and id: the part that contains the note, and the note."""
     part: str
     after: list[str] = field(default_factory=list[str])
-    """What hangs at the block that is being read, and is shown behind it."""
+    """Notes, comments and boxes of the current block, shown after it."""
     depth: int = 0
     objects: int = 0
 
@@ -76,7 +76,7 @@ def word_pages(data: bytes, name: str) -> tuple[list[Page], list[str]]:
 
 
 def _together(blocks: list[str]) -> Iterator[str]:
-    """Items of one list stand without an empty line between them."""
+    """Whether two blocks are items of one list, which have no empty line between them."""
     items: list[str] = []
     for block in blocks:
         if numbering.is_item(block):
@@ -111,7 +111,8 @@ def _styles(package: Package) -> Mapping[str, _Style]:
 
 
 def _level(style: Element) -> int | None:
-    """Of headings, from 1: by the outline, or by the name, which is English in every language of the program."""
+    """The level of a heading, from 1: by its outline level, or by the style's name, which is English in every language
+    of Word."""
     name = (_value(style, "name") or "").lower()
     outline = _value(style, "pPr/outlineLvl")
     if outline is not None and outline.isdigit() and int(outline) < 9:
@@ -136,7 +137,7 @@ def _numbered(properties: Element | None) -> tuple[str, int] | None:
 
 
 def _inherited(document: _Document, style: str | None) -> tuple[int | None, tuple[str, int] | None]:
-    """Level and numbering of a style, its own or of the one it is based on."""
+    """Level and numbering of a style, its own or inherited from the style it is based on."""
     level, numbered = None, None
     for _ in range(20):
         found = document.styles.get(style or "")
@@ -150,7 +151,8 @@ def _inherited(document: _Document, style: str | None) -> tuple[int | None, tupl
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
 def _blocks(document: _Document, element: Element) -> Iterator[str]:
-    """Paragraphs, headings, items and tables below an element, each as Markdown, each followed by what hangs at it."""
+    """Paragraphs, headings, items and tables below an element as Markdown; each is followed by its notes, comments and
+    boxes."""
     if document.depth >= DEPTH_MAX:
         return
     document.depth += 1
@@ -198,7 +200,7 @@ def _tidy(text: str) -> str:
 
 
 def _runs(document: _Document, element: Element) -> Iterator[str]:
-    """The characters of a paragraph in order; boxes, notes and comments go into `document.after`."""
+    """The text of a paragraph in order; boxes, notes and comments are added to `document.after`."""
     for one in visible(element):
         if one.tag == "t":
             yield one.text or ""
@@ -222,7 +224,7 @@ def _runs(document: _Document, element: Element) -> Iterator[str]:
 
 
 def _symbol(code: str) -> str:
-    """Symbol fonts have their characters in the private area, where no letter is known."""
+    """Symbol fonts have their characters in the private use area, where no letter is known."""
     try:
         found = chr(int(code, 16))
     except (ValueError, OverflowError):
@@ -239,7 +241,7 @@ def _link(document: _Document, link: Element) -> str:
 
 
 def _ruby(document: _Document, ruby: Element) -> Iterator[str]:
-    """The word, and its reading in brackets behind it: letter by letter they would tear one another."""
+    """The word, with its reading (ruby) in brackets after it: letter by letter, each would interrupt the other."""
     base, reading = ruby.find("rubyBase"), ruby.find("rt")
     if base is not None:
         yield from _runs(document, base)
@@ -262,7 +264,7 @@ def _note(document: _Document, reference: Element) -> None:
 
 
 def _drawn(document: _Document, drawing: Element) -> Iterator[str]:
-    """The text in place of a picture; text boxes, charts and diagrams go behind the block."""
+    """The alternative text of an image; text boxes, charts and diagrams are shown after the block."""
     for one in _shown(drawing):
         if one.tag == "docPr" and (text := one.get("descr", "").strip()):
             yield f" ![{' '.join(text.split())}]() "
@@ -278,7 +280,7 @@ def _drawn(document: _Document, drawing: Element) -> Iterator[str]:
 
 
 def _shown(element: Element) -> Iterator[Element]:
-    """All below an element, but for what stands within text boxes, which are read as a whole."""
+    """All descendants, except those in text boxes, which are read as a whole."""
     for one in visible(element):
         yield one
         if one.tag != "txbxContent":
@@ -317,7 +319,7 @@ def _cell(document: _Document, cell: Element) -> str:
 
 
 def _within(element: Element, tag: str) -> Iterator[Element]:
-    """The rows of a table, the cells of a row: controls may stand around them."""
+    """The rows of a table or the cells of a row, which content controls may wrap."""
     for one in visible(element):
         if one.tag == tag:
             yield one

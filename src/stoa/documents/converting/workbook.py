@@ -1,6 +1,6 @@
-"""Excel workbooks to Markdown: each sheet as a table of what its cells show, with its comments and text boxes.
+"""Excel workbooks to Markdown: each sheet as a table of the displayed values, with its comments and text boxes.
 
-Sheets are read as a stream: their cells are what a small file can grow to. Runs in the converting process only.
+Sheets are streamed, because a small file can contain very many cells. Runs in the converting process only.
 """
 
 import re
@@ -17,7 +17,7 @@ from stoa.documents.converting.tables import CELLS_MAX, COLUMNS_MAX, ROWS_MAX, m
 from stoa.documents.types import ConversionError
 
 REPEATED_MAX: Final = 100_000
-"""Cells that merged ranges are repeated in, of one sheet."""
+"""The limit of cells in one sheet that merged ranges are repeated in."""
 HIDDEN_NAMED: Final = 20
 _CELL: Final = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})")
 _SWITCH: Final = re.compile(r'&(?:"[^"]*"|\d+|K[0-9A-F]{6}|K\d\d[+-]\d{3}|[A-Z&])', re.IGNORECASE)
@@ -80,8 +80,7 @@ def workbook_pages(data: bytes, name: str) -> tuple[list[Page], list[str]]:
 
 
 def _strings(package: Package) -> tuple[Sequence[str], bool]:
-    """The texts that cells refer to by their number, and whether they could be read to their end. Readings of Japanese
-    words (`rPh`) are no part of them."""
+    """The shared strings, and whether all could be read. Phonetic readings of Japanese words (`rPh`) are left out."""
     found: list[str] = []
     try:
         for part in package.related(package.main, "sharedStrings"):
@@ -94,21 +93,21 @@ def _strings(package: Package) -> tuple[Sequence[str], bool]:
 
 
 def _text(element: Element) -> str:
-    """Of a string that may be cut into runs of formatting."""
+    """The text of a string, which may be split into formatting runs."""
     runs = (one for one in element if one.tag in ("t", "r"))
     return "".join((one.text if one.tag == "t" else one.findtext("t")) or "" for one in runs)
 
 
 def _stream(package: Package, part: str, tags: Sequence[str]) -> Iterator[Element]:
-    """Each element of these names when it is complete, with local names. Stops where the part is damaged, raising one
-    of UNREADABLE."""
+    """Yields each element with one of these names when it is complete, with local names. Stops at damage, and raises
+    one of UNREADABLE."""
     file = package.open(part)
     if file is None:
         return
     with file:
         if DECLARED.search(file.peek(1024)[:1024]):  # type: ignore[attr-defined]
             raise ValueError("declarations have no place in an office file")
-        for _, one in FastTree.iterparse(file):  # noqa: S314 - there are no declarations to expand
+        for _, one in FastTree.iterparse(file):  # noqa: S314 - there are no declarations to expand.
             if "}" in one.tag:
                 one.tag = one.tag.rpartition("}")[2]
             if one.tag in tags:
@@ -116,7 +115,7 @@ def _stream(package: Package, part: str, tags: Sequence[str]) -> Iterator[Elemen
 
 
 def _formats(package: Package) -> Sequence[str]:
-    """The format code of each style that cells name by its number."""
+    """The format code of each style, by the number that cells use."""
     for part in package.related(package.main, "styles"):
         root = package.tree(part)
         if root is None:
@@ -174,7 +173,7 @@ def _row(book: _Book, sheet: _Sheet, row: Element) -> None:
 
 
 def _shown(book: _Book, cell: Element) -> str:
-    """What a cell shows; a formula shows its stored result."""
+    """The displayed value of a cell; for a formula, its stored result."""
     value: str | None = None
     formula = False
     for one in cell:
@@ -200,7 +199,7 @@ def _shown(book: _Book, cell: Element) -> str:
         case "str" | "inlineStr":
             return shown_text(value, code)
         case _:
-            return value.strip()  # dates in their own spelling, and errors such as #N/A
+            return value.strip()  # dates as text, and errors such as #N/A
 
 
 def _column(letters: str) -> int:
@@ -219,7 +218,7 @@ def _letters(column: int) -> str:
 
 
 def _repeat_merged(sheet: _Sheet) -> None:
-    """Each cell of a merged range that reaches no further than the sheet's own cells holds its text."""
+    """Repeats the text of a merged range in each of its cells, up to the sheet's last used cell."""
     if not sheet.cells:
         return
     bottom, left = max(sheet.cells), REPEATED_MAX
@@ -242,7 +241,7 @@ def _repeat_merged(sheet: _Sheet) -> None:
 
 
 def _margins(element: Element) -> Iterator[str]:
-    """Headers and footers of printed pages, without their switches for fonts and page numbers."""
+    """Headers and footers of printed pages, without codes for fonts and page numbers."""
     for one in element:
         if text := " ".join(_SWITCH.sub(" ", one.text or "").split()):
             yield f"{'Header' if one.tag.endswith('Header') else 'Footer'}: {text}"
@@ -283,7 +282,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _comments(package: Package, part: str) -> Iterator[str]:
-    """With the cell that each belongs to."""
+    """The comments, each with its cell."""
     threaded: set[str] = set()
     for comments in package.related(part, "threadedComment"):
         root = package.tree(comments)

@@ -25,7 +25,7 @@ REPORT_SECONDS: Final = 0.2
 
 
 class _Progress:
-    """Reports how far the reader is, at most five times a second."""
+    """Reports progress, at most five times a second."""
 
     def __init__(self) -> None:
         self._reported = monotonic()
@@ -69,7 +69,7 @@ def work(job: Job) -> NoReturn:
 def _answer(answer: bytes) -> NoReturn:
     with os.fdopen(1, "wb") as output:
         output.write(answer)
-    os._exit(0)  # native threads are not waited for
+    os._exit(0)  # native threads are not awaited
 
 
 def _out_of_time(_signal: int, _frame: FrameType | None) -> None:

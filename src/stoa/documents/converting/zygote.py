@@ -68,7 +68,7 @@ class Zygote:
         if "job" in request:
             self._fork(request["number"], reading.Job(**request["job"]), *descriptors)
         elif "reap" in request:
-            # The zombie kept its process id from being reused, so the server could kill by it.
+            # The unreaped zombie reserved the process id until now, so the server could safely kill by it.
             if pid := self._pids.pop(request["reap"], None):
                 os.waitpid(pid, 0)
             self._reported.discard(request["reap"])
@@ -82,7 +82,7 @@ class Zygote:
             raise Unfit("a library has started a thread, whose locks would stay locked in a fork for ever")
         try:
             pid = os.fork()
-        except OSError:  # no room for another process
+        except OSError:  # the system has no room for another process
             _say(self._control, {"ended": number, "status": 1})
         else:
             if pid == 0:
@@ -116,7 +116,7 @@ def _read(job: reading.Job, output: int, errors: int) -> NoReturn:
         os.dup2(errors, 2)
         os.closerange(3, DESCRIPTORS_MAX)
         worker.work(job)
-    finally:  # `work` ends the process. Only a bug gets here, and is printed as by an interpreter of its own.
+    finally:  # `work` ends the process. Only a bug gets here; it is printed like an uncaught exception.
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -127,7 +127,7 @@ def _say(control: socket.socket, message: Mapping[str, Any]) -> None:
 
 
 def _noted(_signal: int, _frame: object) -> None:
-    """The wake-up descriptor reports the signal."""
+    """The signal arrives through the wake-up descriptor instead."""
 
 
 def _freeze() -> None:

@@ -1,4 +1,4 @@
-"""What is probably not meant in a graph that runs. Pure."""
+"""Warnings about a valid graph: what it does is probably not what its author meant. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from stoa.runs.workflow.nodes.choice import ChoiceNode
 
 
 def advice(graph: Graph) -> Sequence[tuple[str, str]]:
-    """(node, sentence) each."""
+    """(node, sentence) pairs."""
     found: list[tuple[str, str]] = []
     wanted: dict[str, Mapping[str, frozenset[str]]] = {}
     leading = _leading_to_an_output(graph)

@@ -1,4 +1,4 @@
-"""The attempts of a node: its time, its retries, and what becomes of it."""
+"""The attempts of a node: timeouts, retries, and outcomes."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -18,11 +18,11 @@ from stoa.runs.workflow.task import Task
 from stoa.runs.workflow.templates import as_text
 
 OUTPUT_BYTES_MAX: Final = 1024 * 1024
-"""Of one node's output, as JSON: it stands in an event and in the run's state."""
+"""The limit of one node's output, as JSON: it is part of an event and of the checkpoint."""
 RETRY_SECONDS_MAX: Final = 3600.0
 _USUAL: Final = ErrorHandling()
 Finish: TypeAlias = Callable[[GraphNode, Any], Awaitable[Any]]
-"""(node, output) → the output as it is kept. Raises NodeFailed."""
+"""(node, output) → the output as it is stored. Raises NodeFailed."""
 
 
 async def attempted(
@@ -30,7 +30,7 @@ async def attempted(
 ) -> AsyncGenerator[Step]:
     """The node's steps, attempt after attempt, until it has completed, failed, or waits for a person."""
     state, handling = task.state, one.node.error_handling or _USUAL
-    if state.status != "running":  # Else it goes on, after a pause or on another node.
+    if state.status != "running":  # Otherwise it continues, after a pause or on another node of the cluster.
         state.status, state.attempts = "running", state.attempts + 1
         yield [Event(EventType.NODE_STARTED, head)]
     while True:
@@ -60,7 +60,7 @@ async def attempted(
 
 
 def wait_seconds(handling: ErrorHandling, attempt: int) -> float:
-    """Before the attempt after number `attempt` (the first is 1)."""
+    """The wait after attempt number `attempt` (the first is 1)."""
     growth = min(handling.backoff_rate ** (attempt - 1), RETRY_SECONDS_MAX)
     return min(handling.retry_interval_seconds * growth, RETRY_SECONDS_MAX)
 
@@ -68,7 +68,8 @@ def wait_seconds(handling: ErrorHandling, attempt: int) -> float:
 async def _attempt(
     one: GraphNode, inputs: Inputs, task: Task, seconds: float | None
 ) -> AsyncGenerator[Step | Produced]:
-    """One attempt. What counts is the time in which the node works: not that in which its steps are stored."""
+    """One attempt. Only the time in which the node works counts towards its timeout, not the time in which its steps
+    are stored."""
     assert one.type.work is not None, "it is a node that works"
     left, clock = seconds, task.ports.clock
     async with aclosing(one.type.work(one.node, inputs, task)) as steps:
@@ -88,7 +89,7 @@ async def _attempt(
 
 
 def _timed_out(task: Task, seconds: float) -> NodeFailed:
-    """A call that was cut off may have been made: it is repeated only where its tool is idempotent."""
+    """A call that was interrupted may have been made: it is repeated only where its tool is idempotent."""
     call = task.state.call
     doubtful = call is not None and call.begun and not call.settled
     tool = task.ports.tools.get(call.name) if call is not None else None
@@ -107,7 +108,7 @@ def _failure(error: NodeFailed | ModelError | RunStopped | AppError) -> NodeFail
 
 
 def _kept(step: Step, task: Task) -> Step:
-    """A step of the node's own is stored with the node's state."""
+    """Adds the node's state to one of its own steps, so that both are stored together."""
     if not isinstance(step, Checkpoint):
         return step
     change, nodes = step.change, step.nodes
@@ -138,10 +139,10 @@ def failed(task: Task, head: Mapping[str, Any], failure: NodeFailed) -> Checkpoi
 
 
 def storable(output: Any) -> tuple[Any, int]:
-    """An output as it can be stored, and its bytes. Raises NodeFailed."""
+    """An output in storable form, and its bytes. Raises NodeFailed."""
     try:
         text = orjson.dumps(output)
-    except (TypeError, ValueError):  # A lone surrogate, a number beyond 64 bits, nested too deeply.
+    except (TypeError, ValueError):  # A lone surrogate, a number of more than 64 bits, or too many levels.
         output = as_storable_value(output)
         text = orjson.dumps(output)
     if b"\\u0000" in text:
@@ -152,7 +153,7 @@ def storable(output: Any) -> tuple[Any, int]:
 
 
 def message_of(result: Any) -> str:
-    """A result as a message says it: its field `content`, its only text, or all of it as JSON."""
+    """A result as the text of a message: its field `content`, its only text, or all of it as JSON."""
     if isinstance(result, Mapping):
         said = result.get("content")
         values = list(result.values())

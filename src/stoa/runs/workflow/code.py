@@ -1,4 +1,4 @@
-"""Python code in a graph: which tools it makes, and names that would mean two things. Pure."""
+"""Python code in a graph: the tools that it defines, and names that would be ambiguous. Pure."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,12 @@ from stoa.runs.workflow.nodes.node import CodeTool
 
 
 def code_of(graph: Graph) -> Mapping[str, CodeTool]:
-    """The tools that are code of the flow, by their names."""
+    """The tools that are defined by code of the flow, by name."""
     return {one.name: one for needs in graph.needs().values() for one in needs.code}
 
 
 def code_problems(graph: Graph, *, sandbox: bool) -> Mapping[str, str]:
-    """Why the code cannot run here, by the node."""
+    """Why the code cannot run here, by node."""
     problems: dict[str, str] = {}
     by_name: dict[str, CodeTool] = {}
     named = {name for needs in graph.needs().values() for name in needs.tools}

@@ -1,4 +1,4 @@
-"""Conditions of a Choice and of an edge, as the platform's library judges them. Pure."""
+"""Evaluates the conditions of a Choice and of an edge, like the platform's library. Pure."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from stoa.runs.workflow.nodes.node import Condition
 
 DEPTH_MAX: Final = 8
 VALUE_CHARACTERS_MAX: Final = 10_000
-"""Of a text that a regular expression is tried on."""
+"""The longest text that a regular expression is matched against."""
 PATH: Final = "-path"
-"""Ends an operator whose `value` is a path into what is judged, instead of a literal."""
+"""The suffix of operators whose `value` is a path into the evaluated value, instead of a literal."""
 _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "greater-than": operator.gt,
     "greater-than-or-equals": operator.ge,
@@ -22,7 +22,7 @@ _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 
 class ConditionError(Exception):
-    """A condition that cannot be judged on this value: a branch must not be taken, or left, by mistake."""
+    """A condition that cannot be evaluated on this value: no branch may be taken or skipped by mistake."""
 
 
 def holds(condition: Condition, data: Any) -> bool:
@@ -35,7 +35,7 @@ def holds(condition: Condition, data: Any) -> bool:
 
 
 def problem(condition: Condition, depth: int = 1) -> str | None:
-    """Why a condition can never be judged; the sentence goes on from its name."""
+    """Why a condition can never be evaluated; the sentence continues after its name."""
     if depth > DEPTH_MAX:
         return f"is nested deeper than {DEPTH_MAX} levels"
     for name, path in (("variable", condition.variable), ("value", condition.value)):
@@ -57,7 +57,7 @@ def problem(condition: Condition, depth: int = 1) -> str | None:
 
 
 def costly(condition: Condition) -> bool:
-    """Whether judging it may take longer than a moment: it looks at many values, or tries a regular expression."""
+    """Whether evaluating it may take long: it reads many values, or matches a regular expression."""
     paths = [condition.variable, condition.value if condition.operator.endswith(PATH) else None]
     return (
         condition.operator == "string-regexp"
@@ -88,7 +88,7 @@ def _judged(condition: Condition, value: Any, data: Any) -> bool:
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    """True is not 1: the platform's forms write numbers and booleans apart."""
+    """True is not equal to 1: the platform's forms distinguish numbers and booleans."""
     return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
 
 

@@ -1,8 +1,8 @@
-"""Drives a graph: an async generator of steps over ports. It sees no database, no journal and no clock of its own.
+"""Executes a graph: an async generator of steps over ports. It uses no database, journal or clock of its own.
 
-Nodes that need nobody (the input, a choice, the output, whatever is skipped) are decided together, in one checkpoint.
-The others work at the same time, as far as the graph allows it. The end of each is a checkpoint with its state, so a
-node that has completed is never run again.
+Nodes that need no I/O (the input, a choice, the output, skipped nodes) are decided together, in one checkpoint. The
+others run concurrently, as far as the graph allows. The end of each is a checkpoint with its state, so a node that has
+completed never runs again.
 """
 
 from collections import ChainMap, deque
@@ -29,20 +29,20 @@ from stoa.runs.workflow.state import NodeState, WorkflowCheckpoint
 from stoa.runs.workflow.task import Task
 
 STATE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of all outputs of a run together."""
+"""The limit of all outputs of a run together."""
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Decided:
-    """What was decided together."""
+    """The nodes that were decided together."""
 
     states: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
     events: list[Event] = field(default_factory=list[Event])
 
 
 class Workflow:
-    """One run of a graph. Its shape is that of an agent's loop, so that whatever drives the one drives the other."""
+    """One run of a graph. It has the interface of an agent's loop, so that the same code executes both."""
 
     def __init__(
         self,
@@ -53,10 +53,10 @@ class Workflow:
         state: WorkflowCheckpoint,
         ports: WorkflowPorts,
     ) -> None:
-        """`models` are the nodes' by their key; `fields` the run's input."""
+        """`models` are those of the nodes, by the node's key; `fields` the run's input."""
         self.state = state
         self.unbilled: list[ModelUse] = []
-        """Calls of models that no checkpoint has stored."""
+        """Model calls that no checkpoint has stored yet."""
         self.finish_reason: str | None = None
         self._run = run
         self._graph = graph
@@ -65,22 +65,23 @@ class Workflow:
         self._ports = ports
         self._tasks: dict[str, Task] = {}
         self._due: list[int] = list(range(len(graph.nodes)))
-        """Nodes to look at, by their number: at first all, then those behind a node that has ended. A heap."""
+        """A heap of the numbers of nodes to check: first all, then those behind each node that has ended."""
         self._ready: deque[GraphNode] = deque()
-        """Nodes that may begin to work."""
+        """Nodes that are ready to start."""
         self._cut_off: list[ModelUse] = []
-        """Calls of models that were cut off, until the next checkpoint takes them."""
+        """Interrupted model calls, which the next checkpoint stores."""
         self._bytes = 0
 
     # --- what a cancel keeps ----------------------------------------------------------------------------------------
     @property
     def text(self) -> str:
-        """What the message says: the field `content` of the result, its only text, or all of it as JSON."""
+        """The text of the message: the field `content` of the result, its only text, or all of it as JSON."""
         return attempts.message_of(self.result)
 
     @property
     def result(self) -> Any:
-        """What the Output nodes gave: the only one's output, or an object by node where several were reached."""
+        """The result of the Output nodes: the output of the only one, or an object by node where several were
+        reached."""
         outputs = {one.node.id: self.state.nodes[one.node.id].output for one in self._graph.nodes
                    if one.joins and self._completed(one.node.id)}  # fmt: skip
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs or None
@@ -90,7 +91,7 @@ class Workflow:
         return all(task.resting for task in self._tasks.values())
 
     def abandon(self) -> None:
-        """Ends the replies under way: what they used so far counts."""
+        """Ends the active replies; what they used so far is billed."""
         for task in self._tasks.values():
             task.abandon()
         cut_off = self._taken()
@@ -104,7 +105,7 @@ class Workflow:
     # --- the run ----------------------------------------------------------------------------------------------------
     async def drive(self) -> AsyncGenerator[Step]:
         """Yields steps until every node has ended, or `Interrupt` or `Released`. Raises RunStopped where a node failed
-        and nothing took its failure over."""
+        and no error branch handled it."""
         async with Parallel() as parts:
             while True:
                 if decided := await self._decide():
@@ -124,7 +125,7 @@ class Workflow:
         return self.state.node(path)
 
     def _begin_ready(self, parts: Parallel) -> None:
-        """A node that waits for a person is left until the next drive."""
+        """Starts ready nodes. One that waits for a person stays until the next drive."""
         while self._ready and parts.running < self._graph.at_once and not self._ports.draining():
             one = self._ready.popleft()
             parts.add(self._work(one, one.node.id, self._source(one), self._fields))
@@ -135,10 +136,10 @@ class Workflow:
 
     # --- nodes that need nobody -------------------------------------------------------------------------------------
     async def _decide(self) -> _Decided | None:
-        """What can be settled at once; None where there is nothing."""
+        """Decides the nodes that need no I/O; None where there are none."""
         decided = _Decided()
         states = ChainMap(decided.states, self.state.nodes)
-        while self._due:  # In order: what one settles, the next ones read.
+        while self._due:  # In order: a node may read what an earlier one decided.
             one = self._graph.nodes[heappop(self._due)]
             found = states.get(one.node.id)
             if one.node.id in self._tasks or one in self._ready or (found is not None and found.ended):
@@ -212,7 +213,7 @@ class Workflow:
             async for step in steps:
                 yield self._counted(step) if isinstance(step, Checkpoint) and outer is None else step
                 if isinstance(step, Checkpoint) and self._ports.draining() and task.resting and not task.state.ended:
-                    return  # Another node goes on from here.
+                    return  # Another server continues from here.
         if task.state.ended:
             self._leave(path, outer)
 
@@ -222,7 +223,7 @@ class Workflow:
             self._ended(path)
 
     def _counted(self, step: Checkpoint) -> Checkpoint:
-        """With the calls of models that were cut off, and counted in the state of the run."""
+        """Adds interrupted model calls, and counts all calls in the run's state."""
 
         def change() -> None:
             step.change()
@@ -259,8 +260,8 @@ class Workflow:
 
     # --- inputs and outputs -----------------------------------------------------------------------------------------
     def _values(self, one: GraphNode, states: Mapping[str, NodeState]) -> dict[str, Any]:
-        """What the node's paths may read: the run's fields, and the result of every node that it depends on, near or
-        far."""
+        """What the node's paths may read: the run's fields, and the results of all nodes that it depends on, directly
+        or indirectly."""
         return {**self._fields, **{name: result_of(states[name]) for name in sorted(one.ancestors)}}
 
     async def _inputs(self, one: GraphNode, values: Mapping[str, Any], own: Mapping[str, Any]) -> Inputs:
@@ -275,7 +276,7 @@ class Workflow:
         return Inputs(given, given)
 
     async def _output(self, one: GraphNode, output: Any) -> Any:
-        """Transformed, and fit to be stored. Raises NodeFailed."""
+        """The output after its transformer, in storable form. Raises NodeFailed."""
         if (mapped := one.outputs) is not None:
             try:
                 output = await self._in_thread(not mapped.cheap, partial(mapped.of, output))
@@ -294,7 +295,8 @@ class Workflow:
 
     # --- the end ----------------------------------------------------------------------------------------------------
     def _raise_failure(self) -> None:
-        """For a node that failed, unless its definition says `return`, or a node behind an error edge ran."""
+        """Raises RunStopped for a failed node, unless its definition says `return`, or a node behind an error edge
+        ran."""
         taken_over = {
             edge.node
             for one in self._graph.nodes
@@ -311,5 +313,5 @@ class Workflow:
 
 
 def _head(one: GraphNode, source: Mapping[str, Any]) -> dict[str, Any]:
-    """What every event of a node says."""
+    """The fields that every event of a node has."""
     return {**source, "object": "workflow.node", "type": one.node.type}

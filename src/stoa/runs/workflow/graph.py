@@ -1,4 +1,4 @@
-"""Reads a flow: a graph of nodes, checked as a whole, with its expressions compiled. Pure."""
+"""Parses a flow: a graph of nodes, validated as a whole, with its expressions compiled. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from stoa.runs.workflow.registry import NODE_TYPES, canonical, close_to, instead
 NODES_MAX: Final = 500
 EDGES_MAX: Final = 5_000
 DEPTH_MAX: Final = 200
-"""Nodes that wait for one another, one after the other."""
+"""The longest chain of dependent nodes."""
 MAP_DEPTH_MAX: Final = 3
 FIELDS_MAX: Final = 5_000
-"""Of all selectors of a flow together."""
+"""The limit of all selectors of a flow together."""
 PROBLEMS_MAX: Final = 20
-"""Of one flow, that are named at once."""
+"""The limit of a flow's problems that one refusal lists."""
 AT_ONCE_MAX: Final = 16
-"""Nodes of one run that work at the same time."""
+"""The limit of one run's nodes that run concurrently."""
 INNER: Final = "*"
-"""Stands for an item in the key of a Map's node: `map/*`."""
+"""Replaces the item's index in the key of a Map's node: `map/*`."""
 _LISTED: Final = "GET /v1/agent-builder/nodes lists the types that run"
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A transformer, compiled: `path` chooses a part, then `fields` make an object."""
+    """A compiled transformer: `path` selects a part, then `fields` build an object."""
 
     path: Path | None
     fields: Mapping[str, Field] | None
@@ -55,7 +55,7 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphNode:
-    """A node in its place. `key` names it in the flow: its id, or `map/*` within a Map."""
+    """A node and its position. `key` identifies it in the flow: its id, or `map/*` within a Map."""
 
     key: str
     node: Node
@@ -72,14 +72,14 @@ class GraphNode:
 
     @property
     def returns(self) -> bool:
-        """Whether nodes that depend on it go on although it failed or was skipped."""
+        """Whether dependent nodes run although this one failed or was skipped."""
         handling = self.node.error_handling
         return handling is not None and handling.behavior == "return"
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A checked graph: its nodes, each after all that it depends on."""
+    """A validated graph: its nodes, sorted so that each follows all that it depends on."""
 
     nodes: Sequence[GraphNode]
     at_once: int = AT_ONCE_MAX
@@ -90,7 +90,7 @@ class Graph:
 
     @cached_property
     def dependents(self) -> Mapping[str, Sequence[int]]:
-        """The numbers of the nodes that wait for a node, by its id."""
+        """The numbers of the nodes that depend on a node, by that node's id."""
         found: dict[str, list[int]] = {one.node.id: [] for one in self.nodes}
         for number, one in enumerate(self.nodes):
             for node_id in {edge.node for edge in one.depends}:
@@ -102,12 +102,12 @@ class Graph:
 
     @cached_property
     def handled(self) -> frozenset[str]:
-        """Nodes that an error edge leaves: their failure is a branch."""
+        """Nodes with an outgoing error edge: their failure is a branch."""
         return frozenset(edge.node for one in self.nodes for edge in one.depends if edge.trigger == "failure")
 
     @cached_property
     def branching(self) -> frozenset[str]:
-        """Nodes that may not run because a branch was not taken: below an option, a condition or an error edge."""
+        """Nodes that a branch may skip: below an option, a condition or an error edge."""
         found: set[str] = set(self.handled)
         for one in self.nodes:
             if any(edge.option or edge.condition or edge.trigger == "failure" or edge.node in found
@@ -117,7 +117,7 @@ class Graph:
 
     @cached_property
     def costly(self) -> bool:
-        """Whether an edge's condition may take longer than a moment to judge."""
+        """Whether evaluating an edge's condition may take long."""
         edges = [edge.condition for one in self.nodes for edge in one.depends if edge.condition is not None]
         return any(conditions.costly(one) for one in edges)
 
@@ -135,8 +135,8 @@ class Graph:
 
 
 def read(flow: Mapping[str, Any]) -> Graph:
-    """The flow, checked. Raises BadRequest that names each bad node. It may take a moment: a large flow is read outside
-    of the event loop."""
+    """Parses and validates the flow. Raises BadRequest that names each invalid node. A large flow takes long, so it is
+    read off the event loop."""
     nodes = flow.get("nodes")
     if not isinstance(nodes, list) or not nodes:
         raise BadRequest.field("flow.nodes", "must be a list with at least one node; or send flow.agent")
@@ -157,7 +157,7 @@ def read(flow: Mapping[str, Any]) -> Graph:
 
 # --- one node -------------------------------------------------------------------------------------------------------
 def _node(given: Any, path: str, problems: dict[str, str], depth: int = 0) -> tuple[Node, NodeType] | None:
-    """The node and its type, or what is wrong with it."""
+    """The node and its type, or its problems."""
     if not isinstance(given, Mapping):
         problems[path] = "must be an object with id, name and type"
         return None
@@ -190,7 +190,7 @@ def _inner(node: MapNode) -> Mapping[str, Any]:
 
 
 def _check_parts(fields: Mapping[str, Any], path: str, problems: dict[str, str], depth: int = 0) -> None:
-    """The types of what an agent holds: its model, its tools, the tools of its subagents."""
+    """Checks the types of an agent's parts: its model, its tools, the tools of its subagents."""
     tools = fields.get("tools")
     for index, tool in enumerate(cast("list[Any]", tools) if isinstance(tools, list) else []):
         if isinstance(tool, Mapping) and "type" in tool and depth < MAP_DEPTH_MAX:
@@ -219,8 +219,8 @@ def _check_type(fields: Mapping[str, Any], path: str, problems: dict[str, str]) 
 
 
 def _lenient(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`depends` in the shorter forms that the platform's clients write too; an absent field for a null one; one name of
-    each type."""
+    """Normalizes what the platform's clients write: shorter forms of `depends`, null for an absent field, and the
+    aliases of each type."""
     given = {name: value for name, value in fields.items() if value is not None}
     given["type"] = canonical(str(given["type"]))
     depends = given.get("depends")
@@ -231,7 +231,7 @@ def _lenient(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("tools", "llm"):
         if name in given:
             given[name] = _canonical_parts(given[name])
-    if "selector" in given and "input_transformer" not in given:  # As the platform's command line reads it.
+    if "selector" in given and "input_transformer" not in given:  # The platform's command line reads it so.
         given["input_transformer"] = {"selector": given["selector"]}
     return given
 
@@ -251,7 +251,7 @@ def _canonical_parts(part: Any) -> Any:
 
 # --- the whole ------------------------------------------------------------------------------------------------------
 def _whole(nodes: Sequence[Node]) -> dict[str, str]:
-    """What is wrong with the graph, of nodes that are right each by itself."""
+    """Problems of the graph whose nodes are each valid."""
     problems: dict[str, str] = {}
     index_of: dict[str, int] = {}
     for index, node in enumerate(nodes):
@@ -374,7 +374,7 @@ def _mapped(transformer: Transformer | None, path: str, problems: dict[str, str]
 def _check_names(
     node: Node, path: str, ancestors: frozenset[str], indexes: Mapping[str, int], problems: dict[str, str]
 ) -> None:
-    """A path that names a node which this one does not wait for would find what happens to be there, or nothing."""
+    """A path may name only nodes that this one depends on: the result of another node might not exist yet."""
     selector = (node.input_transformer.selector if node.input_transformer else None) or {}
     if node.input_transformer is not None and node.input_transformer.path:
         return
@@ -382,7 +382,7 @@ def _check_names(
         try:
             named = list(nodes_of(value)) if isinstance(value, str) else []
         except PathError:
-            continue  # It is named where it is compiled.
+            continue  # Reported where it is compiled.
         for one in named:
             if one in indexes and one not in ancestors:
                 problems[f"{path}.input_transformer.selector.{name}"] = (

@@ -1,4 +1,4 @@
-"""What a flow's selectors read: paths, alternatives, and values as they stand. Pure."""
+"""Selectors of a flow: paths, alternatives, and literal values. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,22 +8,25 @@ from stoa.kernel.json_paths import CHARACTERS_MAX, Path, PathError, compiled, is
 
 ALTERNATIVES_MAX: Final = 16
 RESULT: Final = ("output", "status", "error")
-"""What there is of a node's result."""
+"""The parts of a node's result that paths can read."""
 _OR: Final = "||"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A line of a selector: the first path that finds something; `default` where none does.
+    """One field of a selector: the first path that finds something; `default` where none does.
 
-    A text that is no path (`@channel`, a sentence) is the value itself. A bare word is looked up first, as the platform
-    does, and stands for itself where nothing has that name.
+    A text that is not a path (`@channel`, a sentence) is a literal value. A bare word is looked up first, as on the
+    platform, and is a literal value where nothing has that name.
     """
 
     paths: Sequence[Path]
     default: Any = None
     first: bool = False
-    """Whether only a path that finds something else than null counts (`$.a || $.b`)."""
+    """Whether a path that finds null counts as finding nothing (`$.a
+
+    $.b`).
+    """
 
     @property
     def cheap(self) -> bool:

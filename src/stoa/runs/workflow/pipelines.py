@@ -1,4 +1,4 @@
-"""What is wrong with the embedders of a graph: they give no vectors, so nothing may want one. Pure."""
+"""Problems with the embedders of a graph: they return no vectors, so no node may read one. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,7 +9,7 @@ from stoa.runs.workflow.paths import field
 
 _READERS: Final = ("retrievers", "writers")
 _TEXT: Final = ("output", "query")
-"""What of a text embedder's result anything may read: the text itself."""
+"""The only part of a text embedder's result that other nodes may read: the text."""
 
 
 def pipeline_problems(graph: Graph) -> Mapping[str, str]:
@@ -28,8 +28,8 @@ def pipeline_problems(graph: Graph) -> Mapping[str, str]:
 
 
 def _wanted(one: GraphNode) -> Sequence[str]:
-    """The nodes of whose results more than the text is read. Without a transformer it is all of each that it waits
-    for."""
+    """The nodes from whose results more than the text is read. Without a transformer, these are all that the node
+    depends on."""
     transformer = one.node.input_transformer
     if transformer is None or not transformer.selector or transformer.path:
         return sorted(edge.node for edge in one.depends)
@@ -38,6 +38,6 @@ def _wanted(one: GraphNode) -> Sequence[str]:
         try:
             paths = field(value).paths
         except PathError:
-            continue  # It was named where it was compiled.
+            continue  # Reported where it was compiled.
         found += [path.names[0] for path in paths if path.names and tuple(path.names[1:3]) != _TEXT]
     return found

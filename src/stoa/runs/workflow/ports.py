@@ -1,4 +1,4 @@
-"""What the nodes of a graph work with. The driver and its nodes see nothing else."""
+"""The ports of a graph's nodes. The driver and its nodes depend on nothing else."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class Conversation(Protocol):
         base_ids: Sequence[UUID] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> ModelRequest:
-        """What an agent's model reads: the question, with the run's files, and what its memory holds. A model that
-        cannot search is given what a search of the bases finds. `extra` goes to the provider as it is."""
+        """An agent's messages to the model: the question with the run's files, and what its memory holds. A model that
+        cannot call tools gets the results of a search of the bases. `extra` is sent to the provider unchanged."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FileText:
-    """A file of the run after reading: (page, text) in document order, or why there is none."""
+    """A file of the run after reading: (page, text) in document order, or why it has none."""
 
     id: UUID
     name: str
@@ -43,7 +43,7 @@ class FileText:
 
 @dataclass(frozen=True, slots=True)
 class NewDocument:
-    """What becomes an item of a knowledge base: a text in Markdown."""
+    """A future item of a knowledge base: a text in Markdown."""
 
     name: str
     content: str
@@ -51,47 +51,46 @@ class NewDocument:
 
 
 class Clock(Protocol):
-    """Time, where a node must wait or may not take too long."""
+    """Time, for waits and timeouts."""
 
     async def sleep(self, seconds: float) -> None: ...
 
     async def within(self, seconds: float | None, work: Awaitable[T]) -> T:
-        """Raises TimeoutError after so many seconds; the work is cancelled."""
+        """Raises TimeoutError after so many seconds, and cancels the work."""
         ...
 
     def now(self) -> float:
-        """Seconds, from any beginning."""
+        """Seconds since an arbitrary moment."""
         ...
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Does what may take long outside of the event loop."""
+        """Runs something that may take long off the event loop."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPorts:
-    """`answers` are people's, by request; `draining` says whether this server is to hand its runs over."""
+    """`answers` are people's, by request; `draining` returns whether this server hands its runs over."""
 
     model: Callable[[UUID | None], Awaitable[Supply]]
-    """Raises AppError when it cannot be had (any more)."""
+    """Raises AppError when the model is not (or no longer) available."""
     conversation: Conversation
     search: Callable[[Sequence[UUID], str, int | None], Awaitable[Sequence[Quote]]]
     """Best first. Raises AppError."""
     knowledge: Callable[[Sequence[UUID]], Tool]
-    """The tool by which an agent searches these bases."""
+    """The tool with which an agent searches these bases."""
     resource_tools: Callable[[AgentResources], Awaitable[Sequence[Tool]]]
-    """The tools for what belongs to an agent."""
+    """The tools of an agent's memories and skills."""
     tools: Mapping[str, Tool]
     answers: Mapping[str, Answer]
     schemas: Schemas
     allow: Callable[[Callable[[Usage], float | None]], Callable[[float], Awaitable[None]] | None]
-    """(price of a model) → what looks at the spending limit before each call of it."""
+    """(price of a model) → the check of the spending limit before each call of that model."""
     clock: Clock
     draining: Callable[[], bool]
     files: Callable[[], Awaitable[Sequence[FileText]]]
-    """Those of the run. Raises AppError where they cannot be read for now."""
+    """The files of the run. Raises AppError while they cannot be read."""
     store: Callable[[UUID, Sequence[NewDocument], str], Awaitable[Sequence[UUID]]]
-    """(base, documents, what names this work within the run) → the items' ids, the same when it is done again. Raises
-    AppError."""
+    """(base, documents, idempotency key within the run) → the items' ids, the same when repeated. Raises AppError."""
     admitted: Callable[[], Awaitable[bool]] | None = None
-    """Called before each call of a tool: false once the credential that began the run was revoked or has expired."""
+    """Called before each tool call: false once the credential that started the run was revoked or has expired."""

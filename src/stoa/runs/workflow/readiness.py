@@ -1,9 +1,9 @@
-"""Which nodes may run, which are skipped, and why: the rules of the platform's library. Pure.
+"""Decides which nodes may run and which are skipped, by the rules of the platform's library. Pure.
 
 An edge has a trigger (success or failure), and may have an option (of a Choice) and a condition (on the result). A node
-runs when each of its edges lets it; where one does not it is skipped, and so is what depends on it. A failure with
-`behavior: return` counts as a result. An Output is where branches join: it waits for all of them, and a branch that was
-not taken does not skip it as long as another was.
+runs when all its edges allow it. If one does not, the node is skipped, and so is what depends on it. A failure with
+`behavior: return` counts as a result. An Output joins branches: it waits for all of them, and is skipped only if no
+branch was taken.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from stoa.runs.workflow.nodes.node import Depends
 from stoa.runs.workflow.state import NodeState
 
 STATUS_NAMES: Mapping[str, str] = {"completed": "success", "failed": "failure", "skipped": "skip"}
-"""Ours → the platform's, as paths and conditions read it."""
+"""Our statuses → the platform's, which paths and conditions read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`reason` says why the node is skipped; `ready` with a reason never stands."""
+    """`reason` says why the node is skipped; `ready` never has a reason."""
 
     ready: bool = False
     reason: str | None = None
@@ -32,7 +32,7 @@ READY = Readiness(ready=True)
 
 
 def readiness_of(node: GraphNode, graph: Graph, states: Mapping[str, NodeState]) -> Readiness:
-    """Raises ConditionError for an edge's condition that cannot be judged."""
+    """Raises ConditionError for an edge's condition that cannot be evaluated."""
     results = {one.node: states.get(one.node) for one in node.depends}
     if any(state is None or not state.ended for state in results.values()):
         return WAITING
@@ -48,13 +48,14 @@ def readiness_of(node: GraphNode, graph: Graph, states: Mapping[str, NodeState])
 
 
 def result_of(state: NodeState) -> dict[str, Any]:
-    """A node's result, as paths read it below the node's id."""
+    """A node's result as paths read it, below the node's id."""
     error = None if state.error is None else {"type": state.error["code"], "message": state.error["message"]}
     return {"status": STATUS_NAMES[state.status], "output": state.output, "error": error}
 
 
 def joined_outputs(node: GraphNode, states: Mapping[str, NodeState]) -> dict[str, Any]:
-    """What an Output without a transformer gives: the output of the node before it, or an object of those that ran."""
+    """The result of an Output without a transformer: the output of the node before it, or an object of those that
+    ran."""
     ran = {edge.node: states[edge.node].output for edge in node.depends if states[edge.node].status == "completed"}
     if len(ran) != 1:
         return ran
@@ -69,7 +70,7 @@ def _taken(edge: Depends, state: NodeState, graph: Graph) -> bool:
 
 
 def _not_taken(edge: Depends, state: NodeState, node: GraphNode, graph: Graph) -> bool:
-    """Whether the edge is of a branch that was not taken, which an Output lets pass."""
+    """Whether the edge is of a branch that was not taken, which an Output ignores."""
     if edge.node not in graph.branching:
         return False
     if edge.trigger == "failure":

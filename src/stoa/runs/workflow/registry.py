@@ -1,6 +1,6 @@
-"""The registry of node types: what `GET /v1/agent-builder/nodes` shows, what a release checks against, what runs.
+"""The registry of node types: shown by `GET /v1/agent-builder/nodes`, used to validate releases and to run nodes.
 
-A node type is a file of `nodes/`: its schema, and what its nodes do. The files are found by themselves.
+A node type is a file in `nodes/`: its schema and its behaviour. The files are discovered automatically.
 """
 
 import re
@@ -36,23 +36,23 @@ INSTEAD: Final[Mapping[str, str]] = {
     "audio.": "make it an HTTP or MCP tool",
     "tools.": "make it an HTTP or MCP tool",
 }
-"""Families of the platform's nodes that are not run, and the way out."""
+"""Families of the platform's nodes that are not supported, and what to use instead."""
 
 
 def instead_of(kind: str) -> str | None:
-    """What does the work of a node that is not run."""
+    """What to use instead of an unsupported node."""
     family = kind.removeprefix("dynamiq.nodes.")
     return next((way for prefix, way in INSTEAD.items() if family.startswith(prefix)), None) if family != kind else None
 
 
 def canonical(kind: str) -> str:
-    """`dynamiq.nodes.tools.http_api_call.HttpApiCall` is `dynamiq.nodes.tools.HttpApiCall`: the platform's library
-    takes both."""
+    """Normalizes `dynamiq.nodes.tools.http_api_call.HttpApiCall` to `dynamiq.nodes.tools.HttpApiCall`: the platform's
+    library accepts both."""
     return _WITH_MODULE.sub(r"\1.\2", kind)
 
 
 def close_to(kind: str) -> str | None:
-    """The type that was probably meant. Where there is another way out, only a slip counts."""
+    """The type that was probably meant. If an alternative is known, only a near misspelling counts."""
     by_name = {one.title.lower(): one.name for one in NODE_TYPES.values() if one.refused is None}
     near = get_close_matches(
         kind.rsplit(".", 1)[-1][:100].lower(), by_name, n=1, cutoff=0.92 if instead_of(kind) else 0.75

@@ -1,4 +1,4 @@
-"""The state of a graph's run between two steps: a row per node. Plain data, to JSON and back."""
+"""The state of a graph's run between two steps: one row per node. Plain data, convertible to JSON and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,13 +15,13 @@ class NodeState:
     output: Any = None
     error: dict[str, Any] | None = None
     reason: str | None = None
-    """Why it was skipped."""
+    """The reason for skipping it."""
     attempts: int = 0
-    """Begun so far; a node that tries again has more than one."""
+    """Attempts begun so far."""
     agent: AgentState | None = None
-    """Of an agent's or a model's node: how far it is."""
+    """The progress of an agent's or a model's node."""
     call: CallState | None = None
-    """Of a tool's node, or of a question to a person: the call of the last attempt."""
+    """A tool's node, or a question to a person: the call of the last attempt."""
 
     @property
     def ended(self) -> bool:
@@ -44,7 +44,7 @@ class NodeState:
         return cls(**fields)
 
     def as_json(self) -> dict[str, Any]:
-        """Of a node that has ended, without what led there: its tool calls are in the ledger."""
+        """The result of a node that has ended. Its tool calls are left out, because they are in the ledger."""
         if self.ended:
             return asdict(NodeState(self.status, self.output, self.error, self.reason, self.attempts))
         return asdict(self)
@@ -52,7 +52,7 @@ class NodeState:
 
 @dataclass(slots=True)
 class WorkflowCheckpoint(RunCheckpoint):
-    """The whole run: its nodes by their path (an item of a Map is `map/0`), and what its model calls used."""
+    """The whole run: its nodes by path (an item of a Map is `map/0`), and what its model calls used."""
 
     nodes: dict[str, NodeState] = field(default_factory=dict[str, NodeState])
 
@@ -61,7 +61,7 @@ class WorkflowCheckpoint(RunCheckpoint):
 
     @property
     def text(self) -> str:
-        """A graph says nothing before its end."""
+        """A graph has no text before its end."""
         return ""
 
     def calls(self) -> Iterator[CallState]:

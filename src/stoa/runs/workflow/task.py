@@ -1,4 +1,4 @@
-"""One node at work: its state, and what a node of any type may do: ask a model, call a tool, run another node."""
+"""One running node: its state, and the operations of any node: call a model, call a tool, run another node."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -21,8 +21,8 @@ from stoa.runs.workflow.state import NodeState
 
 @dataclass(slots=True)
 class Task:
-    """`path` is where the node's state is kept; `source` is what its events name. `child` runs the node of a Map for an
-    item, `item` gives the state of one."""
+    """`path` is the key of the node's state; `source` is the source of its events. `child` runs a Map's node for one
+    item, `item` returns the state of one."""
 
     run: Run
     path: str
@@ -33,7 +33,7 @@ class Task:
     child: Callable[[int, Any], AsyncGenerator[Step]]
     item: Callable[[int], NodeState | None]
     unbilled: list[ModelUse]
-    """Where calls of a model go that were cut off."""
+    """Receives interrupted model calls."""
     loop: Loop | None = None
 
     # --- models -----------------------------------------------------------------------------------------------------
@@ -44,8 +44,8 @@ class Task:
     async def converse(
         self, agent: Agent, supply: Supply, conversation: ModelRequest, bases: Sequence[UUID] = ()
     ) -> AsyncGenerator[Step]:
-        """The agent's steps, from where its state stands. Another attempt goes on after the last reply: no tool call is
-        made again because of it."""
+        """The agent's steps, starting from its stored state. Another attempt continues after the last reply, so no tool
+        call is repeated because of it."""
         if self.state.agent is None:
             self.state.agent = AgentState()
         tools = dict(self.ports.tools)
@@ -75,7 +75,7 @@ class Task:
             self.abandon()
 
     def abandon(self) -> None:
-        """Ends the reply under way: what it used so far counts."""
+        """Ends the active reply; what it used so far is billed."""
         if self.loop is not None:
             self.loop.abandon()
             self.unbilled += self.loop.unbilled
@@ -83,7 +83,7 @@ class Task:
 
     @property
     def waits(self) -> bool:
-        """Whether the agent cannot go on before a person answers."""
+        """Whether the agent cannot continue before a person answers."""
         agent = self.state.agent
         return agent is not None and bool(agent.turns) and agent.turns[-1].open
 
@@ -94,14 +94,14 @@ class Task:
 
     @property
     def resting(self) -> bool:
-        """Whether nothing is under way whose outcome would be lost: no reply, and no call that has begun."""
+        """Whether nothing is active whose outcome would be lost: neither a reply nor a call that has begun."""
         if self.loop is not None and not self.loop.resting:
             return False
         return not any(call.begun and not call.settled for call in self.state.calls())
 
     # --- tools and people -------------------------------------------------------------------------------------------
     async def execute(self, call: CallState, agent: Agent) -> AsyncGenerator[Step]:
-        """Works on a call until it has a result, or waits for a person: as an agent's calls are made."""
+        """Works on a call until it has a result or waits for a person, like an agent's calls."""
         async with aclosing(self._calls(agent).execute(call)) as steps:
             async for step in steps:
                 yield step
@@ -119,7 +119,7 @@ class Task:
 
     # --- items of a Map ---------------------------------------------------------------------------------------------
     async def each(self, items: Sequence[Any], at_once: int, *, stop_at_failure: bool) -> AsyncGenerator[Step]:
-        """Runs the node for each item that has not ended, so many at once."""
+        """Runs the node for each item that has not ended, a limited number at once."""
         waiting = iter([index for index in range(len(items)) if not self._ended(index)])
         async with Parallel() as parts:
             while True:

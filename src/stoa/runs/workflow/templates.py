@@ -1,9 +1,9 @@
 """Texts with `{{field}}` in them: a prompt, a role, a question to a person. Pure.
 
-Names stand between the braces, with dots or brackets for what lies deeper (`{{user.name}}`,
-`{{items[0]["title"]}}`). A part may be repeated for each item of a list (`{% for one in items %} … {% endfor %}`) or be
-left out (`{% if name %} … {% else %} … {% endif %}`), as the platform's prompts do. There is nothing else: no filter,
-no call, no arithmetic. So a text costs what its length and its lists say, and both are bounded.
+Between the braces is a name, with dots or brackets for nested values (`{{user.name}}`, `{{items[0]["title"]}}`). A part
+may be repeated for each item of a list (`{% for one in items %} … {% endfor %}`) or be optional (`{% if name %} … {%
+else %} … {% endif %}`), as in the platform's prompts. Nothing else is supported: no filter, no call, no arithmetic. So
+the cost of a text depends only on its length and its lists, and both are bounded.
 """
 
 import re
@@ -16,11 +16,11 @@ from typing import Any, Final, TypeAlias, cast
 import orjson
 
 CHARACTERS_MAX: Final = 2_000_000
-"""Of a filled text."""
+"""The limit of a filled text."""
 ROUNDS_MAX: Final = 10_000
-"""Of all loops of a text together."""
+"""The limit of iterations of all loops of a text together."""
 DEPTH_MAX: Final = 4
-"""Blocks within one another."""
+"""The limit of nested blocks."""
 MISSING: Final = object()
 _PATH: Final = r"[\w-]+(?:\.[\w-]+|\[(?:\d+|\"[^\"\]]*\"|'[^'\]]*')\])*"
 _PART: Final = re.compile(r"\{\{([^{}]*)\}\}|\{%([^{}%]*)%\}")
@@ -32,7 +32,7 @@ _IF: Final = re.compile(rf"if\s+(not\s+)?({_PATH})")
 
 
 class TemplateError(Exception):
-    """A text is no template, or is too long once it is filled; the sentence goes on from the field's name."""
+    """A text is not a valid template, or is too long once filled; the sentence continues after the field's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ _Piece: TypeAlias = str | _Field | _Loop | _Choice
 
 
 def problem(text: str) -> str | None:
-    """Why a text is no template that is filled here, or None; the sentence goes on from the field's name."""
+    """Why a text is not a valid template, or None; the sentence continues after the field's name."""
     try:
         _parsed(text)
     except TemplateError as error:
@@ -69,20 +69,20 @@ def problem(text: str) -> str | None:
 
 
 def missing(text: str, fields: Mapping[str, Any]) -> Sequence[str]:
-    """The fields that it wants and that are not there, by their first name."""
+    """The fields that it needs and that are missing, by their first name."""
     return list(dict.fromkeys(name for name in _wanted(_parsed(text)) if name not in fields))
 
 
 def filled(text: str, fields: Mapping[str, Any]) -> str:
-    """A field that is not there leaves its place as it is; one that a list's item lacks is empty. Values are put in
-    once: what they hold is not filled. Raises TemplateError."""
+    """A placeholder of a missing field stays as it is; one that a list's item lacks becomes empty. Values are inserted
+    once and not filled themselves. Raises TemplateError."""
     filling = _Filling()
     filling.fill(_parsed(text), fields)
     return "".join(filling.parts)
 
 
 def as_text(value: Any) -> str:
-    """A value as a person reads it: text as it stands, anything else as JSON."""
+    """A value in readable form: text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else "" if value is None else orjson.dumps(value).decode()
 
 
@@ -91,7 +91,7 @@ class _Filling:
         self.parts: list[str] = []
         self._left, self._rounds = CHARACTERS_MAX, ROUNDS_MAX
         self._items: list[str] = []
-        """The names of the items of the loops around."""
+        """The loop variables of the enclosing loops."""
 
     def fill(self, pieces: Sequence["_Piece"], fields: Mapping[str, Any]) -> None:
         for piece in pieces:
@@ -184,7 +184,7 @@ def _not_here(shown: str) -> str:
 
 
 def _literal(text: str, *, trim_start: bool, trim_end: bool) -> str:
-    """What stands between two parts. Raises TemplateError where something begins that is no part."""
+    """The text between two blocks. Raises TemplateError where something looks like a block and is none."""
     if (begun := _BEGUN.search(text)) is not None:
         raise TemplateError(_not_here(text[begun.start() :]))
     text = text.lstrip() if trim_start else text
@@ -192,7 +192,7 @@ def _literal(text: str, *, trim_start: bool, trim_end: bool) -> str:
 
 
 def _wanted(pieces: Sequence[_Piece], known: frozenset[str] = frozenset()) -> Iterator[str]:
-    """What a condition asks for may be absent."""
+    """The fields of a condition may be missing."""
     for piece in pieces:
         if isinstance(piece, _Field | _Loop) and piece.path[0] not in known:
             yield piece.path[0]

@@ -1,8 +1,8 @@
 """A directory of the server, below a root that its operator has allowed.
 
-A symbolic link to a file is followed as long as it stays below the source's directory; one to a directory never is.
-Files are opened from the directory down, component by component without following links, so a link that is swapped in
-between leads nowhere.
+A symbolic link to a file is followed as long as its target is below the source's directory; one to a directory never
+is. Files are opened from the directory down, component by component without following links, so a link that is swapped
+in meanwhile cannot lead outside.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ class DirectoryOrigin:
                         waiting.append(Path(entry.path))
                         continue
                     listed = self._file(root, entry, path)
-                except OSError:  # It went away meanwhile, or is a link to nowhere.
+                except OSError:  # It was deleted meanwhile, or is a dangling link.
                     continue
                 if listed is not None:
                     yield listed
@@ -105,7 +105,7 @@ class DirectoryOrigin:
 
 
 def allowed(path: str, roots: Sequence[Path]) -> Path:
-    """The directory as it really is. Raises SourceError for what is no directory below one of the roots."""
+    """The real path of the directory. Raises SourceError unless it is a directory below one of the roots."""
     given = Path(path)
     found = Path(os.path.realpath(given))
     if not given.is_absolute() or not any(found.is_relative_to(os.path.realpath(root)) for root in roots):
@@ -138,7 +138,7 @@ def _read(root: Path, target: Sequence[str]) -> tuple[Content, dict[str, Any]]:
             raise TooLarge
         while piece := file.read(READ_BYTES):
             spool.write(piece)
-        # A file that changed while it was read is what was read, and is looked at again next time.
+        # A file that changes while it is read is read again by the next sync.
         return spool.content(), _state(before) if _state(os.fstat(file.fileno())) == _state(before) else {}
 
 

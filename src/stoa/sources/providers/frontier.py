@@ -1,5 +1,5 @@
-"""The addresses that a crawl has still to visit, each page once: whatever its links look like, and whatever it says is
-its own address. Pure.
+"""The addresses that a crawl has yet to visit. Each page is visited once, under whatever addresses its links and its
+canonical URL name it. Pure.
 """
 
 from collections import deque
@@ -14,8 +14,8 @@ from stoa.sources.providers.urls import same_page
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`start`: what the source names, or what that redirects to: it must be there, and is read for its links whatever
-    `include` says. `own`: read under this address, whatever the page says: what it names is not there.
+    """`start`: the source's address, or the target of its redirect. It must exist, and its links are read whatever
+    `include` says. `own`: store the page under this address and ignore its canonical URL, whose page does not exist.
     """
 
     url: URL
@@ -40,7 +40,7 @@ class Frontier:
         return self._queue.popleft()
 
     def add(self, url: URL, depth: int, hops: int = 0, *, exact: bool = False) -> None:
-        """At the end, unless it is there already. `exact`: also where it differs from another by a slash alone."""
+        """Adds at the end, unless present. `exact`: even where a present address differs only in a trailing slash."""
         if url in self._queued or len(self._queued) >= rules.ENTRIES_MAX:
             return
         spellings = self._spellings.setdefault(same_page(url), [])
@@ -51,19 +51,19 @@ class Frontier:
             self._queue.append(Address(url, depth, hops))
 
     def add_start(self, url: URL, address: Address) -> None:
-        """Next, as the start of the walk."""
+        """Adds as the next address, as the start of the walk."""
         if url not in self._queued:
             self._queued.add(url)
             self._spellings.setdefault(same_page(url), []).append(url)
             self._queue.appendleft(Address(url, address.depth, address.hops + 1, start=True))
 
     def hold(self, address: Address, belongs_to: URL) -> bool | None:
-        """Whether the page that an address says it belongs to is there; None while that is not known: it is visited
-        next, and then `resolve` gives the address back."""
+        """Whether an address's canonical page exists. None while that is unknown: the canonical page is visited next,
+        and `resolve` then returns the address."""
         if belongs_to in self._resolved:
             return self._resolved[belongs_to]
         if any(held.url == belongs_to for waiting in self._held.values() for held in waiting):
-            return False  # Both say that they are the other.
+            return False  # Each names the other as canonical.
         if belongs_to not in self._queued and len(self._queued) >= rules.ENTRIES_MAX:
             return False
         self._held.setdefault(belongs_to, []).append(address)
@@ -73,7 +73,8 @@ class Frontier:
         return None
 
     def resolve(self, address: Address, *, there: bool) -> Sequence[Address]:
-        """The addresses that belong to this one, if it is there; else they are visited again, for themselves."""
+        """The addresses that are the same page as this one, if it exists; otherwise they are visited again, each as a
+        page of its own."""
         self._resolved[address.url] = there
         waiting = self._held.pop(address.url, [])
         if not there:

@@ -1,9 +1,9 @@
-"""A git repository, shallow, at one branch. A process of its own speaks git (`stoa.sources.repositories.reader`); here
-is what it is asked, and what is made of it.
+"""A git repository, shallow, at one branch. A separate process speaks git (`stoa.sources.repositories.reader`); this
+module sends it commands and interprets the answers.
 
-What is compared is the blob of each path: git's own hash of a file says without reading it whether it changed, whatever
-happened between two commits, force pushes included. A commit that is there already is not fetched again, and a new one
-brings only what is new in it.
+Paths are compared by their blob, git's own hash of a file. It shows without reading the file whether it changed,
+whatever happened between two commits, force pushes included. A commit that is present is not fetched again, and a new
+one transfers only its new objects.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/n
 
 
 class _ReaderDied(Exception):
-    """It was killed by what it read, or took too long."""
+    """The process was killed by its input, or took too long."""
 
 
 class GitOrigin:
@@ -98,7 +98,7 @@ class GitOrigin:
     def _found(self, path: str, target: Path, commit: str, state: Mapping[str, Any]) -> Finding:
         with target.open("rb") as file, Spool(rules.ITEM_BYTES_MAX) as spool:
             while piece := file.read(1024 * 1024):
-                if spool.empty and piece.startswith(_POINTER):  # The file itself is kept elsewhere (Git LFS).
+                if spool.empty and piece.startswith(_POINTER):  # Git LFS: the content is stored elsewhere.
                     return Nothing(path, state)
                 spool.write(piece)
             metadata = {"source": path, "path": path, "commit": commit, "repository": self._config.url}
@@ -106,9 +106,9 @@ class GitOrigin:
 
     # --- the process ------------------------------------------------------------------------------------------------
     async def _open(self, commit: str | None, skip: int) -> str:
-        """A reader at the branch's commit, or again at this one behind the first `skip` entries.
+        """Starts a reader at the branch's commit, or restarts one at this commit after the first `skip` entries.
 
-        Gives the commit. Raises SourceError.
+        Returns the commit. Raises SourceError.
         """
         await self._end()
         local = self._config.url.startswith("file:")
@@ -179,7 +179,7 @@ class GitOrigin:
         process, self._process = self._process, None
         if process is None:
             return
-        if process.returncode is None:  # Once it is reaped its number may belong to somebody else.
+        if process.returncode is None:  # A reaped process's number may belong to another process.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         if process.stdin is not None:
@@ -189,6 +189,6 @@ class GitOrigin:
 
 
 def local_path(url: str) -> str:
-    """Of a file:// URL. One that names a host is no path of this server, and is refused as not being one."""
+    """The path of a file:// URL. A URL with a host is refused, because it is no path of this server."""
     parts = urlsplit(url)
     return unquote(parts.path) if parts.netloc in ("", "localhost") else url

@@ -1,4 +1,4 @@
-"""What every origin that can be listed does with its listing: what shows a change is fetched, and nothing else."""
+"""What origins with a listing have in common: only documents whose listed state changed are fetched."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[T]):
-    """A document of a listing: a changed `state` means a changed document; `place` is what fetching it needs."""
+    """An entry of a listing. A changed `state` means a changed document; `place` is what fetching it needs."""
 
     origin: str
     state: Mapping[str, Any]
@@ -23,7 +23,7 @@ class Listed(Generic[T]):
 async def changed(
     part: Sequence[Listed[T]], remember: Remember, fetch: Callable[[Listed[T]], Awaitable[Finding]]
 ) -> AsyncGenerator[Finding]:
-    """The findings of a part of a listing."""
+    """The findings for a batch of entries."""
     named: list[Listed[T]] = []
     for one in part:
         if rules.usable(one.origin):

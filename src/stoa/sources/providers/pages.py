@@ -1,4 +1,4 @@
-"""What a page of HTML says to a crawler: its title, its links, and what it does not want. Pure."""
+"""Parses a page of HTML for a crawler: its title, its links, and its robots directives. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from yarl import URL
 from stoa.sources.providers.urls import canonical
 
 READ_BYTES_MAX: Final = 2 * 1024 * 1024
-"""Links beyond are not looked for: a page of that size is data."""
+"""The limit of links that are read: a larger page is data."""
 LINKS_MAX: Final = 1_000
 REFRESH_SECONDS_MAX: Final = 10
-"""Longer ones let people read the page first."""
+"""A slower refresh lets people read the page first, so it is not a redirect."""
 _REFRESH: Final = re.compile(r"\s*(\d{0,6})[\d.]*\s*[;,]\s*(?:url\s*=\s*)?(.+)", re.IGNORECASE | re.DOTALL)
 _HOME: Final = re.compile(r"^/?$|/(?:index|default|home)(?:\.\w+)?$", re.IGNORECASE)
 
@@ -25,13 +25,13 @@ class Page:
     noindex: bool
     nofollow: bool
     canonical: URL | None = None
-    """Where the page says that it belongs, if that is elsewhere."""
+    """The page's canonical URL, if it is another."""
     refresh: URL | None = None
-    """Where a browser goes on to after a moment."""
+    """The target of a quick meta refresh."""
 
 
 def read(html: bytes, url: URL, robots_header: str) -> Page:
-    """`robots_header` is the X-Robots-Tag of the answer."""
+    """`robots_header` is the response's X-Robots-Tag."""
     tree = LexborHTMLParser(html[:READ_BYTES_MAX])
     wishes = robots_header.lower()
     for tag in tree.css("meta[name]"):
@@ -54,7 +54,7 @@ def read(html: bytes, url: URL, robots_header: str) -> Page:
 
 
 def _canonical(tree: LexborHTMLParser, url: URL, base: URL) -> URL | None:
-    """Templates that name the home page in every page are not believed."""
+    """A canonical URL that names the home page is ignored: templates set it on every page."""
     for tag in tree.css("link[rel][href]"):
         if "canonical" in (tag.attributes.get("rel") or "").lower().split():
             found = canonical(tag.attributes.get("href") or "", base)

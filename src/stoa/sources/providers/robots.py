@@ -1,5 +1,5 @@
-"""robots.txt (RFC 9309): read once per host and sync. A host that does not say what it wants allows everything; one
-that cannot, nothing.
+"""robots.txt (RFC 9309), read once per host and sync. A host without one (404) allows everything; one whose robots.txt
+cannot be fetched allows nothing.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from stoa.sources.providers.urls import canonical
 from stoa.sources.providers.web import Web, WebError
 
 READ_BYTES_MAX: Final = 512 * 1024
-"""What the RFC asks crawlers to read at least."""
+"""The size that the RFC requires crawlers to read at least."""
 HOPS_MAX: Final = 5
 DELAY_SECONDS_MAX: Final = 30.0
 
 
 class Robots:
-    """What one host wants. With a `trouble` that is not known, and nothing of it may be fetched."""
+    """The rules of one host. With a `trouble` they are unknown, and nothing of the host may be fetched."""
 
     def __init__(self, rules: Protego | None, trouble: WebError | None = None) -> None:
         self._rules = rules
@@ -39,7 +39,7 @@ class Robots:
 
 
 async def robots_of(web: Web, host: URL) -> Robots:
-    """`host` is any URL of it. A redirect is followed, whose target is guarded like a first address."""
+    """`host` is any URL of it. A redirect is followed; its target gets the same outbound checks."""
     url = host.with_path("/robots.txt").with_query(None)
     for _ in range(HOPS_MAX + 1):
         try:

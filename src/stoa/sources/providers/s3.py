@@ -1,5 +1,4 @@
-"""A bucket, over Amazon's protocol and whoever speaks it: listed page by page, an object fetched where its ETag is
-new."""
+"""A bucket of S3 or a compatible server: listed page by page; an object is fetched where its ETag changed."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -24,7 +23,7 @@ from stoa.sources.providers.web import Answer, Web, WebError
 from stoa.sources.types import Failed, Fetched, Finding, SourceError
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Of a listing of 1,000 objects."""
+"""The limit of bytes of a listing of 1,000 objects."""
 _CODES: Final = {401: "credentials_refused", 403: "credentials_refused", 404: "origin_not_found"}
 
 
@@ -40,12 +39,12 @@ class S3Origin:
         self._secrets = secrets
         self._web = Web(session, tls)
         self._globs = Globs(config.include, config.exclude)
-        if config.endpoint is not None:  # Other servers know their buckets by path; not every one has names for them.
+        if config.endpoint is not None:  # Path-style addresses: not every compatible server has host names for buckets.
             self._root, self._path = (
                 URL(config.endpoint).origin(),
                 f"{URL(config.endpoint).raw_path.rstrip('/')}/{config.bucket}",
             )
-        elif "." in config.bucket:  # No certificate covers such a name.
+        elif "." in config.bucket:  # A wildcard certificate does not cover a bucket's name with dots.
             self._root, self._path = URL(f"https://s3.{config.region}.amazonaws.com"), f"/{config.bucket}"
         else:
             self._root, self._path = URL(f"https://{config.bucket}.s3.{config.region}.amazonaws.com"), ""
@@ -113,7 +112,7 @@ class S3Origin:
             "bucket": self._config.bucket,
             "url": f"s3://{self._config.bucket}/{key}",
         }
-        # What came is what is remembered: the object may have changed since it was listed.
+        # The state of what was downloaded: the object may have changed since it was listed.
         state = {"etag": answer.headers.get("etag", listed.state["etag"]).strip('"'), "size": answer.content.size}
         return Fetched(key, key, mime_type, answer.content, metadata, state)
 

@@ -1,4 +1,4 @@
-"""Sitemaps (sitemaps.org): the pages, or the further sitemaps, that one names. Nothing in them is expanded or fetched.
+"""Parses sitemaps (sitemaps.org): pages, or further sitemaps. XML entities are not expanded and nothing is fetched.
 Pure.
 """
 
@@ -17,7 +17,7 @@ UNPACKED_BYTES_MAX: Final = 50 * 1024 * 1024
 
 
 class SitemapError(Exception):
-    """It is no sitemap; the message says why."""
+    """The document is not a sitemap; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ def parse(file: BinaryIO, pages_max: int) -> Sitemap:
 
 
 def _unpacked(file: BinaryIO) -> BinaryIO:
-    """A sitemap may come as gzip, which HTTP does not speak of. Raises ValueError over the limit."""
+    """A sitemap may be a gzip file without a Content-Encoding. Raises ValueError over the limit."""
     head = file.read(2)
     file.seek(0)
     if head != b"\x1f\x8b":
         return file
     content, packed = b"", file.read()
-    while packed.startswith(b"\x1f\x8b"):  # It may be several, one behind the other.
+    while packed.startswith(b"\x1f\x8b"):  # A gzip file may have several members.
         unpacking = zlib.decompressobj(wbits=31)
         content += unpacking.decompress(packed, UNPACKED_BYTES_MAX + 1 - len(content))
         if len(content) > UNPACKED_BYTES_MAX:
@@ -65,7 +65,7 @@ def _unpacked(file: BinaryIO) -> BinaryIO:
 
 
 def _listed(file: BinaryIO, pages_max: int) -> tuple[str, ...]:
-    """The addresses of a sitemap that is a plain text, one a line; none where it is XML."""
+    """The addresses of a plain-text sitemap, one per line; none where it is XML."""
     head = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip()
     file.seek(0)
     if not head.startswith((b"http://", b"https://")):

@@ -1,4 +1,5 @@
-"""A file on its way in: hashed as it comes, in memory while small, on disk beyond, refused over its limit."""
+"""A file that is being downloaded: hashed as it arrives, in memory while small, on disk when larger, refused over its
+limit."""
 
 import hashlib
 from tempfile import SpooledTemporaryFile
@@ -11,7 +12,7 @@ MEMORY_BYTES_MAX: Final = 1024 * 1024
 
 
 class TooLarge(Exception):
-    """What comes is over the limit."""
+    """The content is over the limit."""
 
 
 class Spool:

@@ -1,4 +1,4 @@
-"""URLs as addresses of pages: one spelling each, so that a page is fetched once. Pure."""
+"""Normalizes URLs of pages to one spelling each, so that a page is fetched once. Pure."""
 
 import re
 from pathlib import PurePosixPath
@@ -29,8 +29,8 @@ _SUFFIXES: Final = {
 
 
 def canonical(text: str, base: URL | None = None) -> URL | None:
-    """The address that a link means, without its fragment; None for what is no page's (mailto:, javascript:,
-    nonsense)."""
+    """The address that a link points to, without its fragment; None for anything that is not a page (mailto:,
+    javascript:, invalid)."""
     try:
         found = URL(text.strip())
         found = (base.join(found) if base is not None else found).with_fragment(None)
@@ -52,7 +52,7 @@ def canonical(text: str, base: URL | None = None) -> URL | None:
 
 
 def _without_tracking(url: URL) -> URL:
-    """Without what says only who led here: the page is the same."""
+    """Removes parameters that only track where a visitor came from: the page is the same."""
     parts = url.raw_query_string.split("&")
     kept = [part for part in parts if not _TRACKING.match(part)]
     if len(kept) == len(parts):
@@ -62,18 +62,18 @@ def _without_tracking(url: URL) -> URL:
 
 
 def same_page(url: URL) -> URL:
-    """One address for spellings that differ by a slash at the end."""
+    """One key for addresses that differ only in a trailing slash."""
     path = url.raw_path.rstrip("/")
     return url.with_path(path, encoded=True, keep_query=True) if path and path != url.raw_path else url
 
 
 def host_of(url: URL) -> str:
-    """As `hosts` names it: with the port where it is not the scheme's own."""
+    """A host in the form of `hosts`: with the port where it is not the scheme's default."""
     return f"{url.host}:{url.explicit_port}" if url.explicit_port is not None else str(url.host)
 
 
 def page_name(url: URL, mime_type: str) -> str:
-    """A file's name for a page: the end of its path, with the suffix of what it is."""
+    """A file name for a page: the end of its path, with the suffix of its type."""
     last = unquote(url.raw_path.rstrip("/").rsplit("/", 1)[-1]) or "index"
     suffix = _SUFFIXES.get(mime_type)
     if suffix is None or PurePosixPath(last.lower()).suffix in (suffix, ".htm" if suffix == ".html" else suffix):

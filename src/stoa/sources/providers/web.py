@@ -1,4 +1,5 @@
-"""Requests of a crawler or of a bucket's reader: guarded, bounded in time and size, never redirected by itself."""
+"""HTTP requests of the crawler and the bucket reader: guarded against private addresses, bounded in time and size.
+Redirects are returned, not followed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ SILENT_SECONDS_MAX: Final = 30.0
 
 
 class WebError(Exception):
-    """A request that failed. `retryable` says whether the same may go well later."""
+    """A failed request. `retryable`: it may succeed later."""
 
     def __init__(self, code: str, message: str, *, retryable: bool) -> None:
         super().__init__(message)
@@ -31,7 +32,7 @@ class WebError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`content` is None where nothing was read. Header names are in lower case."""
+    """`content` is None where the body was not read. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,7 +49,7 @@ class Answer:
 
 
 class Web:
-    """`tls` None: the session's own. `authorization` is a header for `home` alone: scheme, host and port."""
+    """`tls` None: the session's own. `authorization` is sent to `home` alone: scheme, host and port."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Web:
         authorization: str | None = None,
     ) -> None:
         self._session = session
-        self._tls = tls or True  # True: as the session does.
+        self._tls = tls or True  # True: the session's.
         self._home = home.origin() if home is not None and authorization is not None else None
         self._authorization = authorization
 
@@ -70,7 +71,7 @@ class Web:
         bytes_max: int,
         wanted: Callable[[Answer], bool] = lambda answer: answer.status == 200,
     ) -> Answer:
-        """The body is read where `wanted` says so, of an answer as it is without one. Raises WebError."""
+        """Reads the body where `wanted` returns true for the answer without one. Raises WebError."""
         host = url.host or ""
         headers = {"User-Agent": AGENT, **headers}
         if self._authorization is not None and url.origin() == self._home:
@@ -86,7 +87,7 @@ class Web:
                     response.status, {name.lower(): value for name, value in response.headers.items()}, None
                 )
                 if not wanted(answer):
-                    response.close()  # What is not read is not waited for.
+                    response.close()  # Closes the connection instead of waiting for an unwanted body.
                     return answer
                 with Spool(bytes_max) as spool:
                     async for piece in pieces(response):

@@ -30,7 +30,7 @@ from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, Noth
 SITEMAPS_MAX: Final = 50
 HOPS_MAX: Final = 5
 FAILURES_MAX: Final = 10
-"""After so many failed pages in a row the site counts as down, and the walk ends."""
+"""After so many failed pages in a row the site is considered down, and the walk ends."""
 WAIT_SECONDS_MAX: Final = 20.0
 _PASSING: Final = frozenset({"origin_unreachable", "origin_timeout", "origin_failed", "robots_unreachable"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -53,7 +53,7 @@ _UNREAD: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """`finding` is None for what this sync has settled already.
+    """`finding` is None for an address that this sync has settled already.
 
     `blind`: its links are unknown, so pages that only they lead to must not be deleted.
     """
@@ -63,7 +63,7 @@ class _Visit:
     redirect: URL | None = None
     blind: bool = False
     waits: bool = False
-    """Until it is known whether the page that it says it belongs to is there."""
+    """Set while it is unknown whether its canonical page exists."""
 
     @property
     def is_there(self) -> bool:
@@ -136,8 +136,8 @@ class WebsiteOrigin:
         return host_of(url) in self._hosts and self._globs.take_url(url.raw_path)
 
     def _follow(self, frontier: Frontier, address: Address, target: URL) -> None:
-        """To where a page went, as one more address: it is asked for robots, hosts and private addresses like any. A
-        site that as a whole went to another host (www.) is followed there."""
+        """Adds a redirect's target as one more address, with the usual checks of robots.txt, hosts and private
+        addresses. A site that redirects to another host as a whole (www.) is followed there."""
         if address.hops >= HOPS_MAX:
             if address.start:
                 raise SourceError("origin_failed", f"{self._start} redirects more than {HOPS_MAX} times.")
@@ -149,7 +149,7 @@ class WebsiteOrigin:
             frontier.add_start(target, address)
 
     def _give_up(self, address: Address, finding: Finding, failures: int) -> None:
-        """Raises SourceError where the walk cannot go on: without its start, or on a site that is down."""
+        """Raises SourceError where the walk cannot continue: the start page is missing, or the site is down."""
         if isinstance(finding, Failed) and (address.start or failures >= FAILURES_MAX):
             raise SourceError(finding.code, finding.message, retryable=finding.code in _PASSING)
         if address.start and isinstance(finding, Nothing) and finding.state.get("status"):
@@ -202,7 +202,7 @@ class WebsiteOrigin:
             content.file.close()
             gone = {"links": state["links"], "redirect": str(page.refresh)}
             return _Visit(Nothing(str(url), gone), page.links, redirect=page.refresh)
-        if page.noindex or not self._globs.take_url(url.raw_path):  # The start page is read for its links in any case.
+        if page.noindex or not self._globs.take_url(url.raw_path):  # The links of the start page are read in any case.
             content.file.close()
             return _Visit(Nothing(str(url), state), page.links)
         belongs_to = _linked_canonical(answer, url) or page.canonical
@@ -224,7 +224,7 @@ class WebsiteOrigin:
 
     # --- requests ---------------------------------------------------------------------------------------------------
     async def _ask(self, url: URL, headers: Mapping[str, str]) -> Answer:
-        """Repeats a request once when the site answers that it is busy. Raises WebError."""
+        """Repeats a request once when the site answers 429 or 503. Raises WebError."""
         answer = await self._slowly(url, headers, self._config.page_bytes_max, _is_document)
         if answer.status in (429, 503):
             await asyncio.sleep(
@@ -267,7 +267,7 @@ class WebsiteOrigin:
             try:
                 sitemap = await self._sitemap(url)
             except (WebError, sitemaps.SitemapError) as error:
-                # Where nobody spoke of a sitemap, a site may answer with any page of its own.
+                # A sitemap at the default address that robots.txt does not name: a site may answer with any page.
                 if not (guessed and isinstance(error, sitemaps.SitemapError)):
                     troubles.append(f"The sitemap {url} cannot be read: {error}")
                 continue
@@ -287,7 +287,7 @@ class WebsiteOrigin:
 
 
 def _linked_canonical(answer: Answer, url: URL) -> URL | None:
-    """Where a document says in its header that it belongs (RFC 6596)."""
+    """The canonical URL in a document's Link header (RFC 6596)."""
     found = _LINK.search(answer.headers.get("link", ""))
     target = canonical(found[1], url) if found else None
     return None if target == url else target

@@ -1,4 +1,4 @@
 """The process that reads git repositories.
 
-A package of its own, because a process starts with the front doors above its module.
+A package of its own, because a new process imports every package above its module.
 """

@@ -1,8 +1,8 @@
-"""The git process: it fetches a repository, lists its files and reads them, one command after another, until it is
-ended.
+"""The git process: it fetches a repository, lists its files and reads them, one command after another, until its parent
+ends it.
 
-Packs come from strangers and are unpacked here, within limits of memory, processor time and file size, and never in the
-server. Commands come as JSON lines on the descriptor named in the first argument; each is answered by one JSON line on
+Packs come from strangers. They are unpacked here, within limits of memory, processor time and file size, and never in
+the server. Commands are JSON lines on the descriptor named in the first argument; each is answered by one JSON line on
 standard output.
 """
 
@@ -38,10 +38,10 @@ from stoa.outbound import AddressRefused, Outbound, OutboundError
 BATCH: Final = 500
 SILENT_SECONDS_MAX: Final = 60.0
 PACKS_MAX: Final = 50
-"""Each fetch may leave one; then the clone is made anew, which is one again."""
+"""The limit of packs. Each fetch may add one; above the limit the clone is made again, with one pack."""
 PACK_BYTES_MAX: Final = 2 * 2**30
 MEMORY_BYTES_MAX: Final = 4 * 2**30
-"""Of addresses: a pack is mapped into them."""
+"""The limit of address space: packs are mapped into memory."""
 PROCESSOR_SECONDS_MAX: Final = 1_800
 
 
@@ -127,8 +127,8 @@ class Reader:
         return found
 
     def list(self) -> Mapping[str, Any]:
-        """The next files as [path in hex, blob]: a path is bytes, and may be no text. Links and submodules are no
-        files.
+        """The next files as [path in hex, blob]; a path is bytes, and may not be valid text. Links and submodules are
+        left out.
         """
         batch = list(islice(self._files, BATCH))
         files = [[one.path.hex(), one.sha.decode()] for one in batch if stat.S_ISREG(one.mode)]
@@ -159,7 +159,7 @@ def _clone(home: Path) -> Repo:
             return repo
         repo.close()
     except (NotGitRepository, OSError, ValueError, KeyError):
-        pass  # There is none yet, or it was being made when its node died.
+        pass  # There is no clone yet, or its node died while making it.
     shutil.rmtree(home, ignore_errors=True)
     return Repo.init_bare(str(home), mkdir=True)
 
@@ -255,7 +255,7 @@ def confine() -> None:
     ):
         with contextlib.suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, name), (value, value))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Then the write that is too long is an error with a name.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # The write over the limit then fails with EFBIG.
 
 
 def main(descriptor: str, parent: str) -> None:

@@ -1,1 +1,1 @@
-"""Node types: a file each, with its schema and what its nodes do. `registry` finds them."""
+"""Node types: one file each, with the schema and the behaviour. `registry` finds them."""

@@ -58,24 +58,24 @@ class AgentTool(NodePart):
         return self.name or self.id or self.type.rsplit(".", 1)[-1]
 
     def names(self) -> Sequence[str]:
-        """The project's tools that it stands for."""
+        """The names of the project's tools that it refers to."""
         if self.type in (_AGENT, _FEEDBACK, _PYTHON, _RETRIEVER) or self.knowledgebase_id is not None:
             return ()
         return tools_of(self.type, self.title, self.include_tools, self.server)
 
     def own_code(self) -> Sequence[CodeTool]:
-        """The tool that it is itself."""
+        """The tool that its own code defines."""
         if self.type != _PYTHON:
             return ()
         about = self.description or self.title
         return [CodeTool(tool_name(self.title), about, self.code or "", self.use_multiple_params)]
 
     def offered(self) -> Sequence[str]:
-        """What the agent may call."""
+        """The tools that the agent may call."""
         return [*self.names(), *(one.name for one in self.own_code())]
 
     def needing_approval(self) -> Sequence[str]:
-        """Those of which a person must approve each call."""
+        """The tools that need a person's approval for each call."""
         return self.offered() if self.approval is not None and self.approval.enabled else ()
 
 
@@ -155,13 +155,13 @@ class AgentNode(Node):
         )
 
     def _all_tools(self) -> Sequence[AgentTool]:
-        """Its own, and those of its subagents."""
+        """Its own tools and those of its subagents."""
         return [*self.tools, *_tools_below([tool for tool in self.tools if tool.type == _AGENT])]
 
     def _references(self) -> Sequence[tuple[str, UUID]]:
         try:
             memory = self.remembers()
-        except ValueError:  # `problems` says so.
+        except ValueError:  # Reported by `problems`.
             memory = None
         resources = self.resources()
         found = [("memory", memory.memory_id)] if memory is not None and memory.memory_id else []
@@ -243,7 +243,7 @@ def _subagent(tool: AgentTool) -> Subagent:
 
 
 def asked(own: Mapping[str, Any]) -> str:
-    """What the agent is asked: the field `input`, the only text, or all fields as JSON."""
+    """The agent's prompt: the field `input`, the only text, or all fields as JSON."""
     if (text := own.get("input")) is not None:
         return templates.as_text(text)
     values = list(own.values())

@@ -1,4 +1,4 @@
-"""A fork: each option is a condition on the node's input; nodes depend on an option of it."""
+"""A branch: each option is a condition on the node's input; other nodes depend on one of its options."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
@@ -40,7 +40,7 @@ class ChoiceNode(Node):
 
 
 def _decide(node: ChoiceNode, inputs: Inputs) -> Any:
-    """The platform's result: each option's id with `status` and `output`."""
+    """The result in the platform's format: each option's id with `status` and `output`."""
     try:
         held = [
             option.condition is not None and conditions.holds(option.condition, inputs.values)
@@ -54,7 +54,7 @@ def _decide(node: ChoiceNode, inputs: Inputs) -> Any:
 
 
 def _first(node: ChoiceNode, values: Mapping[str, Any]) -> Sequence[tuple[Option, str]]:
-    """What stands behind the first hit is not judged: it is skipped."""
+    """Options after the first match are not evaluated, but skipped."""
     judged: list[tuple[Option, str]] = []
     hit = False
     for option in node.options:
@@ -67,7 +67,7 @@ def _first(node: ChoiceNode, values: Mapping[str, Any]) -> Sequence[tuple[Option
 
 
 def _all(node: ChoiceNode, held: Sequence[bool]) -> Sequence[tuple[Option, str]]:
-    """An option without a condition is decided over the whole list, wherever it stands."""
+    """The default option is decided last, wherever it is in the list."""
     others = "skip" if any(held) else "success"
     return [
         (option, others if option.condition is None else "success" if hit else "failure")

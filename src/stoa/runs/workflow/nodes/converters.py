@@ -1,4 +1,4 @@
-"""The files of the run as documents: read as every upload is, in a process that can be killed."""
+"""The run's files as documents. They are read like any upload, in a process that can be killed."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -11,7 +11,7 @@ from stoa.runs.workflow.task import Task
 
 Mode = Literal["one-doc-per-file", "one-doc-per-page", "one-doc-per-element"]
 _BY_PAGE: Final = ("PyPDFConverter", "PPTXFileConverter")
-"""Whose documents are pages, unless they say otherwise."""
+"""Converters with one document per page by default."""
 
 
 class ConverterNode(Node):

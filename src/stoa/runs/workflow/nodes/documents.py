@@ -1,4 +1,4 @@
-"""Documents as nodes hand them on: objects with `id`, `content` and `metadata`. Pure."""
+"""The documents that nodes exchange: objects with `id`, `content` and `metadata`. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast

@@ -1,6 +1,6 @@
-"""Embedders of a flow: they mark what is to be embedded. The knowledge base behind them embeds it, with the embedder of
-its chunks, so question and documents are always in one space. No vector leaves the base: `pipelines` refuses a flow in
-which anything else reads one.
+"""Embedders of a flow: they only mark what is to be embedded. The knowledge base that receives it embeds it, with the
+embedder of its chunks, so question and documents are in the same vector space. No vector leaves the base: `pipelines`
+refuses a flow in which any other node reads one.
 """
 
 from typing import Any, Final

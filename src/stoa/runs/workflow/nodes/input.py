@@ -1,4 +1,4 @@
-"""Where a flow begins: the fields that a caller sends."""
+"""The start of a flow: the fields that a caller sends."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""A model of the catalogue, asked once. The type names the provider, `model` the model."""
+"""A single call of a model of the catalogue. The type names the provider, `model` the model."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -35,7 +35,7 @@ class Prompt(NodePart):
 
 
 PROVIDERS: Final[Mapping[str, str]] = {**PLATFORM_NAMES, "CustomLLM": ""}
-"""Class → what leads the slugs of its models; CustomLLM names a whole slug."""
+"""The prefix of model slugs for each class; CustomLLM names a whole slug."""
 _PASSED: Final = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty")
 
 
@@ -53,14 +53,14 @@ class ModelChoice(NodePart):
     frequency_penalty: float | None = None
 
     def slugs(self) -> Sequence[str]:
-        """Of the catalogue, the first that is there; empty for the default model."""
+        """Slugs of the catalogue, of which the first that exists is used; empty for the default model."""
         if self.model is None:
             return ()
         provider = PROVIDERS.get(self.type.rsplit(".", 1)[-1], "")
         return (f"{provider}/{self.model}", self.model) if provider else (self.model,)
 
     def extra(self) -> Mapping[str, Any]:
-        """What goes to the provider as it is."""
+        """Fields that are sent to the provider unchanged."""
         return {name: value for name in _PASSED if (value := getattr(self, name)) is not None}
 
 
@@ -84,7 +84,7 @@ class LlmNode(Node, ModelChoice):
 
 
 def output_schema(response_format: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The JSON schema of a `response_format` in OpenAI's form, or one that is the schema itself."""
+    """The JSON schema of a `response_format` in OpenAI's form; the field may also be the schema itself."""
     if not response_format:
         return None
     named = response_format.get("json_schema")
@@ -97,7 +97,7 @@ def output_schema(response_format: Mapping[str, Any] | None) -> Mapping[str, Any
 
 
 def said(text: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A model's answer as a node's output: with a schema, what the answer holds."""
+    """A model's answer as the node's output; with a schema, the parsed answer."""
     if schema is None:
         return {"content": text}
     try:

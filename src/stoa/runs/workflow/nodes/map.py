@@ -1,4 +1,4 @@
-"""One node, run for each item of its field `input`."""
+"""Runs one node for each item of its field `input`."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing

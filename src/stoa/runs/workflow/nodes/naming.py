@@ -1,4 +1,4 @@
-"""How a flow's tools are found in the project: by the node's name, made one that a tool may have. Pure."""
+"""Finds the project's tool for a flow's tool: by the node's name, converted to a valid tool name. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Final
 _MCP: Final = ("dynamiq.nodes.tools.MCPServer", "dynamiq.nodes.tools.MCPTool")
 NAME_CHARACTERS_MAX: Final = 64
 _JOIN: Final = "__"
-"""Between an MCP server's name and its tool's, as the tools of a project have it."""
+"""The separator between an MCP server's name and its tool's, in names of a project's tools."""
 
 
 def tool_name(title: str) -> str:
@@ -16,7 +16,7 @@ def tool_name(title: str) -> str:
 
 
 def tools_of(kind: str, title: str, include_tools: Sequence[str], server: str | None) -> Sequence[str]:
-    """The project's tools that a tool of a flow stands for."""
+    """The project's tools that a tool of a flow refers to."""
     if kind == _MCP[1] and server:
         return [f"{tool_name(server)}{_JOIN}{title}"]
     if kind == _MCP[0] and include_tools:

@@ -1,4 +1,4 @@
-"""What every node of a flow has, and what a type of nodes is. Pure."""
+"""The common fields of all nodes, and the interface of a node type. Pure."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,11 +110,11 @@ class Node(NodePart):
 
     @property
     def costly(self) -> bool:
-        """Whether a decision of it may take longer than a moment."""
+        """Whether its decision may take long."""
         return False
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the schema cannot say: the field, and the reason."""
+        """Problems that the schema cannot express: (field, reason)."""
         if self.input_mapping:
             yield "input_mapping", "is not read here: write it as an input_transformer"
         if self.asks_approval and not self.may_ask_first:
@@ -129,18 +129,18 @@ class Node(NodePart):
         return False
 
     def advice(self) -> Iterator[str]:
-        """Sentences about what runs, and probably not as it was meant."""
+        """Warnings about a valid node that is probably not what its author meant."""
         yield from ()
 
     def needs(self) -> "Needs":
-        """What of the project the node uses."""
+        """What the node uses of the project."""
         return Needs()
 
 
 @dataclass(frozen=True, slots=True)
 class CodeTool:
-    """A tool that is Python code of the flow's own. `spread`: its function takes the fields as arguments. `whole`: a
-    node wants all that it gives, an agent what can be read."""
+    """A tool that is Python code in the flow. `spread`: its function takes the fields as arguments. `whole`: a node
+    uses the complete result, an agent only its readable text."""
 
     name: str
     description: str
@@ -152,11 +152,11 @@ class CodeTool:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a node uses: its model (None: it has none; empty: the default one), its tools, its knowledge bases, what
-    else belongs to an agent, and code that runs in a sandbox."""
+    """What a node uses: its model (None: it has none; empty: the default one), tools, knowledge bases, an agent's
+    memories and skills, and code that runs in a sandbox."""
 
     model: Sequence[str] | None = None
-    """Slugs, the first that the catalogue has."""
+    """Slugs, of which the first that the catalogue has is used."""
     tools: Sequence[str] = ()
     bases: Sequence[UUID] = ()
     references: Sequence[tuple[str, UUID]] = ()
@@ -166,8 +166,8 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a node is given. `values` is all that a path or a template may name; `own` what is meant for this node: what
-    its transformer chose, else the fields of the run's input."""
+    """A node's input. `values` is all that a path or a template may name; `own` is the result of its transformer, or
+    without one the fields of the run's input."""
 
     values: Mapping[str, Any]
     own: Mapping[str, Any]
@@ -175,14 +175,14 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """The last step of a node's work: its output, before its transformer, and what a memory is to keep."""
+    """The last step of a node: its output, before the transformer, and what a memory must store."""
 
     output: Any
     remember: Conversed | None = None
 
 
 class NodeFailed(Exception):
-    """A node cannot give its output: an outcome, with a stable `code` and a sentence."""
+    """A node has no output: an outcome, with a stable `code` and a sentence."""
 
     def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
@@ -193,7 +193,7 @@ class NodeFailed(Exception):
 
 
 def fill(text: str, fields: Mapping[str, Any]) -> str:
-    """A template with its fields in place. Raises NodeFailed."""
+    """Fills in a template. Raises NodeFailed."""
     try:
         return templates.filled(text, fields)
     except templates.TemplateError as error:
@@ -201,19 +201,19 @@ def fill(text: str, fields: Mapping[str, Any]) -> str:
 
 
 Decide: TypeAlias = Callable[[Any, Inputs], Any]
-"""(node, inputs) → output, at once and without asking anybody. Raises NodeFailed."""
+"""(node, inputs) → output, without I/O. Raises NodeFailed."""
 Work: TypeAlias = Callable[[Any, Inputs, Task], AsyncGenerator[Step | Produced]]
-"""(node, inputs, task) → steps, and `Produced` at the end; without it the node waits for a person. Raises NodeFailed,
-ModelError, RunStopped, AppError."""
+"""(node, inputs, task) → steps, with `Produced` as the last one. If it ends without `Produced`, the node waits for a
+person. Raises NodeFailed, ModelError, RunStopped, AppError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeType:
-    """A line of the registry. A node either decides (pure) or works (in steps). `refused` says why nodes of a known
-    type are not run."""
+    """A row of the registry. A node either decides (pure) or works (in steps). `refused`: why nodes of a known type are
+    not supported."""
 
     name: str
-    """What a node's `type` is."""
+    """The value of a node's `type`."""
     group: NodeGroup
     description: str
     schema: type[Node]
@@ -221,7 +221,7 @@ class NodeType:
     work: Work | None = None
     refused: str | None = None
     sandboxed: bool = False
-    """Whether it runs only where the operator has set a sandbox."""
+    """Whether it needs a sandbox that the operator has configured."""
 
     @property
     def title(self) -> str:

@@ -1,4 +1,4 @@
-"""Where a flow ends: what its caller gets."""
+"""The end of a flow: the result for its caller."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,5 @@
-"""Python code: a function `run` that is called in the operator's sandbox. Without one a flow with code is refused."""
+"""Python code: a function `run` that is called in the operator's sandbox. Without a sandbox, a flow with code is
+refused."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
@@ -43,8 +44,8 @@ class PythonNode(Node):
 
 
 def problem(code: str) -> str | None:
-    """Why a text is no code that can be called, as far as can be told without running it; the sentence goes on from the
-    field's name."""
+    """Why a text is not valid code, as far as can be told without running it; the sentence continues after the field's
+    name."""
     return None if "run" in code else "defines no function run, which is what is called"
 
 
@@ -55,7 +56,7 @@ async def _work(node: PythonNode, inputs: Inputs, task: Task) -> AsyncGenerator[
 
 
 def _given(output: Any) -> Any:
-    """The object with `content` that the code gave."""
+    """The object with `content` that the code returned."""
     given = output["content"]
     return given if isinstance(given, Mapping) else output
 

@@ -1,4 +1,4 @@
-"""A knowledge base as a node: searches for its input field `query`."""
+"""A search in a knowledge base, with the input field `query`."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any, Final

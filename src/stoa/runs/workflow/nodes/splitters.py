@@ -1,4 +1,4 @@
-"""Cuts documents into pieces, as the platform's library does."""
+"""Splits documents into pieces, like the platform's library."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
@@ -49,7 +49,7 @@ def _decide(node: SplitterNode, inputs: Inputs) -> Any:
 
 
 def pieces_of(text: str, node: SplitterNode) -> Iterator[str]:
-    """Without what would be blank."""
+    """Blank pieces are left out."""
     units = _units(text, _MARKS[node.split_by])
     step = node.split_length - node.split_overlap
     for begin in range(0, len(units), step):
@@ -61,7 +61,7 @@ def pieces_of(text: str, node: SplitterNode) -> Iterator[str]:
 
 
 def _units(text: str, mark: str) -> Sequence[str]:
-    """Each with the mark that ends it."""
+    """The units, each with its delimiter."""
     if not mark:
         return text
     parts = text.split(mark)

@@ -1,4 +1,4 @@
-"""Tools as nodes: each call is entered in the ledger of its run, as a call by an agent is."""
+"""Tools as nodes. Each call is entered in the ledger of its run, like an agent's calls."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -18,9 +18,9 @@ from stoa.runs.workflow.task import Task
 from stoa.tools import Tool
 
 _AGAIN: Final = frozenset({"tool_timeout", "tool_unreachable", "tool_failed", "tool_unavailable"})
-"""Failures after which the same call may go well."""
+"""Failures that may be temporary."""
 _DOUBTFUL: Final = frozenset({"tool_timeout", "tool_unreachable"})
-"""Those after which nobody knows whether the call was made."""
+"""Failures after which it is unknown whether the call was made."""
 
 
 class ToolNode(Node):
@@ -57,7 +57,7 @@ class McpNode(ToolNode):
 
 
 def arguments_of(tool: Tool | None, inputs: Inputs) -> Mapping[str, Any]:
-    """What the transformer chose; without one, those of the run's fields that the tool knows."""
+    """The transformer's result; without one, the run's fields that are parameters of the tool."""
     properties = tool.parameters.get("properties") if tool is not None else None
     if inputs.own is not inputs.values and isinstance(properties, Mapping):
         return {name: value for name, value in inputs.own.items() if name in properties}
@@ -65,7 +65,7 @@ def arguments_of(tool: Tool | None, inputs: Inputs) -> Mapping[str, Any]:
 
 
 class CallingNode(Protocol):
-    """A node whose work is one call of a tool."""
+    """A node whose work is one tool call."""
 
     @property
     def tool(self) -> str: ...
@@ -82,8 +82,8 @@ async def _work(node: ToolNode, inputs: Inputs, task: Task) -> AsyncGenerator[St
 
 
 async def called(node: CallingNode, fields: Mapping[str, Any], task: Task) -> AsyncGenerator[Step | Produced]:
-    """Calls the node's tool. The call of an earlier attempt is made again, with its key, where its outcome was never
-    known. Raises NodeFailed."""
+    """Calls the node's tool. If the outcome of an earlier attempt's call is unknown, that call is repeated with the
+    same idempotency key. Raises NodeFailed."""
     tool = task.ports.tools.get(node.tool)
     call = task.state.call
     if call is None or (call.settled and not _unanswered(call)):
@@ -103,7 +103,7 @@ async def called(node: CallingNode, fields: Mapping[str, Any], task: Task) -> As
 
 
 def repeatable(call: CallState, tool: Tool | None) -> bool:
-    """Whether an attempt may be made again: never a call that may have been made, unless its tool is idempotent."""
+    """Whether another attempt is allowed: never after a call that may have been made, unless its tool is idempotent."""
     if call.error is None:
         return tool is not None and (tool.idempotent or not call.begun)
     code = call.error["code"]
@@ -115,7 +115,7 @@ def _unanswered(call: CallState) -> bool:
 
 
 def parsed(text: str) -> Any:
-    """A tool's result, as paths may go into it: JSON where it is an object or a list."""
+    """A tool's result in a form that paths can read: parsed JSON where it is an object or a list."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:

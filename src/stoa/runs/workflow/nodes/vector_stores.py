@@ -1,4 +1,4 @@
-"""The stores of the platform's library: each is a knowledge base here, which `knowledgebase_id` names."""
+"""The vector stores of the platform's library: here each is a knowledge base, which `knowledgebase_id` names."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Annotated, Any, Final, cast
@@ -15,7 +15,7 @@ from stoa.runs.workflow.ports import NewDocument
 from stoa.runs.workflow.task import Task
 
 DOCUMENTS_MAX: Final = 1_000
-"""That one node stores: each becomes an item of its knowledge base."""
+"""The limit of documents that one node stores: each becomes an item of its knowledge base."""
 _STORES: Final = (
     "Chroma",
     "Elasticsearch",
@@ -63,7 +63,7 @@ async def _search(node: DocumentRetrieverNode, inputs: Inputs, task: Task) -> As
 
 
 def _asked(inputs: Inputs) -> str:
-    """What an embedder marked, or the field `query`. Raises NodeFailed."""
+    """The text that an embedder marked, or the field `query`. Raises NodeFailed."""
     marked = inputs.own.get("embedding")
     if isinstance(marked, Mapping):
         query = cast("Mapping[str, Any]", marked).get("text")
@@ -79,7 +79,7 @@ class WriterNode(StoreNode):
 
 
 async def _store(node: WriterNode, inputs: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
-    """Once, whoever dies: a repetition has the same key."""
+    """Stored once even if this process dies: a repetition has the same idempotency key."""
     assert node.knowledgebase_id is not None, "`problems` has said so"
     documents = documents_of(inputs)
     if len(documents) > DOCUMENTS_MAX:
