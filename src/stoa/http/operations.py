@@ -33,8 +33,8 @@ def routes(version: str, draining: Callable[[], bool], check_ready: Callable[[],
         },
     )
     async def ready() -> HealthWire:
-        """This server accepts work: the database answers and can store, no background loop is stuck, and it is not about to stop.
-        No credential needed."""
+        """This server accepts work: the database answers and can store, no background loop is stuck, and the server is
+        not about to stop. No credential needed."""
         if draining():
             raise Unavailable("This server is restarting.", retry_after_seconds=2)
         await check_ready()
