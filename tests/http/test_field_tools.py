@@ -3,6 +3,7 @@ meant."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,19 +11,28 @@ import asyncpg
 import pytest
 
 from stoa.gateway import Capabilities
-from tests.conftest import Running, serving
+from tests.conftest import Running
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer, calling
 from tests.support.knowledge import base_of
 from tests.support.raw_mcp import RawMcp, error, tool
+from tests.support.running import shared
 from tests.support.scripted_model import ScriptedServer
 from tests.support.services import Service
 
 
-@pytest.fixture
-async def server(dsn: str, tmp_path: Any) -> AsyncIterator[Running]:
+@pytest.fixture(scope="module")
+async def one_server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
     model = ScriptedModel([answer("Done.")], Capabilities(images=False, tools=True, context_tokens=8_000))
-    async with serving(dsn, tmp_path / "data", model, allow_private_addresses=True) as running:
+    async with shared(cluster, room, model, allow_private_addresses=True) as running:
         yield running
+
+
+@pytest.fixture
+def server(one_server: Running) -> Running:
+    """Each test names its tools anew, and looks at nothing else."""
+    one_server.model.begin_anew()
+    return one_server
 
 
 async def make(server: Running, config: Mapping[str, Any], type_: str = "http", **fields: Any) -> dict[str, Any]:

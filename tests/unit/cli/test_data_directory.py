@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from stoa.cli.data_and_database import close_to_others
 from stoa.cli.main import refused_by_disk
-from stoa.cli.surroundings import close_to_others
 
 
 def mode(path: Path) -> int:
