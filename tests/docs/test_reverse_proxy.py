@@ -1,5 +1,5 @@
-"""The guide's configurations of reverse proxies, run by the proxies themselves: TLS, streams that are not buffered, and
-whose word on the client's address and scheme counts."""
+"""The guide's configurations of reverse proxies, run by the proxies themselves: TLS, WebSockets, streams that are not
+buffered, and whose word on the client's address and scheme counts."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from stoa.gateway import Finish, TextDelta, Usage
 from tests.conftest import FIRST_KEY, Running, serving
@@ -145,6 +146,17 @@ async def test_the_guides_configuration(name: str, server: Running, authority: A
         other = await client.get("/v1/nothing", headers={"Host": f"router.{host}"}, extensions=extensions)
         assert other.status_code == 404
         assert "error" in other.json()
+        port = client.base_url.port
+        async with connect(
+            f"wss://stoa.example.com:{port}/openai/v1/responses",
+            host="127.0.0.1",
+            port=port,
+            ssl=ssl.create_default_context(cadata=authority.bundle),
+            server_hostname="localhost",
+            additional_headers=KEY,
+        ) as socket:
+            await socket.send("no JSON")
+            assert "error" in str(await socket.recv())
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> N
             content = operation.get("requestBody", {}).get("content", {})
             if "multipart/form-data" in content:
                 options = {"files": {"files" if "knowledgebase" in path else "file": ("a.txt", b"x")}}
-            elif "application/gzip" in content:
+            elif "application/octet-stream" in content:
                 options = {"content": b"x"}
             elif content:
                 example = next(iter(content["application/json"]["examples"].values()))["value"]

@@ -1,6 +1,7 @@
 """The listening socket, and limits of file descriptors."""
 
 import contextlib
+import errno
 import socket
 import sys
 from typing import Final
@@ -34,11 +35,17 @@ def bind(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise StartError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port: stoa serve --port 8081"
-        ) from error
+        raise StartError(f"Cannot listen on {host}:{port}: {error.strerror}. {_way_out(error)}") from error
     listening.setblocking(False)
     return listening
+
+
+def _way_out(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "Choose an address of this machine: 127.0.0.1, or 0.0.0.0 for all of them (--host, STOA_HOST)."
+    if error.errno == errno.EACCES:
+        return "Ports below 1024 are for root; choose another port: stoa serve --port 8081"
+    return "Choose another port: stoa serve --port 8081"
 
 
 def doors(listening: socket.socket, at_once: int = ACCEPTED_PER_TURN) -> list[socket.socket]:

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -154,7 +155,20 @@ def serve(
     except (StartError, EmbeddedError, SchemaError, SettingsError) as error:
         raise fail(str(error)) from error
     except OSError as error:
-        raise fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}") from error
+        raise fail(refused_by_disk(error, chosen.data_dir)) from error
+
+
+def refused_by_disk(error: OSError, data_dir: Path) -> str:
+    """Why the server cannot start; names the data directory if that is what cannot be used."""
+    if not error.filename:
+        return str(error.strerror or error)
+    there, data = Path(str(error.filename)).absolute(), data_dir.absolute()
+    if there.is_relative_to(data) or data.is_relative_to(there):
+        return (
+            f"The data directory {data_dir} cannot be used: {error.strerror} ({error.filename}). "
+            "Choose one that this user can write to: --data-dir or STOA_DATA_DIR."
+        )
+    return f"{error.strerror}: {error.filename}"
 
 
 def _serve_here(chosen: "Settings", tell: Callable[[str], None]) -> None:

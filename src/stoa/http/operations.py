@@ -16,10 +16,10 @@ class HealthWire(Wire):
 def routes(version: str, draining: Callable[[], bool], check_ready: Callable[[], Awaitable[None]]) -> Routes:
     router = Routes(tags=["operations"])
 
-    @router.head("/health", include_in_schema=False)  # What many that watch whether a server lives ask with.
+    @router.head("/health", include_in_schema=False)  # Many health checks send HEAD.
     @router.get("/health")
     async def health() -> HealthWire:
-        """The process lives. No credential needed."""
+        """This process is alive. No credential needed."""
         return HealthWire(status="ok", version=version)
 
     @router.head("/ready", include_in_schema=False)
@@ -33,8 +33,8 @@ def routes(version: str, draining: Callable[[], bool], check_ready: Callable[[],
         },
     )
     async def ready() -> HealthWire:
-        """It takes work: the database answers and can store, no background loop is stuck, and it is not about to stop.
-        No credential needed."""
+        """This server accepts work: the database answers and can store, no background loop is stuck, and the server is
+        not about to stop. No credential needed."""
         if draining():
             raise Unavailable("This server is restarting.", retry_after_seconds=2)
         await check_ready()

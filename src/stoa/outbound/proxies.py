@@ -1,6 +1,7 @@
 """Which proxy a call goes through: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as curl and Go read them. Pure."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -29,9 +30,7 @@ class Proxy:
         except ValueError as error:
             raise ProxySettingError("is no URL of a proxy, such as http://proxy.example.com:3128") from error
         if parts.scheme != "http" or not parts.hostname:
-            raise ProxySettingError(
-                f"must be the http:// URL of a proxy that takes CONNECT, not {parts.scheme or 'an empty'} URL"
-            )
+            raise ProxySettingError(f"must be the http:// URL of a proxy that takes CONNECT, not {parts.scheme}://…")
         authorization = None
         if parts.username is not None:
             credential = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
@@ -53,7 +52,7 @@ class Proxies:
     @classmethod
     def of(cls, https: str | None, http: str | None, no_proxy: str | None) -> Self:
         """Of the three settings as text. Raises ProxySettingError."""
-        entries = [one.strip().lower() for one in (no_proxy or "").split(",")]
+        entries = re.split(r"[,\s]+", (no_proxy or "").lower())
         return cls(
             Proxy.of(https) if https else None, Proxy.of(http) if http else None, tuple(one for one in entries if one)
         )

@@ -91,7 +91,7 @@ def routes(tools: Tools, gate: Gate) -> Routes:
     async def test_tool(
         tool_id: UUID, body: wire.TestBody, principal: Annotated[Principal, writing]
     ) -> Data[wire.TestWire]:
-        """One real call, outside of any run, with what it does: its answer is what a model would be told."""
+        """Makes one real call outside of any run, with its effects. The answer is what a model would receive."""
         return Data(data=wire.called(await tools.try_out(principal, tool_id, body.tool, body.arguments)))
 
     @router.delete("/v1/tools/{tool_id}", responses=refusals(404))

@@ -200,7 +200,7 @@ class CallErrorWire(Wire):
 
 
 class TestWire(Wire):
-    """What a model would be told: a `result`, or an `error`."""
+    """What a model would receive: a `result`, or an `error`."""
 
     result: str | None
     error: CallErrorWire | None

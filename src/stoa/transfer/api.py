@@ -22,6 +22,7 @@ from stoa.transfer.service import Imports
 
 PERMISSION: Final = "projects:transfer"
 _TAR: Final = "application/x-tar"
+_BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 Number = Annotated[str, Path(description="As the manifest numbers the parts, from 1.", max_length=40)]
 OrgId = Annotated[UUID | None, Query(description="Of a user's organizations; without it the credential's own.")]
 
@@ -46,7 +47,10 @@ def routes(exports: Exports, imports: Imports, organizations: Organizations, gat
         "/v1/projects/{project_id}/export",
         response_class=Response,
         responses={
-            200: {"description": "The project as a tar archive of checksummed parts.", "content": {_TAR: {}}},
+            200: {
+                "description": "The project as a tar archive of checksummed parts.",
+                "content": {_TAR: _BYTES, "application/octet-stream": _BYTES},  # Generators know only the second.
+            },
             **refusals(404, 409),
         },
     )
@@ -122,7 +126,7 @@ def _applying(router: Routes, imports: Imports, organizations: Organizations, ga
         openapi_extra={
             "requestBody": {
                 "required": True,
-                "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}},
+                "content": {"application/octet-stream": _BYTES},
             }
         },
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stoa.cli.data_and_database import close_to_others
+from stoa.cli.main import refused_by_disk
 
 
 def mode(path: Path) -> int:
@@ -35,3 +36,13 @@ def test_a_directory_that_others_share_stays_as_it_is(tmp_path: Path) -> None:
         before = mode(directory)
         close_to_others(directory, pass_through=False)
         assert mode(directory) == before
+
+
+def test_one_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises((FileExistsError, NotADirectoryError)) as failed:
+            close_to_others(directory, pass_through=False)
+        said = refused_by_disk(failed.value, directory)
+        assert said.startswith(f"The data directory {directory} cannot be used: "), said
+    assert refused_by_disk(OSError(2, "No such file", "/etc/other"), tmp_path) == "No such file: /etc/other"

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from stoa.cli.listening import ACCEPTED_PER_TURN, BACKLOG, bind, doors
+from stoa.cli.listening import ACCEPTED_PER_TURN, BACKLOG, StartError, bind, doors
 
 uvloop = pytest.importorskip("uvloop")
 CLIENTS = 20 * ACCEPTED_PER_TURN
@@ -49,3 +49,14 @@ def test_a_socket_that_processes_share_never_blocks() -> None:
     finally:
         for one in (listening, *opened):
             one.close()
+
+
+def test_what_cannot_be_listened_on_names_the_way_out() -> None:
+    taken = bind("127.0.0.1", 0)
+    try:
+        with pytest.raises(StartError, match="Choose another port"):
+            bind("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(StartError, match="Choose an address of this machine"):
+            bind("192.0.2.1", 0)
+    finally:
+        taken.close()

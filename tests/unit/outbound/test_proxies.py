@@ -146,6 +146,7 @@ async def test_an_unreachable_proxy() -> None:
         ("example.com:443,::1", ("example.com", "::1"), ("example.org",)),
         ("example.com:80", (), ("example.com",)),
         ("*", ("anything", "1.2.3.4"), ()),
+        ("example.com  10.0.0.1", ("example.com", "10.0.0.1"), ("example.org",)),
         (" , ", (), ("example.com",)),
     ],
 )

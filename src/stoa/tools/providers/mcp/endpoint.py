@@ -122,9 +122,9 @@ async def _answered(response: aiohttp.ClientResponse, request: httpx2.Request, a
 
 
 def _forgotten(status: int, body: bytes, asked: Request) -> bool:
-    """Whether a refusal means an unknown session, or concerns the call itself, which then may have been made.
+    """Whether a refusal means an unknown session. Otherwise it concerns the call itself, which may have been made.
 
-    A JSON-RPC error that answers this very request and says nothing of a session is the server's word on the call.
+    A JSON-RPC error with the id of this request that does not mention a session concerns the call.
     """
     error = error_of(body)
     if status in _UNKNOWN_SESSION:
