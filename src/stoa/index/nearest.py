@@ -18,6 +18,9 @@ SURE_SHARE: Final = 0.75
 """In a hybrid search with HNSW: the requested share of the expected hits. For more, pgvector would have to restart the
 scan (docs/decisions/0017)."""
 EF_SEARCH: Final = 100
+EF_SMALL: Final = 50
+"""In a hybrid search of a small index: the best ten are those of a scan of all vectors (docs/decisions/0142)."""
+SMALL_CHUNKS: Final = 20_000
 EF_FILTERED: Final = 120
 PASSING_MIN: Final = 32
 """In semantic mode with a filter, `ef_search` is chosen to find so many vectors that pass it, and at least twice the
@@ -59,18 +62,21 @@ async def plan_search(
     vector: str,
     allowed: scoring.Chosen | None,
     by_words: Sequence[int],
+    width_set: int,
 ) -> NearestSearch:
     """Scans if there are few vectors or few pass the filter; else uses the index's HNSW graph. `vector` comes from
-    `sent`; `by_words` are the keyword hits, whose scores are always read."""
+    `sent`; `by_words` are the keyword hits, whose scores are always read; `width_set` is the transaction's
+    ef_search."""
     table = store.vectors_table(index)
     passing = index["chunks"] if allowed is None else scoring.count_of(allowed)
     if not passing:
         return NearestSearch("none")
     first = (key.org_id, index["index_id"], vector)
     hybrid, share = query.mode is Mode.HYBRID, min(1.0, passing / index["chunks"])
-    if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid)):
+    small = hybrid and index["chunks"] < SMALL_CHUNKS
+    if index["hnsw"] and not query.exact and (width := _width(passing, share, query.limit, hybrid=hybrid, small=small)):
         count = max(round(width * share * SURE_SHARE) if hybrid else 1, query.limit)
-        if width > width_min(query.mode, filtered=allowed is not None):
+        if width > width_set:
             await tx.fetchval(SQL.widen, str(width))
         statement = SQL.nearest_by_graph if allowed is None else SQL.nearest_by_graph_of
         bits = () if allowed is None else (scoring.packed(allowed), index["next_ordinal"])
@@ -96,18 +102,22 @@ def similarity(cosine: float, query: Query) -> float:
     return min(1.0, max(0.0, (cosine - query.unrelated) / (1 - query.unrelated)))
 
 
-def width_min(mode: Mode, *, filtered: bool) -> int:
-    """The ef_search that the statement which opens the index sets.
+def width_min(mode: Mode, chunks: int | None, *, filtered: bool) -> int:
+    """The ef_search that the statement which opens the index sets, for an index of so many chunks when it was last
+    searched (None: it was not).
 
     In hybrid mode a filter does not raise it: keyword hits make up for missed vectors.
-
     """
+    if mode is Mode.HYBRID and not filtered and chunks is not None and chunks < SMALL_CHUNKS:
+        return EF_SMALL
     return EF_FILTERED if filtered and mode is Mode.SEMANTIC else EF_SEARCH
 
 
-def _width(passing: int, share: float, limit: int, *, hybrid: bool) -> int:
+def _width(passing: int, share: float, limit: int, *, hybrid: bool, small: bool = False) -> int:
     """The ef_search that finds enough of the vectors that pass the filter; 0 if scanning all of them is faster."""
     least, wanted = (EF_SEARCH, 2 * limit) if hybrid or share == 1 else (EF_FILTERED, max(PASSING_MIN, 2 * limit))
+    if small and share == 1:
+        least = EF_SMALL
     # Only a share of the found vectors passes the filter.
     width = max(least, min(EF_SEARCH_MAX, round(wanted / share)))
     steps = limit if share == 1 else max(width, limit / share)

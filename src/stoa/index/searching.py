@@ -100,7 +100,7 @@ async def search(
     if query.one_per_item:
         query = replace(query, limit=query.limit * CANDIDATES_PER_ITEM)
     stages = _Stages()
-    index, terms, postings = await _opened(tx, stemmer, row_cache, key, query, filtered=bool(wanted.parts))
+    index, terms, postings, width = await _opened(tx, stemmer, row_cache, key, query, filtered=bool(wanted.parts))
     stages.end("open", chunks=index["chunks"] if index else 0)
     if index is None or not index["chunks"]:
         return Found((), stages.shown if query.explain else {}, stages.seconds)
@@ -117,7 +117,7 @@ async def search(
         assert query_vector is not None, "a search by meaning has a vector"
         vector = nearest.sent(query_vector)
         listed = [ordinal for ordinal, _ in words.ranking]
-        near_search = await nearest.plan_search(tx, key, index, query, vector, allowed, listed)
+        near_search = await nearest.plan_search(tx, key, index, query, vector, allowed, listed, width)
         rows = await near_search.rows(tx)
         near = {row["ordinal"]: nearest.similarity(row["score"], query) for row in rows}
         stages.end("semantic", candidates=sum(not row["listed"] for row in rows), method=near_search.method)
@@ -136,12 +136,12 @@ async def search(
 
 async def _opened(
     tx: Tx, stemmer: Stemmer, row_cache: IndexRowCache, key: BaseKey, query: Query, *, filtered: bool
-) -> tuple[Row | None, Sequence[Word], "_Postings | None"]:
-    """The index, the words of the query, and their postings; None for the postings in semantic mode, which does not
-    need them."""
-    width = nearest.width_min(query.mode, filtered=filtered)
-    opening = (key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX))
+) -> tuple[Row | None, Sequence[Word], "_Postings | None", int]:
+    """The index, the words of the query, and their postings (None in semantic mode, which does not need them), and the
+    ef_search of the transaction."""
     known = row_cache.row(key) if query.mode is not Mode.SEMANTIC else None
+    width = nearest.width_min(query.mode, known["chunks"] if known is not None else None, filtered=filtered)
+    opening = (key.org_id, key.knowledgebase_id, key.generation, str(width), str(nearest.SCAN_TUPLES_MAX))
     if known is not None and is_read_alone(known):
         terms = await asked_words(tx, stemmer, known, query)
         looked_up = list(dict.fromkeys(term for word in terms for term in word.terms))
@@ -149,19 +149,19 @@ async def _opened(
         if index is not None:
             row_cache.remember(key, index)
             if all(index[name] == known[name] for name in READS):
-                return index, terms, _Postings.of(terms, index)
+                return index, terms, _Postings.of(terms, index), width
     else:
         index = await tx.fetchrow(SQL.open_index, *opening)
     if index is None or not index["chunks"]:
-        return index, (), None
+        return index, (), None, width
     row_cache.remember(key, index)
     terms = await asked_words(tx, stemmer, index, query)
     if query.mode is Mode.SEMANTIC:
-        return index, terms, None
+        return index, terms, None, width
     looked_up = list(dict.fromkeys(term for word in terms for term in word.terms))
     row = await tx.fetchrow(SQL.word_blocks, key.org_id, index["index_id"], looked_up, POSTINGS_MAX)
     assert row is not None, "an aggregate has a row"
-    return index, terms, _Postings.of(terms, row)
+    return index, terms, _Postings.of(terms, row), width
 
 
 def _wanted(query: Query) -> filters.And:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stoa.index import scoring
-from stoa.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, _width, sent
+from stoa.index.nearest import EF_FILTERED, EF_SEARCH, EF_SEARCH_MAX, EF_SMALL, _width, sent
 from stoa.index.snippets import sentences
 from stoa.index.store import SQL
 from stoa.index.words import raw_terms, tokens
@@ -116,6 +116,8 @@ def test_the_graph_is_walked_where_that_is_shorter() -> None:
         "words make up for what a narrower walk misses"
     )
     assert _width(100_000, 1.0, 100, hybrid=False) == 200, "who wants more gets a wider walk"
+    assert _width(10_000, 1.0, 10, hybrid=True, small=True) == EF_SMALL < EF_SEARCH
+    assert _width(10_000, 1.0, 60, hybrid=True, small=True) == 120
     assert _width(1_000, 0.01, 10, hybrid=False) == 0, "so few are all looked at"
     assert _width(100_000, 1.0, 6_000, hybrid=False) == 0, "so many are wanted that a scan is shorter"
     assert _width(30_000, 0.3, 1_000, hybrid=False) == 0
