@@ -24,7 +24,7 @@ NAMED = [call["call"] for call in calls()]
 
 @pytest.fixture(scope="module")
 async def document(shared_server: Running) -> Document:
-    return Document((await shared_server.client.get("/openapi.json")).json())
+    return Document(await shared_server.document())
 
 
 def arguments(call: dict[str, Any]) -> list[Any]:

@@ -44,7 +44,7 @@ def test_every_permission_is_in_the_list_and_opens_something() -> None:
 
 async def test_every_route_names_its_permission(shared_server: Running) -> None:
     """But those that are open to everybody, and the operator's."""
-    document = await shared_server.call("GET", "/openapi.json")
+    document = await shared_server.document()
     documented = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     named = {(method, path) for _, method, path in PERMISSIONS_PAGE["routes"]()}
     open_to_all = {("GET", "/health"), ("GET", "/ready"), ("GET", "/metrics"), ("POST", "/v1/invitations/accept")}

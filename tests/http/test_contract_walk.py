@@ -149,7 +149,7 @@ MADE_ONCE_ANYWAY = {
 @pytest.mark.parametrize("host", ["", "/kb/x", "/apps/x", "/router", "/collector"])
 async def test_what_creates_takes_an_idempotency_key(shared_server: Running, host: str) -> None:
     """Contract section 2: every POST that creates something."""
-    document = await shared_server.call("GET", f"{host}/openapi.json")
+    document = await shared_server.document(host)
     without = {
         f"POST {path}"
         for path, methods in document["paths"].items()

@@ -96,7 +96,7 @@ async def census(dsn: str) -> dict[str, int]:
 async def test_every_route_with_an_id(shared_server: Running, owned: Owned) -> None:
     """The list of routes comes from the OpenAPI document, so a new route is covered the day it is made."""
     before = await census(shared_server.dsn)
-    document = await shared_server.call("GET", "/openapi.json")
+    document = await shared_server.document()
     tried = 0
     for path, methods in document["paths"].items():
         if "{" not in path or path in NOT_BY_OWNER or path.startswith("/v1/connect/"):

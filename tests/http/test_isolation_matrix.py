@@ -132,7 +132,7 @@ async def routes(server: Running, base_id: str, app_id: str) -> list[Asked]:
         ("app", f"/apps/{app_id}"),
         ("collector", "/collector"),
     ):
-        document = await server.call("GET", f"{prefix}/openapi.json")
+        document = await server.document(prefix)
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")

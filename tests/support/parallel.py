@@ -32,7 +32,7 @@ SECONDS = {
     "tests/http/test_openapi.py": 5.0,  # Every bound of every field.
     "tests/http/test_refusals.py": 0.03,
     "tests/http/test_event_loop.py": 5.0,
-    "tests/http/test_field_tools.py": 1.0,
+    "tests/http/test_field_tools.py": 0.15,
     "tests/http/test_isolation_matrix.py": 28.0,
     "tests/http/test_knowledge_faults.py": 3.5,
     "tests/http/test_ocr.py": 2.5,

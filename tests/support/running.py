@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import orjson
 import uvicorn
 from pydantic import SecretStr
 
@@ -27,6 +28,9 @@ FIRST_KEY = "stoa_acc_" + "k" * 64
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """`verify` of a client that speaks plain HTTP to loopback: httpx reads 150 authorities for each client otherwise."""
 GRACE_SECONDS_MAX = 2.0
+
+
+_document: list[bytes] = []
 
 
 @dataclass
@@ -56,6 +60,15 @@ class Running:
         """A whole run, waited for."""
         body = {"content": text, "stream": False, **fields}
         return (await self.call("POST", f"/v3/conversations/{conversation_id}/messages", json=body))["data"]
+
+    async def document(self, prefix: str = "") -> dict[str, Any]:
+        """The OpenAPI document of a host, for tests that walk the routes. That of the API is the same for every server
+        of this process, and takes 1.5 s of CPU to make: it is asked for once."""
+        if prefix:
+            return dict(await self.call("GET", f"{prefix}/openapi.json"))
+        if not _document:
+            _document.append((await self.client.get("/openapi.json")).raise_for_status().content)
+        return dict(orjson.loads(_document[0]))
 
     async def events(self, run_id: str) -> list[dict[str, Any]]:
         """Every event of a run, in order."""
