@@ -1,10 +1,12 @@
 """Pictures of every page of the console, empty, full and refused, light and dark, wide and narrow: to be looked at.
 
     python tools/screenshots.py DIRECTORY [PAGE …]
+    python tools/screenshots.py DIRECTORY --language de [PAGE …]
 
 `error` is what somebody sees whose key may do next to nothing. Wants Chromium, and Playwright.
 """
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -13,21 +15,34 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from stoa.console import pages
 from stoa.db.embedded import start_embedded
 from stoa.db.migrate import migrate
 from stoa.gateway import ModelError
 from tests.support import console_pages, syncs
 from tests.support.browsers import chromium, opened, signed_in
-from tests.support.doubles import ScriptedModel, ScriptedTool, Shelf, answer, calling
+from tests.support.doubles import ScriptedModel, ScriptedTool, ScriptedToolbox, answer, calling
 from tests.support.running import Running, serving
 
-WIDTHS = (1280, 390)
+WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
 LISTS = {
     **{name: path for name, path, _ in pages.NAVIGATION if name != "chat"},
     "doctor": "/console/doctor",
     "found": "/console/search?q=tide",
+}
+SIGNING = {
+    "sign-in": "/console/sign-in",
+    "forgotten": "/console/forgotten",
+    "reset": "/console/reset",
+    "invitation": "/console/invitation",
+    "welcome": "/console/welcome",
+    "docs": "/docs",
+    "docs-guide": "/docs/guide/agents",
+    "docs-moving": "/docs/moving/open-webui",
+    "docs-search": "/docs/search?q=lease",
+    "docs-api": "/docs/api",
 }
 FRAGMENTS = ("thread", "passages", "items", "sources only")
 """Addresses that are parts of pages."""
@@ -37,6 +52,13 @@ TIDES = (
     "```python\ndef tide(hour: float) -> float:\n    return 3 + 3 * sin(hour / 12.42 * tau)  # metres\n```\n\n",
     "| port | metres |\n|--|--:|\n| Brest | 6.1 |\n| Saint-Malo | 12.0 |\n\n> The sea does not hurry.\n",
 )
+RIGHT_TO_LEFT = (
+    "## المد والجزر\n\nالقمر يجذب **البحر** [1]، ويرتفع الماء مرتين في اليوم. الدالة `sin` تقول متى.\n\n",  # noqa: RUF001 — Arabic, Hebrew
+    "- بريست: ستة أمتار\n- سان مالو: اثنا عشر مترا\n\n> البحر لا يستعجل.\n\n",
+    "```python\nprint(6.1)  # metres\n```\n\n| ميناء | أمتار |\n|---|---|\n| بريست | 6.1 |\n\n",
+    "And a paragraph in English after it.\n\nגאות היא עליית פני הים, פעמיים ביום.\n",  # noqa: RUF001 — Arabic, Hebrew
+)
+MANY_STEPS = 24
 
 
 @asynccontextmanager
@@ -51,7 +73,7 @@ async def server(model: ScriptedModel) -> AsyncIterator[tuple[Running, Path]]:
                 database.dsn,
                 Path(room) / "data",
                 model,
-                toolbox=Shelf(tool, ScriptedTool("weather")),
+                toolbox=ScriptedToolbox(tool, ScriptedTool("weather")),
                 allow_private_addresses=True,
                 source_directories=[Path(room) / "documents"],
             ) as running:
@@ -103,6 +125,18 @@ async def fill(running: Running) -> dict[str, str]:
         if all(one["status"] in ("processed", "failed") for one in items):
             break
         await asyncio.sleep(0.1)
+    model.requests.clear()
+    model.scripts = [answer(*RIGHT_TO_LEFT)]
+    arabic = await running.conversation(title="متى يكون المد عاليا في بريست، وكم يبلغ ارتفاعه؟")
+    await running.ask(arabic, "متى المد؟\nAnd a line in English.\nמתי הגאות?")  # noqa: RUF001 — Arabic, Hebrew
+    await running.call("PATCH", f"/v1/conversations/{arabic}", json={"pinned": True})
+    model.requests.clear()
+    model.scripts = [
+        *[calling(("weather", f'{{"city": "Port {number}"}}')) for number in range(MANY_STEPS)],
+        answer("W" + "o" * 300 + "rd, and ", "![a picture](https://example.com/a.png) and $e^{i\\pi} + 1 = 0$."),
+    ]
+    steps = await running.conversation(title="Many steps", agent={"tools": ["weather"]})
+    await running.ask(steps, "Ask all ports")
     limited = {"name": "Reporting", "permissions": ["usage:read", "runs:read"], "rate_limit": 60, "spending_limit": 25}
     await running.call("POST", "/v1/access-keys", 201, json=limited)
     deletion = (await running.call("DELETE", f"/v1/conversations/{await running.conversation()}"))["deletion_id"]
@@ -110,6 +144,9 @@ async def fill(running: Running) -> dict[str, str]:
         "chat": f"/console/chat/{talk}",
         "chat-approval": f"/console/chat/{waiting}",
         "chat-failed": f"/console/chat/{failed}",
+        "chat-rtl": f"/console/chat/{arabic}",
+        "chat-steps": f"/console/chat/{steps}",
+        "pinned": "/console/conversations?pinned=true",
         "run": f"/console/runs/{run['id']}",
         "run-failed": f"/console/runs/{broken['id']}",
         "run-paused": f"/console/runs/{paused}",
@@ -144,12 +181,13 @@ async def shoot(page: Any, url: str, where: Path, name: str, paths: dict[str, st
                 )
 
 
-async def main(where: Path, wanted: Sequence[str]) -> None:
+async def main(where: Path, wanted: Sequence[str], language: str) -> None:
+    locale = {"locale": language}
     lists = {"new": "/", **LISTS}
     async with server(ScriptedModel()) as (running, documents), chromium() as launched, opened(launched) as chrome:
-        page = await signed_in(await chrome.context(), running.url)
-        stranger = await (await chrome.context()).new_page()
-        await shoot(stranger, running.url, where, "empty", {"sign-in": "/console/sign-in"}, wanted)
+        page = await signed_in(await chrome.context(**locale), running.url)
+        stranger = await (await chrome.context(**locale)).new_page()
+        await shoot(stranger, running.url, where, "empty", SIGNING, wanted)
         await shoot(page, running.url, where, "empty", lists, wanted)
         one = await fill(running)
         running.model.requests.clear()
@@ -159,11 +197,16 @@ async def main(where: Path, wanted: Sequence[str]) -> None:
         poor = (
             await running.call("POST", "/v1/access-keys", 201, json={"name": "Poor", "permissions": ["doctor:read"]})
         )["data"]["key"]
-        other = await signed_in(await chrome.context(), running.url, poor)
+        other = await signed_in(await chrome.context(**locale), running.url, poor)
         await shoot(other, running.url, where, "error", {**lists, **one, "nothing": "/console/nothing"}, wanted)
         print("complaints:", chrome.complaints, chrome.elsewhere)
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("page", nargs="*")
+    parser.add_argument("--language", default="en")
+    asked = parser.parse_args()
+    asked.directory.mkdir(parents=True, exist_ok=True)
+    asyncio.run(main(asked.directory, asked.page, asked.language))

@@ -191,3 +191,28 @@ def test_subagents_that_work_at_once_stand_side_by_side() -> None:
     for event in SUBAGENTS[:2]:
         answer.apply(event)
     assert 'class="worker' not in answer.changes(pages.render)[0]["html"], "one needs no place of its own"
+
+
+def test_many_calls_of_one_tool_are_one_word_of_the_line() -> None:
+    called = [
+        event
+        for number in range(20)
+        for event in (
+            ("agent.tool_call.started", {"id": f"t{number}", "tool": {"name": "weather"}, "iteration": number}),
+            (
+                "agent.tool_call.completed",
+                {"id": f"t{number}", "tool": {"name": "weather"}, "input": {}, "result": "dry"},
+            ),
+        )
+    ]
+    answer = Answer(RUN)
+    for event in events(("agent.reasoning.delta", {"delta": "Hm", "iteration": 1}), *called, ("run.completed", {})):
+        answer.apply(event)
+    (piece,) = answer.changes(pages.render)
+    line = re.sub(r"<[^>]+>", "", re.findall(r'steps-line">(.*?)</span>', piece["html"], re.DOTALL)[0])
+    assert line == "Thought · weather \N{MULTIPLICATION SIGN} 20"
+
+
+def test_a_slow_frame_holds_back_the_next_for_half_a_second_at_most() -> None:
+    paused = [streaming.pause_after(seconds) for seconds in (0.001, 0.01, 3.0)]
+    assert paused == [streaming.FLUSH_SECONDS, 0.1, 0.5]

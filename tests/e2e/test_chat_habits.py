@@ -88,7 +88,7 @@ async def test_an_enter_that_ends_a_composition_sends_nothing(shared_server: Run
 
 
 async def test_what_is_copied_is_what_the_model_wrote(shared_server: Running, chrome: Chromium) -> None:
-    text = "Run **this**:\n\n```python\nprint(1)\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    text = "Run **this**:\n\n```python\nprint(1)\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- مد\n- جزر\n"
     scripted(shared_server, answer(text))
     context = await chrome.context(permissions=["clipboard-read", "clipboard-write"])
     page = await signed_in(context, shared_server.url)
@@ -100,6 +100,10 @@ async def test_what_is_copied_is_what_the_model_wrote(shared_server: Running, ch
     await page.click(".code .copy")
     await page.locator(".code .copy", has_text="Copied").wait_for()
     assert await page.evaluate("navigator.clipboard.readText()") == "print(1)"
+    directions = (
+        "['ul', 'table', '.code'].map(one => getComputedStyle(document.querySelector(`.block ${one}`)).direction)"
+    )
+    assert await page.evaluate(directions) == ["rtl", "ltr", "ltr"]
 
 
 async def test_cells_of_a_spreadsheet_are_text_and_a_picture_is_a_file(
@@ -110,6 +114,10 @@ async def test_cells_of_a_spreadsheet_are_text_and_a_picture_is_a_file(
     assert await page.locator(".attachments li").count() == 0
     await page.evaluate(PASTE, [[], ["picture.png"]])
     await page.locator(".attachments li", has_text="picture.png").wait_for()
+    for text, direction in (("a word ", "ltr"), ("كلمة ", "rtl"), ("", "auto")):  # A long text is not laid out twice.
+        await page.evaluate("() => document.querySelector('#say').select()")
+        await page.keyboard.insert_text(text * 2_000 or "x")
+        assert await page.get_attribute("#say", "dir") == direction
 
 
 async def test_what_was_not_taken_stands_in_the_field_again(shared_server: Running, chrome: Chromium) -> None:
@@ -170,8 +178,11 @@ async def test_forks_stand_in_a_tree(shared_server: Running, chrome: Chromium) -
         "data"
     ]
     twig = await shared_server.call("POST", f"/v1/conversations/{fork['id']}/fork", 201, json={"title": "A twig"})
-    page = await signed_in(await chrome.context(), shared_server.url)
+    context = await chrome.context()
+    await context.add_init_script("const now = Date.now; Date.now = () => now() + 7200_000;")
+    page = await signed_in(context, shared_server.url)
     await page.goto(f"{shared_server.url}/console/chat/{fork['id']}")
+    assert await page.locator(".forks time").all_text_contents() == ["just now"] * 3, "by the server's clock"
     await page.click(".forks > summary")
     names = await page.locator(".forks a > span:first-child").all_text_contents()
     assert names == ["The trunk", "A branch", "A twig"]

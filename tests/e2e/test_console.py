@@ -236,18 +236,34 @@ async def test_a_conversation_is_renamed_forked_and_deleted_with_its_receipt(
     await page.wait_for_selector(".verified .good")
     await page.click(".rename")
     await page.fill(".renaming", "A better name")
+    composing = "new KeyboardEvent('keydown', { key: 'Enter', isComposing: true, bubbles: true })"
+    await page.evaluate(f"() => document.querySelector('.renaming').dispatchEvent({composing})")
     await page.press(".renaming", "Enter")
     await page.wait_for_selector(".talks >> text=A better name")
+    await page.click(".act-pin")
+    await holds(page, "document.querySelector('.talks h2').textContent === 'Pinned'")
+    await holds(page, "document.activeElement.textContent === 'Unpin'")
+    await page.focus(".talks [data-pin]")
+    await page.keyboard.press("Enter")
+    await holds(page, "document.querySelector('.talks h2').textContent === 'Today'")
+    assert await page.inner_text(".act-pin") == "Pin"
     first = page.url
     await page.click(".act-fork")
     await page.wait_for_url(lambda url: "/console/chat/" in url and url != first)
     assert await page.locator(".message").count() == 2
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await other.fill("#say", "Typed into a conversation that is deleted meanwhile")
     await page.click(".act-delete")
     assert await page.locator("#delete-talk .danger").is_disabled()
     await page.fill("#delete-word", "delete")
     await page.press("#delete-word", "Enter")
     await page.wait_for_url("**/console/deletions/*")
     assert await page.locator("table.list tbody tr").count() > 1
+    await other.evaluate("() => dispatchEvent(new Event('online'))")
+    await other.wait_for_selector("#welcome")
+    assert await other.inner_text(".toast") == "That conversation was deleted."
+    assert await other.input_value("#say") == "Typed into a conversation that is deleted meanwhile"
 
 
 async def test_regenerate_keeps_the_earlier_answer_folded(running: Running, chrome: Chromium) -> None:

@@ -301,3 +301,37 @@ async def test_lists_and_policies_agree_for_every_kind_of_principal(
                 assert row["total"] == len(shown)
             counts.add(len(shown))
     assert len(counts) >= 5, "the cases differ"
+
+
+async def test_pinned_conversations_are_a_list_of_their_own(shared_server: Running) -> None:
+    """The last pinned first; a pin is no activity, comes once, goes to no fork, and is of those who see the
+    conversation."""
+    first, second, third = [await shared_server.conversation(title=f"Pin {number}") for number in range(3)]
+    before = (await shared_server.call("GET", f"/v1/conversations/{first}"))["data"]
+    assert "pinned_at" not in before
+    for one in (first, second):
+        pinned = (await shared_server.call("PATCH", f"/v1/conversations/{one}", json={"pinned": True}))["data"]
+        assert pinned["pinned_at"] > before["created_at"]
+    again = (await shared_server.call("PATCH", f"/v1/conversations/{first}", json={"pinned": True}))["data"]
+    assert again == before | {"pinned_at": again["pinned_at"]}, "a pin changes nothing else, and repeating it nothing"
+    ids, pagination = await page(shared_server, "/v1/conversations?pinned=true")
+    assert (ids, pagination["total_count"]) == ([second, first], 2)
+    assert (await page(shared_server, "/v1/conversations?pinned=true&sort=title&page_size=1&page=2"))[0] == [second]
+    assert (await page(shared_server, "/v1/conversations?pinned=true&user_id=nobody"))[0] == []
+    assert third in (await page(shared_server, "/v1/conversations?pinned=false"))[0]
+    renamed = {"title": "Renamed", "pinned": False}
+    changed = (await shared_server.call("PATCH", f"/v1/conversations/{second}", json=renamed))["data"]
+    assert ("pinned_at" in changed, changed["title"]) == (False, "Renamed")
+    assert changed["updated_at"] > before["updated_at"]
+    fork = (await shared_server.call("POST", f"/v1/conversations/{first}/fork", 201, json={}))["data"]
+    assert "pinned_at" not in fork
+    assert (await page(shared_server, "/v1/conversations?pinned=true"))[0] == [first]
+    for query in ("pinned=true&q=Pin", "pinned=true&cursor=x"):
+        refused = await shared_server.call("GET", f"/v1/conversations?{query}", 400)
+        assert list(refused["error"]["details"]) == ["pinned"]
+    await shared_server.call("PATCH", f"/v1/conversations/{first}", 400, json={"pinned": None})
+    project = (await shared_server.call("POST", "/v1/projects", 201, json={"name": "Pins"}))["data"]["id"]
+    key = {"name": "elsewhere", "project_id": project}
+    elsewhere = (await shared_server.call("POST", "/v1/access-keys", 201, json=key))["data"]["key"]
+    bearer = {"Authorization": f"Bearer {elsewhere}"}
+    assert (await page(shared_server, "/v1/conversations?pinned=true", headers=bearer))[0] == []

@@ -72,6 +72,7 @@ export interface ConversationFilters extends CursorFilters {
   org_id?: string;
   user_id?: string;
   q?: string;
+  pinned?: boolean;
 }
 
 export interface CreateConversation {
@@ -89,6 +90,7 @@ export interface UpdateConversation {
   metadata?: Record<string, unknown> | null;
   model_id?: string;
   agent?: types.Agent | null;
+  pinned?: boolean;
 }
 
 export interface ForkConversation {

@@ -101,6 +101,7 @@ export interface Conversation {
   message_count: number;
   forked_from?: Origin;
   usage?: Usage;
+  pinned_at?: string;
   created_at: string;
   updated_at: string;
 }

@@ -80,17 +80,7 @@ async def open_slices(
         )
         library, filler = adapters.KnowledgeLibrary(knowledge.search), filling.KnowledgeWriting(knowledge.items)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
-        deployed = await enter(
-            apps_component.open_component(
-                kit,
-                owner,
-                adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
-                flows.FlowGraphs(sandbox=settings.sandbox is not None),
-                public,
-                domain=settings.domain,
-                public_url=settings.public_url,
-            )
-        )
+        deployed = await enter(_open_apps(settings, kit, owner, models, chosen, public))
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
         needs = _Needs(journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept)
         talking = await enter(_open_conversations(settings, kit, owner, needs, files.blobs))
@@ -112,6 +102,25 @@ async def open_slices(
         held = access.Sessions(kit.database, kit.clock, owner)
         console = await enter(console_component.open_component(kit, held, keys.sign_ins, settings.public_url))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
+
+
+def _open_apps(
+    settings: Settings,
+    kit: Kit,
+    owner: access.Access,
+    models: Models,
+    toolbox: adapters.Toolbox,
+    public: apps.PublicApps,
+) -> AbstractAsyncContextManager[apps_component.AppsComponent]:
+    return apps_component.open_component(
+        kit,
+        owner,
+        adapters.AgentDefinitions(toolbox, kit.schemas, models.gateway.catalogue),
+        flows.FlowGraphs(sandbox=settings.sandbox is not None),
+        public,
+        domain=settings.domain,
+        public_url=settings.public_url,
+    )
 
 
 def _open_streams(

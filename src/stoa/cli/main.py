@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import gc
+import platform
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ from stoa.cli import (
     users,
 )
 from stoa.cli.apply import command as apply
-from stoa.cli.asking import Exit, Json, Key, errors, fail, leave_pipe, out, refused, server
+from stoa.cli.asking import Exit, Json, Key, errors, fail, leave_pipe, out, print_json, refused, server
 from stoa.cli.operating import Config, DataDir, settings
 from stoa.cli.stream.errors import StoaError
 
@@ -266,9 +267,12 @@ def scrub(data_dir: DataDir = None, config: Config = None) -> None:
 
 
 @app.command(rich_help_panel=OPERATE)
-def version() -> None:
+def version(as_json: Json = False) -> None:
     """Print the version."""
-    out.print(__version__)
+    if as_json:
+        print_json({"version": __version__, "python": platform.python_version(), "platform": platform.platform()})
+    else:
+        out.print(__version__)
 
 
 def main() -> None:

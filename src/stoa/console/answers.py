@@ -7,6 +7,7 @@ the same ids as a page that has received everything.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 import orjson
@@ -55,6 +56,13 @@ class Steps:
     id: str
     steps: list[Step] = field(default_factory=list[Step])
     changed: set[str] = field(default_factory=set[str])
+
+    def told(self) -> Sequence[tuple[Step, int, int]]:
+        """For the line that sums them up. Those with the same name and state that follow one another are one: the first
+        of them, their number, and how many passages they found."""
+        alike = groupby(self.steps, key=lambda step: (step.kind, step.name, step.state))
+        groups = [list(group) for _, group in alike]
+        return [(group[0], len(group), sum(step.found or 0 for step in group)) for group in groups]
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ FLUSH_SECONDS: Final = 0.04
 """The time between two frames. All events in between are rendered once."""
 RENDER_SHARE: Final = 10
 """After a frame, pause for at least this multiple of the time that rendering it took."""
+PAUSE_SECONDS_MAX: Final = 0.5
+"""The longest of these pauses. The first frame of a server imports the Markdown parser and compiles templates, and a
+busy machine renders slowly: neither may hold back the end of an answer for seconds."""
 HEARTBEAT_SECONDS: Final = 15.0
 EVENTS_MAX: Final = 2_000
 """Events that are buffered ahead of rendering."""
@@ -79,7 +82,7 @@ async def translated(
             ended = _apply(answer, event, queue)
             begun = perf_counter()
             changes = await asyncio.to_thread(answer.changes, render)
-            pause = max(flush_seconds, RENDER_SHARE * (perf_counter() - begun))
+            pause = pause_after(perf_counter() - begun, flush_seconds)
             if changes:
                 yield _frame(answer.sequence, "put", changes)
             if answer.status != said and not ended:
@@ -90,6 +93,11 @@ async def translated(
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+
+def pause_after(rendering_seconds: float, flush_seconds: float = FLUSH_SECONDS) -> float:
+    """Seconds to collect events after a frame that took so long to render."""
+    return min(PAUSE_SECONDS_MAX, max(flush_seconds, RENDER_SHARE * rendering_seconds))
 
 
 _SILENCE: Final[Event] = {}

@@ -1,6 +1,7 @@
 """One request for a page: session, language, and the ways to respond."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,10 +83,21 @@ class View:
         return "?" + urlencode({name: value for name, value in given.items() if value not in (None, "")})
 
 
+def now() -> int:
+    """Milliseconds since 1970: the page's times are relative to the server's clock, whatever the browser's says."""
+    return int(time.time() * 1000)
+
+
 def language_of(request: Request) -> str:
     return words.chosen(cookies.cookies_of(request.scope).get(words.COOKIE), request.headers.get("accept-language", ""))
 
 
 def respond(request: Request, language: str, template: str, http_status: int = 200, **values: Any) -> Response:
-    context: Mapping[str, Any] = {"calls": (), "spoken": pages.spoken(language), "path": request.url.path, **values}
+    context: Mapping[str, Any] = {
+        "calls": (),
+        "spoken": pages.spoken(language),
+        "path": request.url.path,
+        "now": now(),
+        **values,
+    }
     return HTMLResponse(pages.render(template, language, **context), http_status, dict(pages.HEADERS))

@@ -53,10 +53,20 @@ def routes(conversations: Conversations, gate: Gate, links: FileLinks, principal
             str | None,
             Query(max_length=500, description="Words to find in titles and messages; the last may be unfinished."),
         ] = None,
+        pinned: Annotated[
+            bool, Query(description="Only pinned ones, the last pinned first unless `sort` is sent.")
+        ] = False,
     ) -> DataList[wire.ConversationWire]:
         """The caller's conversations, newest first."""
         found = await conversations.list(
-            principal, page, model_id=model_id, app_id=app_id, org_id=org_id, user_id=user_id, query=q
+            principal,
+            page,
+            model_id=model_id,
+            app_id=app_id,
+            org_id=org_id,
+            user_id=user_id,
+            query=q,
+            pinned=pinned,
         )
         return page_of(found, wire.conversation)
 
@@ -92,7 +102,12 @@ def routes(conversations: Conversations, gate: Gate, links: FileLinks, principal
         conversation_id: UUID, body: wire.UpdateConversation, principal: Annotated[Principal, writing]
     ) -> Data[wire.ConversationWire]:
         changes = Changes(
-            frozenset(body.model_fields_set), body.title, body.metadata, body.model_id, agent_of(body.agent)
+            frozenset(body.model_fields_set),
+            body.title,
+            body.metadata,
+            body.model_id,
+            agent_of(body.agent),
+            body.pinned,
         )
         return Data(data=wire.conversation(await conversations.update(principal, conversation_id, changes)))
 

@@ -50,6 +50,19 @@ LEFT JOIN runs r ON r.org_id = c.org_id AND r.conversation_id = c.id AND r.statu
     AND r.queued_at IS NULL
 ORDER BY page.number;
 
+-- name: pinned_conversations
+-- The ids of a page of pinned conversations; a filter that is NULL is any.
+SELECT id FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2::uuid IS NULL OR model_id = $2)
+    AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4)
+ORDER BY {order} LIMIT $5 OFFSET $6;
+
+-- name: count_pinned
+-- Up to 10,001.
+SELECT count(*) FROM (
+    SELECT 1 FROM conversations WHERE org_id = $1 AND pinned_at IS NOT NULL AND ($2::uuid IS NULL OR model_id = $2)
+        AND ($3::uuid IS NULL OR app_id = $3) AND ($4::text IS NULL OR user_id = $4) LIMIT 10001
+) counted;
+
 -- name: usage
 -- The usage of all model calls of a conversation.
 SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(cached_tokens),
@@ -59,13 +72,15 @@ SELECT count(*) AS calls, coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coal
 FROM model_calls WHERE org_id = $1 AND conversation_id = $2;
 
 -- name: update_conversation
--- Sets the fields whose flags are true.
+-- Sets the fields whose flags are true. $11 pins or unpins; a repeated pin keeps its time. $12: something besides the
+-- pin changes, and only that counts as activity.
 UPDATE conversations SET
     title = CASE WHEN $3 THEN $4 ELSE title END,
     metadata = CASE WHEN $5 THEN $6 ELSE metadata END,
     model_id = CASE WHEN $7 THEN $8 ELSE model_id END,
     agent = CASE WHEN $9 THEN $10 ELSE agent END,
-    updated_at = now()
+    pinned_at = CASE WHEN $11::boolean THEN coalesce(pinned_at, now()) WHEN NOT $11 THEN NULL ELSE pinned_at END,
+    updated_at = CASE WHEN $12::boolean THEN now() ELSE updated_at END
 WHERE org_id = $1 AND id = $2;
 
 -- name: lock_conversation

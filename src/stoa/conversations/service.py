@@ -37,6 +37,7 @@ class Changes:
     model_id: UUID | str | None = None
     """An id or a slug."""
     agent: Mapping[str, Any] | None = None
+    pinned: bool | None = None
 
 
 class Conversations:
@@ -128,18 +129,25 @@ class Conversations:
         org_id: UUID | None,
         user_id: str | None,
         query: str | None,
+        pinned: bool = False,
     ) -> Page[Conversation]:
+        if pinned and (query is not None or page.cursor is not None):
+            raise BadRequest.field("pinned", "cannot be sent with q or a cursor; leave one of them out")
         expression = rules.search_expression(query) if query is not None else None
         if org_id is not None and org_id != principal.org_id:
             return Page((), page.page, page.page_size, 0)
         async with self._database.tenant(principal) as tx:
             model = await self._models.id_of(tx, model_id) if model_id is not None else None
             filters = {"model_id": model, "app_id": app_id, "user_id": user_id}
+            if pinned:
+                return await store.pinned_conversations(tx, principal.org_id, page, model, app_id, user_id)
             return await store.list_conversations(tx, principal.org_id, page, filters, expression)
 
     async def update(self, principal: Principal, conversation_id: UUID, changes: Changes) -> Conversation:
         if "model_id" in changes.fields and changes.model_id is None:
             raise BadRequest.field("model_id", "cannot be null; name the model to switch to")
+        if "pinned" in changes.fields and changes.pinned is None:
+            raise BadRequest.field("pinned", "cannot be null; send true or false")
         await check_agent(self._agents, self._schemas, principal, changes.agent)
         async with self._database.tenant(principal) as tx:
             before = await _one(tx, principal, conversation_id)
@@ -160,6 +168,8 @@ class Conversations:
                 model,
                 "agent" in changes.fields,
                 changes.agent,
+                changes.pinned,
+                bool(changes.fields - {"pinned"}),
             )
             await audit.record(tx, principal, "conversation.update", conversation_id)
             return await _one(tx, principal, conversation_id)

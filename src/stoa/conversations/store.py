@@ -70,6 +70,20 @@ async def list_conversations(
     )
 
 
+async def pinned_conversations(
+    tx: Tx, org_id: UUID, page: PageRequest, model_id: UUID | None, app_id: UUID | None, user_id: str | None
+) -> Page[Conversation]:
+    """Those that are pinned, the last pinned first unless the page is sorted; None filters nothing."""
+    if user_id is not None and "\x00" in user_id:
+        return Page((), page.page, page.page_size, 0)  # PostgreSQL's text holds no NUL, so no row matches.
+    order = page.order_by("pinned_at DESC")
+    found = await tx.fetch(
+        SQL.pinned_conversations.format(order=order), org_id, model_id, app_id, user_id, page.page_size, page.offset
+    )
+    total = await tx.fetchval(SQL.count_pinned, org_id, model_id, app_id, user_id)
+    return Page.counted(await listed(tx, org_id, [row["id"] for row in found]), page, total)
+
+
 async def listed(tx: Tx, org_id: UUID, ids: Sequence[UUID]) -> Sequence[Conversation]:
     return [_conversation(row) for row in await tx.fetch(SQL.listed_conversations, org_id, ids)]
 
@@ -362,6 +376,7 @@ def _conversation(row: Row) -> Conversation:
         row["forked_from_message_id"],
         app=AppRef(row["app_id"], row["app_name"], row["app_description"]) if row["app_name"] is not None else None,
         session_id=row["session_id"],
+        pinned_at=row["pinned_at"],
     )
 
 

@@ -61,6 +61,8 @@ class Conversation:
     app: AppRef | None = None
     """None once the app is deleted."""
     session_id: UUID | None = None
+    pinned_at: datetime | None = None
+    """When it was pinned; None: it is not."""
 
 
 class Role(StrEnum):

@@ -36,7 +36,8 @@ class CreateConversation(Body):
 
 class UpdateConversation(Body):
     """Only what is sent changes; null removes a title, metadata or the agent. A run under way keeps the agent that it
-    began with."""
+    began with. A pinned conversation is at the top of the console's list, for everybody who sees it; a change of
+    `pinned` alone leaves `updated_at` as it is."""
 
     example: ClassVar[Mapping[str, Any]] = {"title": "Tickets of June"}
 
@@ -44,6 +45,7 @@ class UpdateConversation(Body):
     metadata: Metadata | None = None
     model_id: ModelName | None = None
     agent: AgentIn | None = None
+    pinned: bool | None = None
 
 
 class ForkConversation(Body):
@@ -116,6 +118,7 @@ class ConversationWire(Wire):
     message_count: int
     forked_from: OriginWire | None
     usage: dict[str, Any] | None
+    pinned_at: Timestamp | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -236,6 +239,7 @@ def conversation(value: Conversation) -> ConversationWire:
         message_count=value.message_count,
         forked_from=origin,
         usage=dict(value.usage) if value.usage else None,
+        pinned_at=value.pinned_at,
         created_at=value.created_at,
         updated_at=value.updated_at,
     )

@@ -2,6 +2,7 @@
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes
+from stoa.gateway.arguments import arguments_in
 from stoa.gateway.catalogue import Catalogue, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
@@ -90,6 +91,7 @@ __all__ = [
     "Usage",
     "Vault",
     "add_spending",
+    "arguments_in",
     "bill_key",
     "check_address",
     "estimated_tokens",

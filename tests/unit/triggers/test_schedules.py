@@ -88,7 +88,8 @@ def test_invalid_schedules_are_explained(expression: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "local", "../../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 300]
+    "name",
+    ["", "Mars/Olympus", "local", "posixrules", "../../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 300],
 )
 def test_unknown_time_zones_are_explained(name: str) -> None:
     assert schedules.timezone_problem(name)

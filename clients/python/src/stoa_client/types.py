@@ -109,6 +109,7 @@ class Conversation(Record):
     message_count: int
     forked_from: Origin | None
     usage: Usage | None
+    pinned_at: str | None
     created_at: str
     updated_at: str
 

@@ -65,11 +65,14 @@ export function say(text, bad = false) {
 // --- times ------------------------------------------------------------------------------------------------------------
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 const exact = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+const day = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric" });
+// How far the clock of this machine is from the server's. Less than a minute may be the way here.
+const ahead = Date.now() - (Number(document.documentElement.dataset.now) || Date.now()), skew = Math.abs(ahead) < 60000 ? 0 : ahead;
 export function times(root = document) {
   for (const element of $$("time[datetime]", root)) {
-    const date = new Date(element.dateTime), seconds = (date - Date.now()) / 1000;
-    const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
-    element.textContent = Math.abs(seconds) < 45 ? _("just now") : relative.format(Math.round(seconds / size), unit);
+    const date = new Date(element.dateTime), seconds = (date - Date.now() + skew) / 1000, far = Math.abs(seconds);
+    const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find(([, size]) => far >= size) ?? ["second", 1];
+    element.textContent = far < 45 ? _("just now") : far > 14 * 86400 ? day.format(date) : relative.format(Math.round(seconds / size), unit);
     element.title = exact.format(date);
   }
 }
@@ -132,6 +135,10 @@ function select(tab) {
   tab.focus();
 }
 
+// An Enter that ends the composition of Japanese, Chinese or Korean text confirms it and does nothing else. Safari reports
+// it after the composition, with key code 229.
+export const composes = event => event.isComposing || event.keyCode === 229;
+
 // --- keyboard -------------------------------------------------------------------------------------------------------------
 const goals = { n: "/", c: "/console/conversations", k: "/console/knowledge", r: "/console/runs", o: "/console/overview", a: "/console/apps", t: "/console/tools", u: "/console/usage" };
 let going = 0;
@@ -163,7 +170,7 @@ export function confirmed(dialog) {
     const check = () => { button.disabled = word.value.trim() !== word.dataset.word; };
     word.value = ""; check();
     word.oninput = check;
-    word.onkeydown = event => { if (event.key === "Enter") { event.preventDefault(); if (!button.disabled) dialog.close("delete"); } };
+    word.onkeydown = event => { if (event.key === "Enter" && !composes(event)) { event.preventDefault(); if (!button.disabled) dialog.close("delete"); } };
     dialog.onclose = () => resolve(dialog.returnValue === "delete");
     dialog.returnValue = "";
     dialog.showModal();

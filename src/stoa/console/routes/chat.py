@@ -155,13 +155,18 @@ async def _talks_only(view: View) -> Response:
 
 
 async def _talks(view: View, current: str | None) -> Mapping[str, Any]:
-    found, _ = await view.optional("/v1/conversations", {"page_size": TALKS_MAX, "sort": "-updated_at"})
+    """The list beside the chat: the pinned conversations, and the last changed of the others."""
+    (pinned, _), (found, _) = await view.several(
+        ("/v1/conversations", {"page_size": TALKS_MAX, "pinned": "true"}),
+        ("/v1/conversations", {"page_size": TALKS_MAX, "sort": "-updated_at"}),
+    )
     today = datetime.now(UTC).date()
-    groups: tuple[list[Any], list[Any]] = ([], [])
+    groups: tuple[list[Any], list[Any], list[Any]] = (list(pinned["data"]) if pinned else [], [], [])
     for one in found["data"] if found else ():
-        groups[pages.moment(one["updated_at"]).date() != today].append(one)
-    more = bool(found) and found["pagination"]["total_count"] > TALKS_MAX
-    labels = (view.translate("Today"), view.translate("Earlier"))
+        if not one.get("pinned_at"):
+            groups[1 if pages.moment(one["updated_at"]).date() == today else 2].append(one)
+    more = any(one and one["pagination"]["total_count"] > TALKS_MAX for one in (pinned, found))
+    labels = (view.translate("Pinned"), view.translate("Today"), view.translate("Earlier"))
     return {"groups": list(zip(labels, groups, strict=True)), "more": more, "current": current}
 
 

@@ -19,7 +19,9 @@ def routes() -> Sequence[Route]:
 
 async def _list(view: View) -> Response:
     words = view.request.query_params.get("q", "").strip()[:500]
-    query = {"page": view.number("page"), "page_size": PAGE_SIZE, "sort": "-updated_at", "q": words or None}
+    pinned = not words and view.request.query_params.get("pinned") == "true"
+    order = {"pinned": "true"} if pinned else {"sort": "-updated_at", "q": words or None}
+    query = {"page": view.number("page"), "page_size": PAGE_SIZE, **order}
     found, problem = await view.optional("/v1/conversations", query)
     return view.page(
         "conversations.html",
@@ -28,6 +30,7 @@ async def _list(view: View) -> Response:
         [Call("GET", "/v1/conversations", query)],
         view=view,
         query=words,
+        pinned=pinned,
         problem=problem,
         found=found["data"] if found else [],
         pagination=found["pagination"] if found else {"total_count": 0, "page_count": 0},

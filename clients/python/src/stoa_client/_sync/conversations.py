@@ -42,18 +42,20 @@ class Conversations:
         org_id: str | None = None,
         user_id: str | None = None,
         q: str | None = None,
+        pinned: bool | None = None,
         page: int | None = None,
         page_size: int | None = None,
         sort: str | None = None,
         cursor: str | None = None,
     ) -> Page[types.Conversation]:
-        """Newest first. `q` searches titles and messages."""
+        """Newest first. `q` searches titles and messages. `pinned`: only the pinned ones, the last pinned first."""
         filters = query(
             app_id=app_id,
             model_id=model_id,
             org_id=org_id,
             user_id=user_id,
             q=q,
+            pinned=pinned,
             page=page,
             page_size=page_size,
             sort=sort,
@@ -98,9 +100,10 @@ class Conversations:
         metadata: Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         model_id: str | NotGiven = NOT_GIVEN,
         agent: types.Agent | NotGiven | None = NOT_GIVEN,
+        pinned: bool | NotGiven = NOT_GIVEN,
     ) -> types.Conversation:
         """Changes only the arguments that are passed. None removes the title, metadata or agent."""
-        body = given(title=title, metadata=metadata, model_id=model_id, agent=agent)
+        body = given(title=title, metadata=metadata, model_id=model_id, agent=agent, pinned=pinned)
         call = Call("PATCH", path("/v1/conversations/{}", conversation_id), body=body)
         return types.Conversation((self._transport.json(call))["data"])
 

@@ -222,6 +222,8 @@ class NodeType:
     refused: str | None = None
     sandboxed: bool = False
     """Whether it needs a sandbox that the operator has configured."""
+    tool_only: bool = False
+    """Whether it may only be one of an agent's tools."""
 
     @property
     def title(self) -> str:
