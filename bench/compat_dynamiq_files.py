@@ -3,9 +3,9 @@ and prints the result for each.
 
     bench/compat_dynamiq_files.py CHECKOUT
 
-The models that the files name are offered by a stand-in on loopback, what they take from the environment is there, the
-MCP servers that are programs are declared in stoa.toml, as the command's note says, a sandbox is set, and the project
-has the skills that the files name. Nothing is run: a file is deployed where every node of it could be.
+A stand-in on loopback offers the models that the files name. Their environment variables are set, their MCP servers
+that are programs are declared in stoa.toml, as the command's note says, a sandbox is configured, and the project has
+the skills that the files name. Nothing is run: deploying needs every node of a file to be supported.
 """
 
 import json

@@ -64,7 +64,7 @@ async def dsn(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterat
 
 @pytest.fixture(scope="module")
 async def shared_server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
-    """One server for a whole module of tests that do not mind one another."""
+    """One server for a whole module whose tests do not affect one another."""
     async with shared(cluster, room) as server:
         yield server
 

@@ -11,7 +11,7 @@ from dulwich import porcelain
 
 from stoa.outbound import Outbound
 from stoa.outbound.certificates import checked_bundle
-from stoa.sources.registry import PROVIDERS, Means
+from stoa.sources.registry import PROVIDERS, NodeResources
 from stoa.sources.types import Provider, SourceError
 from tests.conftest import Running, serving
 from tests.support.databases import Databases
@@ -132,7 +132,7 @@ async def test_sources_trust_their_own_authorities(
                 Provider.S3: {"bucket": "docs", "endpoint": url},
                 Provider.GIT: {"url": git_url},
             }[provider]
-            means = Means(Outbound(allow_private=True), lambda: http, [], tmp_path / "home")
+            means = NodeResources(Outbound(allow_private=True), lambda: http, [], tmp_path / "home")
             async with PROVIDERS[provider].open(config, {}, means) as origin:
                 with pytest.raises(SourceError):
                     walk = await Memory().walk(origin)

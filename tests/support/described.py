@@ -45,7 +45,7 @@ class Conformance:
 
 
 async def conformance(root: str, authorization: str, document: dict[str, Any], excluded: str) -> Conformance:
-    """`excluded` is a pattern of paths that are not asked."""
+    """`excluded` is a pattern of paths to skip."""
     schema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(CONFIG))
     operations = [one.ok() for one in schema.get_all_operations()]
     found = Conformance()

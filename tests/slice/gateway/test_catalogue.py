@@ -10,7 +10,7 @@ import pytest
 from stoa.db import Database
 from stoa.db.internal import internal
 from stoa.gateway.catalogue import NAMESPACE, Catalogue, uuid5
-from stoa.gateway.offers import Offer, Provider, ProviderError
+from stoa.gateway.provider_models import Offer, Provider, ProviderError
 from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Capabilities, Endpoint, Model
 from stoa.kernel.errors import BadRequest, DatabaseUnavailable

@@ -335,8 +335,8 @@ class Campaign:
         return seen
 
     async def _resumable_killed(self, answering: WireProvider, hold: int) -> None:
-        """The server dies in the middle of an answer: what the client has is kept, and nothing is asked again. Where it
-        is beta that answers, alpha was asked first and closed its connection."""
+        """The server dies during an answer: the client keeps what it has, and no provider is called again. If beta
+        answers, alpha was called first and closed its connection."""
         name, body, headers = self._resumable_call()
         if answering.name != "alpha":
             body["model"] = "from-alpha"
