@@ -3,9 +3,9 @@ and says of each what became of it.
 
     bench/compat_dynamiq_files.py CHECKOUT
 
-The models that the files name are offered by a stand-in on loopback, what they take from the environment is there, and
-the MCP servers that are programs are declared in stoa.toml, as the command's note says, and a sandbox is set. Nothing
-is run: a file is deployed where every node of it could be.
+The models that the files name are offered by a stand-in on loopback, what they take from the environment is there, the
+MCP servers that are programs are declared in stoa.toml, as the command's note says, a sandbox is set, and the project
+has the skills that the files name. Nothing is run: a file is deployed where every node of it could be.
 """
 
 import json
@@ -27,6 +27,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from bench.bed import KEY, serving  # noqa: E402
+from stoa.cli import flow_skills  # noqa: E402
 from stoa.cli.flow_files import FileError, read  # noqa: E402
 
 PROVIDERS: Final = ("openai", "anthropic")
@@ -79,11 +80,19 @@ def programs(file: Path, environment: Mapping[str, str]) -> set[str]:
     return found
 
 
-def connect(url: str, name: str, base_url: str) -> None:
-    body = {"name": name, "type": "openai", "config": {"base_url": base_url, "api_key": "sk-none"}}
+def post(url: str, path: str, body: Mapping[str, Any]) -> None:
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}/v1/connections", json.dumps(body).encode(), headers, method="POST")
+    request = urllib.request.Request(f"{url}{path}", json.dumps(body).encode(), headers, method="POST")
     urllib.request.urlopen(request, timeout=60).close()
+
+
+def skills(file: Path, environment: Mapping[str, str]) -> set[str]:
+    """The names of the skills of a file."""
+    found: set[str] = set()
+    for workflow in (_read(file) or {})["workflows"]:
+        with suppress(FileError):
+            found |= {one.name for one in flow_skills.wanted(read(file.read_text(), environment, workflow).flow)}
+    return found
 
 
 def main() -> int:
@@ -111,7 +120,11 @@ def main() -> int:
         settings = {"STOA_ALLOW_PRIVATE_ADDRESSES": "true", "STOA_SANDBOX": "subprocess"}
         _, url = stack.enter_context(serving(home / "data", **settings))
         for name in PROVIDERS:
-            connect(url, name, base_url)
+            config = {"base_url": base_url, "api_key": "sk-none"}
+            post(url, "/v1/connections", {"name": name, "type": "openai", "config": config})
+        for name in sorted({name for file in files for name in skills(file, dict.fromkeys(variables, "example"))}):
+            about = {"description": f"The skill {name}.", "instructions": "Be brief."}
+            post(url, "/v1/skills", {"name": name, **about})
         environment = {**os.environ, **dict.fromkeys(variables, "example"), "STOA_URL": url, "STOA_KEY": KEY}
         for file in files:
             workflows: Any = list((_read(file) or {})["workflows"])

@@ -4,7 +4,6 @@ process."""
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -16,7 +15,7 @@ from tests.support import run_states
 from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel
 from tests.support.logs import Setup
-from tests.support.running import FIRST_KEY, Running, serving
+from tests.support.running import FIRST_KEY, Running, serving, shared
 
 __all__ = ["FIRST_KEY", "Running", "serving"]
 pytest_plugins = ["tests.support.parallel"]  # Gives `room` too.
@@ -66,9 +65,15 @@ async def dsn(cluster: Databases, request: pytest.FixtureRequest) -> AsyncIterat
 @pytest.fixture(scope="module")
 async def shared_server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
     """One server for a whole module of tests that do not mind one another."""
-    name = f"shared_{uuid4().hex}"  # A worker that is handed other tests in between sets this up again.
-    async with serving(await cluster.copy(name), room / name, ScriptedModel()) as server:
+    async with shared(cluster, room) as server:
         yield server
+
+
+@pytest.fixture
+def reset_server(shared_server: Running) -> Running:
+    """The module's server, with the model as it was at first: for tests that mind only what the model says."""
+    shared_server.model.begin_anew()
+    return shared_server
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from yarl import URL
 from stoa.embedding import EmbedderError, RemoteEmbedder
 from stoa.embedding.reranking import RemoteReranker, RerankerError
 from stoa.gateway.factory import ModelFactory
-from stoa.gateway.offered import ProviderError
+from stoa.gateway.offers import ProviderError
 from stoa.gateway.providers.transport import Timeouts, Transport, TransportError
 from stoa.gateway.types import Endpoint
 from stoa.kernel.schema_checker import SchemaChecker

@@ -14,8 +14,8 @@ from tests.support.browsers import browser, sign_in
 from tests.support.running import NO_AUTHORITIES
 
 
-async def test_a_key_opens_a_session_and_is_not_kept(running: Running) -> None:
-    async with browser(running) as client:
+async def test_a_key_opens_a_session_and_is_not_kept(shared_server: Running) -> None:
+    async with browser(shared_server) as client:
         assert 'id="sign-in"' in (await client.get("/")).text
         answer = await sign_in(client, next="/console/conversations")
         assert (answer.status_code, answer.headers["location"]) == (303, "/console/conversations")
@@ -27,17 +27,17 @@ async def test_a_key_opens_a_session_and_is_not_kept(running: Running) -> None:
         assert (await client.get("/v1/conversations")).status_code == 200
 
 
-async def test_a_wrong_key_is_refused_in_words(running: Running) -> None:
-    async with browser(running) as client:
+async def test_a_wrong_key_is_refused_in_words(shared_server: Running) -> None:
+    async with browser(shared_server) as client:
         answer = await sign_in(client, "stoa_acc_" + "x" * 64)
         assert answer.status_code == 401
         assert "unknown or was revoked" in answer.text
         assert "set-cookie" not in answer.headers
 
 
-async def test_the_way_on_leads_nowhere_else(running: Running) -> None:
+async def test_the_way_on_leads_nowhere_else(shared_server: Running) -> None:
     for wanted in ("//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/v1/keys"):
-        async with browser(running) as client:
+        async with browser(shared_server) as client:
             assert (await sign_in(client, next=wanted)).headers["location"] == "/"
 
 
@@ -60,30 +60,30 @@ async def test_a_write_from_another_site_is_refused(running: Running) -> None:
     assert (await running.call("GET", "/v1/conversations"))["pagination"]["total_count"] == 1
 
 
-async def test_revoking_the_key_ends_its_sessions_at_once(running: Running) -> None:
-    made = (await running.call("POST", "/v1/access-keys", 201, json={"name": "Ada"}))["data"]
-    async with browser(running) as client:
+async def test_revoking_the_key_ends_its_sessions_at_once(shared_server: Running) -> None:
+    made = (await shared_server.call("POST", "/v1/access-keys", 201, json={"name": "Ada"}))["data"]
+    async with browser(shared_server) as client:
         await sign_in(client, made["key"])
         assert (await client.get("/v1/conversations")).status_code == 200
-        await running.call("DELETE", f"/v1/access-keys/{made['id']}")
+        await shared_server.call("DELETE", f"/v1/access-keys/{made['id']}")
         assert (await client.get("/v1/conversations")).status_code == 401
         page = await client.get("/")
         assert page.status_code == 401
         assert 'id="sign-in"' in page.text
 
 
-async def test_a_session_may_what_its_key_may(running: Running) -> None:
+async def test_a_session_may_what_its_key_may(shared_server: Running) -> None:
     fields = {"name": "Reader", "permissions": ["conversations:read"]}
-    made = (await running.call("POST", "/v1/access-keys", 201, json=fields))["data"]
-    async with browser(running) as client:
+    made = (await shared_server.call("POST", "/v1/access-keys", 201, json=fields))["data"]
+    async with browser(shared_server) as client:
         await sign_in(client, made["key"])
         assert (await client.get("/v1/conversations")).status_code == 200
         assert (await client.get("/v1/access-keys")).status_code == 403
         assert (await client.get("/")).status_code == 200
 
 
-async def test_signing_out_ends_the_session_itself(running: Running) -> None:
-    async with browser(running) as client:
+async def test_signing_out_ends_the_session_itself(shared_server: Running) -> None:
+    async with browser(shared_server) as client:
         secret = (await sign_in(client)).headers["set-cookie"].split("=", 1)[1].split(";")[0]
         await client.post("/console/sign-out")
         headers = {"Authorization": f"Bearer {secret}"}
@@ -111,8 +111,8 @@ class Clock:
         return 0.0
 
 
-async def test_sessions_and_links_end_in_time(running: Running) -> None:
-    database, clock = await Database.open(running.dsn, connections_max=2), Clock()
+async def test_sessions_and_links_end_in_time(shared_server: Running) -> None:
+    database, clock = await Database.open(shared_server.dsn, connections_max=2), Clock()
     try:
         owner = access.Access(database, RandomIds(), clock)
         sessions = access.Sessions(database, clock, owner)
@@ -131,10 +131,10 @@ async def test_sessions_and_links_end_in_time(running: Running) -> None:
         await database.close()
 
 
-async def test_programs_see_no_change(running: Running) -> None:
-    plain = await running.client.get("/", headers={"Accept": "*/*"})
+async def test_programs_see_no_change(shared_server: Running) -> None:
+    plain = await shared_server.client.get("/", headers={"Accept": "*/*"})
     assert plain.headers["content-type"].startswith("text/plain")
-    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=running.url) as stranger:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=shared_server.url) as stranger:
         for path in ("/v1/conversations", "/v1/nothing", "/v1/projects"):
             assert (await stranger.get(path)).headers["content-type"].startswith("application/json")
-    assert "/console" not in (await running.client.get("/openapi.json")).text
+    assert "/console" not in (await shared_server.client.get("/openapi.json")).text

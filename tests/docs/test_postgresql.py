@@ -9,8 +9,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from stoa.db.connecting import UnreachableError, connect
 from stoa.db.migrate import SchemaError, migrate
-from stoa.db.reaching import UnreachableError, connect
 from stoa.settings import SettingsError, load
 from tests.conftest import Running, serving
 from tests.support.databases import Databases

@@ -198,3 +198,34 @@ async def test_an_answer_that_is_never_right_names_the_path(serve: Serve) -> Non
         assert (run["status"], run["error"]["code"]) == ("failed", "output_invalid")
         assert "$.n" in run["error"]["message"]
         assert len(server.model.requests) == 2
+
+
+async def test_a_call_whose_arguments_were_cut_off_is_not_made(serve: Serve) -> None:
+    """A reply that reached its token limit before the first argument looks like a call without arguments."""
+    cut = [*calling(("look", '{"q": 1}'), ("clear", ""))[:-1], [Usage(20, 10), Finish("length")]]
+    half = [*calling(("clear", '{"al'))[:-1], [Usage(20, 10), Finish("length")]]
+    look, clear = ScriptedTool("look"), ScriptedTool("clear")
+    async with serve(look, clear, scripts=[cut, half, answer("I stop.")]) as server:
+        run = await server.ask(await server.conversation(agent={"tools": ["look", "clear"]}))
+        assert (run["output"], len(look.made), clear.made) == ("I stop.", 1, [])
+        failed = [one["data"] for one in await server.events(run["id"]) if one["type"] == "agent.tool_call.failed"]
+        assert [(one["tool"]["name"], one["error"]["code"]) for one in failed] == [("clear", "tool_bad_arguments")] * 2
+        parts = [part for message in server.model.requests[-1].messages for part in message.parts]
+        told = [part for part in parts if isinstance(part, ToolResultPart)]
+        assert [(part.failed, "not made" in part.result) for part in told] == [
+            (False, False),
+            (True, True),
+            (True, True),
+        ]
+
+
+async def test_the_model_sees_what_it_wrote(serve: Serve) -> None:
+    """Arguments that are no JSON are shown to it; those with line breaks in their strings are taken."""
+    tool = ScriptedTool("look")
+    scripts = [calling(("look", '{"q": oops}')), calling(("look", '{"q": "a\nb"}')), answer("Done.")]
+    async with serve(tool, scripts=scripts) as server:
+        run = await server.ask(await server.conversation(agent={"tools": ["look"]}))
+        assert (run["status"], [arguments for arguments, _ in tool.made]) == ("completed", [{"q": "a\nb"}])
+        parts = [part for message in server.model.requests[-1].messages for part in message.parts]
+        written = [part.arguments for part in parts if isinstance(part, ToolCallPart)]
+        assert written == ['{"q": oops}', '{"q": "a\nb"}']

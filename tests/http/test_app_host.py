@@ -10,17 +10,25 @@ import orjson
 import pytest
 
 from stoa.gateway import Capabilities
-from tests.conftest import Running, serving
+from tests.conftest import Running, shared
 from tests.support.apps import deployed
+from tests.support.databases import Databases
 from tests.support.doubles import ScriptedModel, answer
 from tests.support.running import NO_AUTHORITIES
 
 
-@pytest.fixture
-async def app_server(dsn: str, tmp_path: Path) -> AsyncIterator[Running]:
+@pytest.fixture(scope="module")
+async def one_server(cluster: Databases, room: Path) -> AsyncIterator[Running]:
     model = ScriptedModel([answer("Done.")], Capabilities(images=False, tools=True))
-    async with serving(dsn, tmp_path, model) as server:
+    async with shared(cluster, room, model) as server:
         yield server
+
+
+@pytest.fixture
+def app_server(one_server: Running) -> Running:
+    """Each test deploys apps of its own."""
+    one_server.model.begin_anew()
+    return one_server
 
 
 def path(app: dict[str, Any], below: str = "/v1/runs") -> str:

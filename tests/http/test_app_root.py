@@ -388,8 +388,10 @@ async def test_a_private_address_is_not_called(running: Running, service: Servic
     body = {**HI, "execution_mode": "async"}
     await server.call("POST", root(app), 400, json={**body, "callbacks": [{"url": f"{service.url}/hook"}]})
     port = service.url.rsplit(":", 1)[1]
-    for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"):
-        run_id = (await called(server, app, f"https://{host}:{port}/hook"))["id"]
-        one = await callback_of(server, run_id, "failed")
-        assert one["error"]["code"] == "address_refused"
+    for host in ("127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "169.254.169.254"):
+        refused = {**body, "callbacks": [{"url": f"https://{host}:{port}/hook"}]}
+        await server.call("POST", root(app), 400, json=refused)
+    run_id = (await called(server, app, f"https://localhost:{port}/hook"))["id"]
+    one = await callback_of(server, run_id, "failed")
+    assert one["error"]["code"] == "address_refused"
     assert service.asked == []

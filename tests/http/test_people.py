@@ -297,6 +297,37 @@ async def test_an_invitation_opens_once(running: Running, person: Any) -> None:
         assert private in (await nobody.get("/v1/projects", headers=eve)).text
 
 
+async def test_nobody_returns_by_an_invitation_that_they_have_sent(running: Running, person: Any) -> None:
+    boss = await person("boss@example.com", OrgRole.OWNER)
+    org = (await boss.call("GET", "/v1/orgs"))["data"][0]["id"]
+    path, members = f"/v1/orgs/{org}/invitations", f"/v1/orgs/{org}/members"
+
+    async def admin(email: str) -> tuple[Any, str]:
+        made = await person(email, OrgRole.ADMIN)
+        return made, str((await made.call("GET", "/v1/me"))["data"]["id"])
+
+    async def invited(by: Any, email: str) -> str:
+        return str((await by.call("POST", path, 201, json={"email": email, "role": "admin"}))["data"]["id"])
+
+    demoted, demoted_id = await admin("ada@example.com")
+    removed, removed_id = await admin("bob@example.com")
+    kept = await invited(boss, "kept@example.com")
+    sent = await invited(boss, "sent@example.com")
+    await removed.call("POST", f"{path}/{sent}/resend")  # Whoever sends it again has its token.
+    await invited(demoted, "one@example.com")
+    await invited(removed, "two@example.com")
+    key = (await boss.call("POST", "/v1/access-keys", 201, json={"name": "k", "org_id": org}))["data"]
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, base_url=running.url, timeout=30) as other:
+        other.headers["Authorization"] = f"Bearer {key['key']}"
+        assert (await other.post(path, json={"email": "three@example.com"})).status_code == 201
+    await running.call("PUT", f"{members}/{demoted_id}", json={"role": "member"})
+    await running.call("DELETE", f"{members}/{removed_id}")
+    await running.call("DELETE", f"/v1/access-keys/{key['id']}")
+    assert [one["id"] for one in (await running.call("GET", path))["data"]] == [kept]
+    lines = (await running.call("GET", "/v1/audit?page_size=100"))["data"]
+    assert sum(one["action"] == "invitation.delete" for one in lines) == 4
+
+
 async def test_a_repeated_invitation_is_one(running: Running) -> None:
     org = (await running.call("GET", "/v1/orgs"))["data"][0]["id"]
     options: Any = {"json": {"email": "eve@example.com"}, "headers": {"Idempotency-Key": "invite"}}
@@ -414,3 +445,31 @@ async def test_every_policy_knows_several_projects(running: Running) -> None:
             assert await database.fetchval("SELECT count(*) FROM late") == expected
     await database.close()
     assert narrow == []
+
+
+async def test_a_key_admits_nobody_to_more_than_it_may_do_itself(running: Running, person: Any) -> None:
+    await person("ada@example.com")
+    org = (await running.call("GET", "/v1/orgs"))["data"][0]["id"]
+    members = f"/v1/orgs/{org}/members"
+    ada = next(one["user_id"] for one in (await running.call("GET", members))["data"])
+    home = (await running.call("GET", "/v1/projects"))["data"][0]["id"]
+    sent = (await running.call("POST", f"/v1/orgs/{org}/invitations", 201, json={"email": "o@x.org", "role": "owner"}))[
+        "data"
+    ]["id"]
+    requests: list[tuple[str, str, dict[str, str]]] = [
+        ("POST", f"/v1/orgs/{org}/invitations", {"email": "evil@x.org", "role": "owner"}),
+        ("POST", f"/v1/orgs/{org}/invitations", {"email": "evil@x.org"}),
+        ("POST", f"/v1/orgs/{org}/invitations/{sent}/resend", {}),
+        ("PUT", f"{members}/{ada}", {"role": "admin"}),
+        ("POST", f"/v1/projects/{home}/members", {"user_id": ada, "role": "editor"}),
+        ("PUT", f"/v1/projects/{home}/members/{ada}", {"role": "admin"}),
+        ("POST", f"/v1/projects/{home}/invitations", {"email": "evil@x.org", "role": "viewer"}),
+    ]
+    for limits in ({"permissions": ["access:read", "access:write"]}, {"rate_limit": 1_000}):
+        key = (await running.call("POST", "/v1/access-keys", 201, json={"name": "k", **limits}))["data"]["key"]
+        headers = {"Authorization": f"Bearer {key}"}
+        for method, path, body in requests:
+            answer = await running.client.request(method, path, json=body, headers=headers)
+            assert answer.status_code == 403, (limits, method, path, answer.text)
+    assert [one["id"] for one in (await running.call("GET", f"/v1/orgs/{org}/invitations"))["data"]] == [sent]
+    assert [one["role"] for one in (await running.call("GET", members))["data"]] == ["member"]

@@ -154,3 +154,24 @@ async def test_what_the_server_runs_is_listed(server: Running) -> None:
     verdict = await server.call("POST", "/v1/workflows/test", 400, json={"flow": wanting, "input": {}})
     assert "gives no vectors here" in verdict["error"]["message"]
     assert SHORT_NAMES["embed"] in str(await server.call("GET", "/v1/agent-builder/nodes"))
+
+
+ROWS = """
+nodes:
+  read: {type: dynamiq.nodes.converters.CSVConverter, content_column: What, metadata_columns: [Price], delimiter: ","}
+flows: {f: {nodes: [read]}}
+workflows: {rows: {flow: f}}
+"""
+
+
+async def test_the_rows_of_a_csv_file_become_documents(server: Running, tmp_path: Path) -> None:
+    file = tmp_path / "rows.yaml"
+    file.write_text(ROWS)
+    app = (await Terminal(server, "apps")("deploy", str(file))).strip().split("\n")[-1].split()[0]
+    table = "What,Price,Note\n" + "".join(f'"A hotel, no. {n} | new",{n},"two\nlines"\n' for n in range(400))
+    run = await ran(server, app, {}, ("prices.csv", table.encode()))
+    assert run["status"] == "completed", run
+    found = run["output"]["documents"]
+    assert [one["content"] for one in found] == [f"A hotel, no. {n} | new" for n in range(400)]
+    assert [one["metadata"]["Price"] for one in found] == [str(n) for n in range(400)]
+    assert [one["metadata"]["row_number"] for one in found] == list(range(2, 402))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stoa.cli.main import app as command_line
 from stoa.db.migrate import Migration, SchemaError, migrate, migrations
 from stoa.db.planning import plan
-from stoa.db.statements import LONG, Hold, locking, lockings, split
+from stoa.db.statements import LONG, LockEffect, locking, lockings, split
 from tests.support.databases import Databases
 
 SET_UP_BY_PEOPLE = {
@@ -43,33 +43,33 @@ def test_no_migration_blocks_a_growing_table_for_long() -> None:
 @pytest.mark.parametrize(
     ("statement", "table", "hold"),
     [
-        ("CREATE INDEX a ON runs (x)", "runs", Hold.READS),
-        ("CREATE UNIQUE INDEX IF NOT EXISTS a ON runs USING gin (x)", "runs", Hold.READS),
-        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS a ON runs (x)", "runs", Hold.BESIDE),
-        ("ALTER TABLE runs ADD COLUMN a int", "runs", Hold.MOMENTS),
-        ("ALTER TABLE runs ADD COLUMN a int NOT NULL DEFAULT 0", "runs", Hold.MOMENTS),
-        ("ALTER TABLE runs ADD COLUMN a uuid DEFAULT gen_random_uuid()", "runs", Hold.REWRITES),
-        ("ALTER TABLE runs ADD COLUMN a text GENERATED ALWAYS AS (b) STORED", "runs", Hold.REWRITES),
-        ("ALTER TABLE runs ADD COLUMN a int CHECK (a > 0)", "runs", Hold.READS),
-        ("ALTER TABLE runs ALTER COLUMN a TYPE bigint", "runs", Hold.REWRITES),
-        ("ALTER TABLE runs ALTER a SET DATA TYPE bigint", "runs", Hold.REWRITES),
-        ("ALTER TABLE runs ALTER COLUMN a SET NOT NULL", "runs", Hold.READS),
-        ("ALTER TABLE runs ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES b", "runs", Hold.READS),
-        ("ALTER TABLE runs ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES b NOT VALID", "runs", Hold.MOMENTS),
-        ("ALTER TABLE runs VALIDATE CONSTRAINT c", "runs", Hold.BESIDE),
-        ("ALTER TABLE ONLY public.runs ALTER COLUMN a SET STATISTICS 0", "runs", Hold.MOMENTS),
-        ("ALTER TABLE runs DROP COLUMN a", "runs", Hold.MOMENTS),
-        ("UPDATE runs SET a = 1", "runs", Hold.ROWS),
-        ("DELETE FROM runs WHERE a", "runs", Hold.ROWS),
-        ("DO $$ BEGIN UPDATE runs SET a = 1; END $$", None, Hold.UNKNOWN),
-        ("DO $$ BEGIN EXECUTE format('CREATE INDEX ON %I (a)', name); END $$", None, Hold.UNKNOWN),
-        ("DO $$ BEGIN EXECUTE format('CREATE POLICY p ON %I', name); END $$", None, Hold.MOMENTS),
-        ("CREATE TABLE a (x int CHECK (x > 0))", None, Hold.NOTHING),
-        ("CLUSTER runs", None, Hold.UNKNOWN),
-        ("VACUUM FULL runs", None, Hold.UNKNOWN),
+        ("CREATE INDEX a ON runs (x)", "runs", LockEffect.READS),
+        ("CREATE UNIQUE INDEX IF NOT EXISTS a ON runs USING gin (x)", "runs", LockEffect.READS),
+        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS a ON runs (x)", "runs", LockEffect.BESIDE),
+        ("ALTER TABLE runs ADD COLUMN a int", "runs", LockEffect.MOMENTS),
+        ("ALTER TABLE runs ADD COLUMN a int NOT NULL DEFAULT 0", "runs", LockEffect.MOMENTS),
+        ("ALTER TABLE runs ADD COLUMN a uuid DEFAULT gen_random_uuid()", "runs", LockEffect.REWRITES),
+        ("ALTER TABLE runs ADD COLUMN a text GENERATED ALWAYS AS (b) STORED", "runs", LockEffect.REWRITES),
+        ("ALTER TABLE runs ADD COLUMN a int CHECK (a > 0)", "runs", LockEffect.READS),
+        ("ALTER TABLE runs ALTER COLUMN a TYPE bigint", "runs", LockEffect.REWRITES),
+        ("ALTER TABLE runs ALTER a SET DATA TYPE bigint", "runs", LockEffect.REWRITES),
+        ("ALTER TABLE runs ALTER COLUMN a SET NOT NULL", "runs", LockEffect.READS),
+        ("ALTER TABLE runs ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES b", "runs", LockEffect.READS),
+        ("ALTER TABLE runs ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES b NOT VALID", "runs", LockEffect.MOMENTS),
+        ("ALTER TABLE runs VALIDATE CONSTRAINT c", "runs", LockEffect.BESIDE),
+        ("ALTER TABLE ONLY public.runs ALTER COLUMN a SET STATISTICS 0", "runs", LockEffect.MOMENTS),
+        ("ALTER TABLE runs DROP COLUMN a", "runs", LockEffect.MOMENTS),
+        ("UPDATE runs SET a = 1", "runs", LockEffect.ROWS),
+        ("DELETE FROM runs WHERE a", "runs", LockEffect.ROWS),
+        ("DO $$ BEGIN UPDATE runs SET a = 1; END $$", None, LockEffect.UNKNOWN),
+        ("DO $$ BEGIN EXECUTE format('CREATE INDEX ON %I (a)', name); END $$", None, LockEffect.UNKNOWN),
+        ("DO $$ BEGIN EXECUTE format('CREATE POLICY p ON %I', name); END $$", None, LockEffect.MOMENTS),
+        ("CREATE TABLE a (x int CHECK (x > 0))", None, LockEffect.NOTHING),
+        ("CLUSTER runs", None, LockEffect.UNKNOWN),
+        ("VACUUM FULL runs", None, LockEffect.UNKNOWN),
     ],
 )
-def test_what_a_statement_holds(statement: str, table: str | None, hold: Hold) -> None:
+def test_what_a_statement_holds(statement: str, table: str | None, hold: LockEffect) -> None:
     assert (locking(statement).table, locking(statement).hold) == (table, hold)
 
 
@@ -85,9 +85,9 @@ def test_a_file_is_cut_into_statements() -> None:
     assert [
         one.hold for one in lockings("CREATE TABLE a (x int); CREATE INDEX i ON a (x); CREATE INDEX j ON b (x);")
     ] == [
-        Hold.NOTHING,
-        Hold.NOTHING,
-        Hold.READS,
+        LockEffect.NOTHING,
+        LockEffect.NOTHING,
+        LockEffect.READS,
     ], "what the file makes itself is nobody's yet"
 
 

@@ -29,7 +29,7 @@ from stoa.db.blobs import (
     opened,
 )
 from stoa.outbound import Outbound
-from stoa.storage import Bucket, BucketAddress, BucketBlobs, Copies, Keys, Reaching, UnfinishedUploads, move
+from stoa.storage import Bucket, BucketAddress, BucketBlobs, BucketConnection, Copies, Keys, UnfinishedUploads, move
 from tests.support.buckets import KEY_ID, REGION, SECRET, BucketServer, Upload, bucket_server, credentials
 
 KEYS = Keys(KEY_ID, SECRET, None, REGION, None)
@@ -99,7 +99,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         url, part_bytes = server.url, 64 * 1024
     else:
         url, part_bytes = request.getfixturevalue("moto"), 5 * 1024 * 1024
-    bucket = Bucket(BucketAddress.of(f"s3://files/{PREFIX}/{uuid4()}"), Reaching(url), part_bytes=part_bytes)
+    bucket = Bucket(BucketAddress.of(f"s3://files/{PREFIX}/{uuid4()}"), BucketConnection(url), part_bytes=part_bytes)
     copies = Copies(tmp_path / "copies")
     yield World(
         BucketBlobs(bucket, "knowledge", copies, UnfinishedUploads(bucket, Outbound(), KEYS)),

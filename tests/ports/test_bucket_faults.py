@@ -18,10 +18,10 @@ from stoa.storage import (
     Bucket,
     BucketAddress,
     BucketBlobs,
+    BucketConnection,
     BucketRefused,
     Copies,
     Keys,
-    Reaching,
     Timeouts,
     UnfinishedUploads,
     bucket_checks,
@@ -56,8 +56,8 @@ def _clean(server: BucketServer) -> None:
 
 
 def bucket_of(server: BucketServer, patience: Timeouts = ONCE, address: str = "s3://files/stoa") -> Bucket:
-    reaching = Reaching(server.url)
-    return Bucket(BucketAddress.of(address), reaching, quick=patience, patient=patience, part_bytes=PART_BYTES)
+    connection = BucketConnection(server.url)
+    return Bucket(BucketAddress.of(address), connection, quick=patience, patient=patience, part_bytes=PART_BYTES)
 
 
 def blobs_of(server: BucketServer, tmp_path: Path, patience: Timeouts = ONCE) -> BucketBlobs:

@@ -252,6 +252,11 @@ async def test_pacing_gathers_and_loses_nothing(make: Make) -> None:
     await transport.close()
 
 
+async def test_a_compressed_body_is_read_and_not_asked_for(make: Make, server: ScriptedServer) -> None:
+    assert text_of(await listen(make(), ask(gzip=True))) == "".join(PIECES)
+    assert server.headers[-1]["accept-encoding"] == "identity"
+
+
 async def test_the_key_never_shows(make: Make, server: ScriptedServer) -> None:
     with pytest.raises(ModelError) as caught:
         await listen(make(), ask(status=400, message=f"bad key {KEY}"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dulwich.repo import Repo
 
-from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from stoa.sources.types import Failed, Fetched, NoDocument, SourceError, Unchanged
 from tests.support.origins import (
     Bucket,
     BucketWorld,
@@ -146,7 +146,7 @@ async def test_what_did_not_change_is_not_downloaded(world: World) -> None:
     async with world.opened() as origin:
         walk = await memory.walk(origin)
     assert (walk.named(Fetched), walk.named(Failed), walk.incomplete) == ([], [], [])
-    assert set(walk.named(Same)) >= set(map(world.origin_of, PATHS))
+    assert set(walk.named(Unchanged)) >= set(map(world.origin_of, PATHS))
     assert world.downloads() == before
 
 
@@ -163,7 +163,7 @@ async def test_changes_and_deletions_follow(world: World) -> None:
     changed = [one for one in walk.named(Fetched) if one != world.origin_of("")]
     assert changed == sorted(map(world.origin_of, ["new.md", "travel.md"]))
     assert b"booked by the office" in walk.contents[world.origin_of("travel.md")]
-    named = set(walk.named(Fetched)) | set(walk.named(Same))
+    named = set(walk.named(Fetched)) | set(walk.named(Unchanged))
     assert world.origin_of("deep/er/sick.md") not in named
     assert walk.incomplete == [], "so that what was not named is gone"
 
@@ -173,11 +173,11 @@ async def test_what_is_done_is_not_found_again(world: World) -> None:
     memory = Memory()
     async with world.opened() as origin:
         first = await memory.walk(origin)
-    memory.done = set(first.named(Fetched)[:3]) | set(first.named(Nothing))
+    memory.done = set(first.named(Fetched)[:3]) | set(first.named(NoDocument))
     before = world.downloads()
     async with world.opened() as origin:
         second = await memory.walk(origin)
-    assert set(second.named(Same)) == set(map(world.origin_of, PATHS)) - memory.done
+    assert set(second.named(Unchanged)) == set(map(world.origin_of, PATHS)) - memory.done
     assert second.named(Fetched) == []
     assert world.downloads() == before
 

@@ -40,6 +40,15 @@ class ScriptedModel:
     requests: list[ModelRequest] = field(default_factory=list)
     open: int = 0
 
+    def __post_init__(self) -> None:
+        self._at_first = list(self.scripts)
+
+    def begin_anew(self) -> None:
+        """For the next test of a shared server: the scripts that the model was made with, and no requests."""
+        assert self.open == 0, "a run of the test before still reads an answer, and would take this test's script"
+        self.scripts = list(self._at_first)
+        self.requests.clear()
+
     @property
     def abilities(self) -> Capabilities:
         return self.given_abilities

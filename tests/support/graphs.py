@@ -41,6 +41,7 @@ SHORT_NAMES = {
     "map": f"{PREFIX}.operators.Map",
     "python": f"{PREFIX}.tools.Python",
     "convert": f"{PREFIX}.converters.PyPDFConverter",
+    "csv": f"{PREFIX}.converters.CSVConverter",
     "split": f"{PREFIX}.splitters.DocumentSplitter",
     "embed_text": f"{PREFIX}.embedders.OpenAITextEmbedder",
     "embed": f"{PREFIX}.embedders.OpenAIDocumentEmbedder",

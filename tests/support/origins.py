@@ -27,7 +27,7 @@ from stoa.sources.providers.directory import DirectoryOrigin
 from stoa.sources.providers.git import GitOrigin
 from stoa.sources.providers.s3 import S3Origin
 from stoa.sources.providers.website import WebsiteOrigin
-from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, Nothing, Same
+from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, NoDocument, Unchanged
 from tests.support.listening import Listener
 
 
@@ -53,9 +53,9 @@ class Memory:
                     assert len(walk.contents[finding.origin]) == finding.content.size
                     finding.content.file.close()
                     self.states[finding.origin] = dict(finding.state)
-                case Nothing():
+                case NoDocument():
                     self.states[finding.origin] = dict(finding.state)
-                case Failed() | Same() | Incomplete():
+                case Failed() | Unchanged() | Incomplete():
                     pass
         return walk
 

@@ -28,6 +28,7 @@ import asyncio
 import json
 import re
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Self
 
@@ -179,6 +180,8 @@ class ScriptedServer:
     ) -> bool:
         await asyncio.sleep(script.get("first_delay", 0))
         kind = script.get("content_type", "text/event-stream").encode()
+        packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS) if script.get("gzip") else None
+        kind += b"\r\ncontent-encoding: gzip" if packer else b""
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n" % kind)
         for piece in script.get("raw", ()):
             if isinstance(piece, bytes):
@@ -203,6 +206,8 @@ class ScriptedServer:
                 if script.get("stall") == said:
                     await asyncio.sleep(3600)
                 continue
+            if packer:
+                event = packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH)
             for piece in [event[i : i + 1] for i in range(len(event))] if script.get("bytewise") else [event]:
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 if script.get("bytewise"):

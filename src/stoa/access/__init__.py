@@ -10,7 +10,7 @@ from stoa.access.rules import PERMISSIONS
 from stoa.access.service import Access, BootstrapError
 from stoa.access.sessions import Sessions
 from stoa.access.tokens import Tokens
-from stoa.access.types import Dependent, Newcomers, NewUser, OrgRole
+from stoa.access.types import Dependent, NewUser, OrgRole, SignUpPolicy
 from stoa.access.users import Users
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
     "FirstOwner",
     "MailServer",
     "NewUser",
-    "Newcomers",
     "OrgRole",
     "Orgs",
     "Passwords",
     "Sessions",
+    "SignUpPolicy",
     "Tokens",
     "Users",
 ]

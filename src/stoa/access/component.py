@@ -22,7 +22,7 @@ from stoa.access.resets import Resets
 from stoa.access.service import Access
 from stoa.access.signing import SignIns
 from stoa.access.tokens import Tokens
-from stoa.access.types import Newcomers
+from stoa.access.types import SignUpPolicy
 from stoa.access.users import Users
 from stoa.http.component import Component, Kit, Started
 from stoa.http.hosts import HostKind
@@ -44,11 +44,11 @@ class ProviderSettings:
     """What the button says."""
     scopes: Sequence[str]
     trust_email: bool
-    newcomers: Newcomers
+    newcomers: SignUpPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class ExternalServices:
     """Sign-in provider, mail server and public address. The first two need the public address."""
 
     public_url: str | None = None
@@ -66,10 +66,10 @@ class AccessComponent(Component):
 
 @asynccontextmanager
 async def open_component(
-    kit: Kit, access: Access, outbound: Outbound, outside: Outside, dependents: Dependents | None = None
+    kit: Kit, access: Access, outbound: Outbound, external: ExternalServices, dependents: Dependents | None = None
 ) -> AsyncGenerator[AccessComponent]:
     """`access` is built before the kit, because the kit's gate authenticates with it."""
-    public_url, provider, mail_server = outside.public_url, outside.provider, outside.mail_server
+    public_url, provider, mail_server = external.public_url, external.provider, external.mail_server
     passwords = Passwords()
     users = Users(kit.database, kit.ids, kit.clock, passwords)
     held = Tokens(kit.database, kit.ids, kit.clock)

@@ -5,7 +5,7 @@ from typing import Final
 from stoa.access import people, rules
 from stoa.access.invitations import join
 from stoa.access.people import SQL
-from stoa.access.types import Claims, Newcomers, NewUser, Opened, OrgRole, SignInMethod
+from stoa.access.types import Claims, NewUser, Opened, OrgRole, SignInMethod, SignUpPolicy
 from stoa.access.users import Users
 from stoa.db import Database, Row, Tx, audit
 from stoa.db.internal import internal
@@ -24,7 +24,7 @@ class Identities:
     """The pair of issuer and subject identifies a user. The e-mail address counts once, when that pair is new, and only
     where the provider vouches for it."""
 
-    def __init__(self, database: Database, ids: Ids, clock: Clock, users: Users, newcomers: Newcomers) -> None:
+    def __init__(self, database: Database, ids: Ids, clock: Clock, users: Users, newcomers: SignUpPolicy) -> None:
         self._database = database
         self._ids = ids
         self._clock = clock

@@ -63,6 +63,7 @@ class Invitations:
         """The invitation, its token (shown once; not where it was mailed, nor to a repeated request), and whether it
         was mailed."""
         require_wide(principal)
+        rules.check_admits(principal, role, project_role)
         address, secret = rules.check_email(email), rules.new_secret(rules.INVITATION_PREFIX)
         try:
             async with self._database.tenant(principal) as tx:
@@ -119,11 +120,15 @@ class Invitations:
                 invitation_id,
                 rules.digest(secret),
                 self._clock.now() + timedelta(days=rules.INVITATION_DAYS),
+                principal.user_id or principal.key_id,
             )
             if row is None:
                 raise NotFound(f"There is no invitation {invitation_id}.")
+            renewed = people.invitation(row)
+            project_role = ProjectRole(renewed.project_role) if renewed.project_role else None
+            rules.check_admits(principal, OrgRole(renewed.role), project_role)
             await audit.record(tx, principal, "invitation.update", invitation_id)
-        return await self._send(people.invitation(row), secret)
+        return await self._send(renewed, secret)
 
     async def revoke(self, principal: Principal, project_id: UUID | None, invitation_id: UUID) -> None:
         require_wide(principal)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from stoa.access import people
+from stoa.access import people, rules
 from stoa.access.people import SQL
 from stoa.access.types import Member, OrgRole, ProjectRole
 from stoa.db import Database, Row, Tx, audit
@@ -26,19 +26,25 @@ class Members:
         return Page.counted([people.member(row) for row in rows], page, total)
 
     async def set_role(self, principal: Principal, user_id: UUID, role: OrgRole) -> Member:
-        """Raises Conflict if no owner would be left."""
+        """A user who may no longer invite loses the invitations that are still open. Raises Conflict if no owner would
+        be left."""
         require_wide(principal)
+        if role is not OrgRole.MEMBER:
+            rules.check_admits(principal, role)
         async with self._database.tenant(principal) as tx:
             await tx.execute(SQL.lock_org, principal.org_id)
             await _member(tx, principal.org_id, user_id)
             if role is not OrgRole.OWNER:
                 await _keep_an_owner(tx, principal.org_id, user_id)
+            if role is OrgRole.MEMBER:
+                await people.revoke_invitations_by(tx, principal, [user_id])
             await tx.fetchval(SQL.set_role, principal.org_id, user_id, role.value)
             await audit.record(tx, principal, "member.update", user_id)
             return people.member(await _member(tx, principal.org_id, user_id))
 
     async def remove(self, principal: Principal, user_id: UUID) -> None:
-        """Also removes the user's project roles, tokens and sessions in this organization; the user's objects stay.
+        """Also removes the user's project roles, tokens and sessions in this organization, and the invitations that the
+        user has sent and nobody has accepted: with the token of one the user could return. The user's objects stay.
 
         Raises Conflict if no owner would be left.
         """
@@ -47,6 +53,7 @@ class Members:
             await tx.execute(SQL.lock_org, principal.org_id)
             await _member(tx, principal.org_id, user_id)
             await _keep_an_owner(tx, principal.org_id, user_id)
+            await people.revoke_invitations_by(tx, principal, [user_id])
             await tx.execute(SQL.delete_member, principal.org_id, user_id)
             await audit.record(tx, principal, "member.delete", user_id)
 
@@ -62,6 +69,7 @@ class Members:
         self, principal: Principal, project_id: UUID, user_id: UUID | None, email: str | None, role: ProjectRole
     ) -> Member:
         """Lets a member of the organization, by id or e-mail address, into the project, or changes the role there."""
+        rules.check_admits(principal, OrgRole.MEMBER, role)
         if (user_id is None) == (email is None):
             raise BadRequest(
                 "Send either user_id or email.", details={"user_id": "or email, and not both", "email": "or user_id"}
@@ -83,6 +91,7 @@ class Members:
     async def set_project_role(
         self, principal: Principal, project_id: UUID, user_id: UUID, role: ProjectRole
     ) -> Member:
+        rules.check_admits(principal, OrgRole.MEMBER, role)
         async with self._database.tenant(principal) as tx:
             await check_project(tx, principal, project_id)
             await tx.fetchval(SQL.set_project_role, principal.org_id, project_id, user_id, role.value)

@@ -1,5 +1,6 @@
 """Users, members, invitations and tokens, between rows and values."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +18,7 @@ from stoa.access.types import (
     User,
     UserSession,
 )
-from stoa.db import Row, Tx, load
+from stoa.db import Row, Tx, audit, load
 from stoa.kernel.errors import Unauthorized
 from stoa.kernel.ids import Ids
 from stoa.kernel.origin import ORIGIN
@@ -159,3 +160,9 @@ def session(row: Row, current: UUID) -> UserSession:
 
 def token(row: Row) -> PersonalToken:
     return PersonalToken(row["id"], row["org_id"], row["name"], row["preview"], row["expires_at"], row["created_at"])
+
+
+async def revoke_invitations_by(tx: Tx, principal: Principal, sender_ids: Sequence[UUID]) -> None:
+    """Revokes the open invitations that these users or access keys have sent."""
+    for row in await tx.fetch(SQL.delete_invitations_by, principal.org_id, list(sender_ids)):
+        await audit.record(tx, principal, "invitation.delete", row["id"])

@@ -259,11 +259,16 @@ SELECT count(*) FROM (
 ) counted;
 
 -- name: renew_invitation
-UPDATE invitations SET hash = $4, expires_at = $5, mailed_at = NULL
+-- The caller is its sender from now on: whoever has the token can use it.
+UPDATE invitations SET hash = $4, expires_at = $5, mailed_at = NULL, created_by = $6
     WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING *;
 
 -- name: delete_invitation
 DELETE FROM invitations WHERE org_id = $1 AND project_id IS NOT DISTINCT FROM $2 AND id = $3 RETURNING id;
+
+-- name: delete_invitations_by
+-- Those that a user or an access key has sent.
+DELETE FROM invitations WHERE org_id = $1 AND created_by = ANY ($2::uuid[]) RETURNING id;
 
 -- name: invitation_open
 SELECT EXISTS (SELECT 1 FROM invitations WHERE hash = $1 AND expires_at > $2);

@@ -187,6 +187,24 @@ def check_permissions(wanted: Sequence[str] | None, allowed: frozenset[str] | No
     return sorted(set(wanted))
 
 
+def check_admits(principal: Principal, role: OrgRole, project_role: ProjectRole | None = None) -> None:
+    """Raises Forbidden if an access key would make somebody more than it is itself. A user's own role is checked where
+    the user's requests are permitted."""
+    if principal.user_id is not None:
+        return
+    if principal.rate_limit is not None or principal.spending_limit is not None:
+        raise Forbidden("A key with a rate or spending limit cannot admit people: they would have none of its limits.")
+    if principal.permissions is None:
+        return
+    # A member enters every internal project as an editor.
+    given = ORG_ROLES[role] | (PROJECT_ROLES[ProjectRole.EDITOR] if role is OrgRole.MEMBER else frozenset())
+    given |= PROJECT_ROLES[project_role] if project_role is not None else frozenset()
+    if extra := sorted(given - principal.permissions):
+        raise Forbidden(
+            f"This role gives more than this key has: {', '.join(extra)}. Use a key with these permissions."
+        )
+
+
 def check_email(text: str) -> str:
     """In lower case. Raises BadRequest."""
     email = text.strip().lower()

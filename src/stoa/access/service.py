@@ -218,7 +218,8 @@ class Access:
     async def revoke_key(
         self, principal: Principal, key_id: UUID, *, cascade: bool = False, dry_run: bool = False
     ) -> Revocation:
-        """Revokes a key, with `cascade` also every key that it made, directly or through others.
+        """Revokes a key, with `cascade` also every key that it made, directly or through others; and the open
+        invitations that these keys have sent.
 
         Raises NotFound, and Conflict when the organization would keep no key that can manage its keys.
         """
@@ -236,6 +237,7 @@ class Access:
             triggers = await self.dependents.of(tx, principal.org_id, ids)
             if not dry_run:
                 await tx.execute(SQL.delete_keys, principal.org_id, ids)
+                await people.revoke_invitations_by(tx, principal, ids)
                 for revoked in ids:
                     await audit.record(tx, principal, "access_key.delete", revoked)
         return Revocation(keys, done=not dry_run, triggers=triggers)

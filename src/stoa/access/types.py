@@ -108,7 +108,7 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomers:
+class SignUpPolicy:
     """Who may sign in with the provider. `domains` of e-mail addresses; none named: all of them."""
 
     domains: Sequence[str] = ()

@@ -63,7 +63,7 @@ class ProjectToolbox:
     ) -> None:
         self._tools = held
         self._references = references
-        self.lending: requirements.Lending | None = None
+        self.lending: requirements.UserCredentialSource | None = None
         """What runs of apps get of their end users; set once it exists."""
         self._search = search
         self._library = library
@@ -90,10 +90,10 @@ class ProjectToolbox:
         async with self._tools.open(run.org_id, run.project_id, names, lent.credentials, lent.withheld) as opened:
             yield [*opened, *searches]
 
-    async def _lent(self, run: runs.Run) -> requirements.Lent:
+    async def _lent(self, run: runs.Run) -> requirements.UserCredentials:
         """Raises RequirementsUnmet, which ends the run."""
         if run.app_id is None or self.lending is None:
-            return requirements.Lent()
+            return requirements.UserCredentials()
         # A caller of a public app without a key cannot act as an end user.
         user_id = run.user_id if run.created_by != run.app_id else None
         return await self.lending.lend(run.org_id, run.app_id, user_id)

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from stoa import access, embedding, gateway, tools
-from stoa.access.component import Outside
+from stoa.access.component import ExternalServices
 from stoa.access.component import ProviderSettings as ProviderOfPeople
 from stoa.db.embedded import locate
 from stoa.doctor import DataLocation
@@ -73,9 +73,9 @@ def _bundle(configured: Provider) -> str | None:
         raise SettingsError(f"ca_file of the provider {configured.name} cannot be used: {reason}") from error
 
 
-def outside(settings: Settings) -> Outside:
+def outside(settings: Settings) -> ExternalServices:
     """The sign-in provider, the mail server and the public address."""
-    return Outside(settings.public_url, _provider(settings), _mail_server(settings))
+    return ExternalServices(settings.public_url, _provider(settings), _mail_server(settings))
 
 
 def _provider(settings: Settings) -> ProviderOfPeople | None:
@@ -89,7 +89,7 @@ def _provider(settings: Settings) -> ProviderOfPeople | None:
         chosen.name,
         chosen.scopes,
         trust_email=chosen.trust_email,
-        newcomers=access.Newcomers(chosen.domains, members=chosen.newcomers == "members"),
+        newcomers=access.SignUpPolicy(chosen.domains, members=chosen.newcomers == "members"),
     )
 
 

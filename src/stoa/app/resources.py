@@ -150,7 +150,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class RunResources:
     """The abilities that runs and definitions of agents get; `parts` are the slices."""
 
     parts: Sequence[Component]
@@ -163,14 +163,14 @@ class Lent:
 @asynccontextmanager
 async def open_resources(
     kit: Kit, owner: access.Access, blobs: BlobStore, public_url: str | None
-) -> AsyncGenerator[Lent]:
+) -> AsyncGenerator[RunResources]:
     async with AsyncExitStack() as stack:
         remembered = await stack.enter_async_context(memory_component.open_component(kit, owner))
         taught = await stack.enter_async_context(skills_component.open_component(kit, owner))
         published = await stack.enter_async_context(
             artifacts_component.open_component(kit, owner, blobs, owner.principal_of, public_url=public_url)
         )
-        yield Lent(
+        yield RunResources(
             [remembered, taught, published],
             remembered.recalling,
             ResourceTools(remembered.stores, taught.skills, published.artifacts),

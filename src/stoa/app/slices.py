@@ -11,7 +11,7 @@ from stoa.app import adapters, choices, filling, flows, hosting
 from stoa.app.backing_up import open_backups
 from stoa.app.knowledge import Models, open_bases, open_models, open_sources
 from stoa.app.outbound import outbound_of
-from stoa.app.resources import Lent, open_resources
+from stoa.app.resources import RunResources, open_resources
 from stoa.app.slugs import Slugs, find_model
 from stoa.app.storage import open_files
 from stoa.app.triggering import AppRunner, TriggersOfKeys
@@ -80,19 +80,11 @@ async def open_slices(
         )
         library, filler = adapters.KnowledgeLibrary(knowledge.search), filling.KnowledgeWriting(knowledge.items)
         chosen = toolbox or adapters.ProjectToolbox(tools.tools, knowledge.search, library, kept.known)
-        deployed = await enter(
-            apps_component.open_component(
-                kit,
-                owner,
-                adapters.AgentDefinitions(chosen, kit.schemas, models.gateway.catalogue),
-                flows.FlowGraphs(sandbox=settings.sandbox is not None),
-                public,
-                domain=settings.domain,
-                public_url=settings.public_url,
-            )
-        )
+        deployed = await enter(_open_apps(settings, kit, owner, models, chosen, public))
         hosted = await enter(_open_hosted(settings, outbound, kit, node.node, models, deployed, chosen))
-        lent = _Neighbours(journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept)
+        lent = _EarlierSlices(
+            journal, streams, node.node, models, public, deployed, hosted, chosen, library, filler, kept
+        )
         talking = await enter(_open_conversations(settings, kit, owner, lent, files.blobs))
         triggers = await enter(_open_triggers(settings, kit, node.node, models, hosted, talking))
         keys = await enter(_open_access(settings, outbound, kit, owner))
@@ -112,6 +104,25 @@ async def open_slices(
         held = access.Sessions(kit.database, kit.clock, owner)
         console = await enter(console_component.open_component(kit, held, keys.sign_ins, settings.public_url))
         yield Slices([*built, doctor, console], doctor, models.gateway, talking.runs, node.node, keys.first_owner)
+
+
+def _open_apps(
+    settings: Settings,
+    kit: Kit,
+    owner: access.Access,
+    models: Models,
+    toolbox: adapters.Toolbox,
+    public: apps.PublicApps,
+) -> AbstractAsyncContextManager[apps_component.AppsComponent]:
+    return apps_component.open_component(
+        kit,
+        owner,
+        adapters.AgentDefinitions(toolbox, kit.schemas, models.gateway.catalogue),
+        flows.FlowGraphs(sandbox=settings.sandbox is not None),
+        public,
+        domain=settings.domain,
+        public_url=settings.public_url,
+    )
 
 
 def _open_streams(
@@ -134,7 +145,7 @@ def _open_access(
 
 def _open_dialects(
     kit: Kit,
-    talking: "_Talking",
+    talking: "_ConversationSlices",
     streams: streams_component.StreamsComponent,
     models: Models,
     deployed: apps_component.AppsComponent,
@@ -154,7 +165,7 @@ def _open_dialects(
 
 
 def _open_triggers(
-    settings: Settings, kit: Kit, node: Node, models: Models, hosted: "_Hosted", talking: "_Talking"
+    settings: Settings, kit: Kit, node: Node, models: Models, hosted: "_AppAbilities", talking: "_ConversationSlices"
 ) -> AbstractAsyncContextManager[Component]:
     return triggers_component.open_component(
         kit,
@@ -167,7 +178,7 @@ def _open_triggers(
 
 
 @dataclass(frozen=True, slots=True)
-class _Hosted:
+class _AppAbilities:
     """Additional abilities of the runs of apps."""
 
     callbacks: callbacks_component.CallbacksComponent
@@ -184,7 +195,7 @@ async def _open_hosted(
     models: Models,
     deployed: apps_component.AppsComponent,
     toolbox: adapters.Toolbox,
-) -> AsyncGenerator[_Hosted]:
+) -> AsyncGenerator[_AppAbilities]:
     async with AsyncExitStack() as stack:
         vault, reports = models.gateway.vault, hosting.RunReports()
         required = await stack.enter_async_context(
@@ -202,11 +213,11 @@ async def _open_hosted(
         called = await stack.enter_async_context(
             callbacks_component.open_component(kit, node.id, vault, reports, outbound=outbound)
         )
-        yield _Hosted(called, required, reports)
+        yield _AppAbilities(called, required, reports)
 
 
 @dataclass(frozen=True, slots=True)
-class _Neighbours:
+class _EarlierSlices:
     """The abilities of earlier slices that conversations and runs get."""
 
     journal: journal_component.JournalComponent
@@ -215,18 +226,18 @@ class _Neighbours:
     models: Models
     public: apps.PublicApps
     apps: apps_component.AppsComponent
-    hosted: "_Hosted"
+    hosted: "_AppAbilities"
     toolbox: adapters.Toolbox
     library: adapters.KnowledgeLibrary
     writing: filling.KnowledgeWriting
-    kept: Lent
+    kept: RunResources
 
     def context(self, transcript: conversations.Transcript) -> runs.Context:
         return runs.Context(transcript, self.models.documents, self.library, self.kept.recalling)
 
 
 @dataclass(frozen=True, slots=True)
-class _Talking:
+class _ConversationSlices:
     conversations: conversations_component.ConversationsComponent
     runs: runs_component.RunsComponent
 
@@ -246,8 +257,8 @@ def _reading(streams: streams_component.StreamsComponent) -> runs.Reading:
 
 @asynccontextmanager
 async def _open_conversations(
-    settings: Settings, kit: Kit, owner: access.Access, lent: _Neighbours, blobs: BlobStore
-) -> AsyncGenerator[_Talking]:
+    settings: Settings, kit: Kit, owner: access.Access, lent: _EarlierSlices, blobs: BlobStore
+) -> AsyncGenerator[_ConversationSlices]:
     """Conversations and runs: each gets the abilities of the other."""
     async with AsyncExitStack() as stack:
         catalogue, streams = lent.models.gateway.catalogue, lent.streams
@@ -304,4 +315,4 @@ async def _open_conversations(
         )
         uploads.conversations, uploads.links = talks.conversations, talks.links
         trials.conversations, lent.hosted.reports.runs = talks.conversations, worked.runs
-        yield _Talking(talks, worked)
+        yield _ConversationSlices(talks, worked)

@@ -17,10 +17,10 @@ from stoa.storage import (
     Bucket,
     BucketAddress,
     BucketBlobs,
+    BucketConnection,
     BucketRefused,
     Copies,
     Keys,
-    Reaching,
     UnfinishedUploads,
     bucket_checks,
     failures,
@@ -92,7 +92,7 @@ def bucket_of(settings: Settings, named: str) -> Bucket:
         raise SettingsError(f"blobs (STOA_BLOBS) {error}") from error
     if address.scheme == "gs" and settings.blobs_endpoint is not None:
         raise SettingsError("blobs_endpoint (STOA_BLOBS_ENDPOINT) is for s3:// and az:// alone")
-    reaching = Reaching(
+    connection = BucketConnection(
         settings.blobs_endpoint,
         settings.blobs_allow_http,
         settings.ca_file.read_text("utf-8") if settings.ca_file is not None else None,
@@ -101,10 +101,10 @@ def bucket_of(settings: Settings, named: str) -> Bucket:
         settings.no_proxy,
     )
     try:
-        reaching.check()
+        connection.check()
     except ValueError as error:
         raise SettingsError(f"blobs_endpoint (STOA_BLOBS_ENDPOINT) {error}") from error
-    return Bucket(address, reaching)
+    return Bucket(address, connection)
 
 
 def _unfinished(bucket: Bucket, outbound: Outbound) -> UnfinishedUploads | None:
@@ -121,5 +121,5 @@ async def _prove(bucket: Bucket) -> None:
     try:
         await prove(bucket, KINDS[0])
     except BucketRefused as error:
-        endpoint = f" at {bucket.reaching.endpoint}" if bucket.reaching.endpoint else ""
+        endpoint = f" at {bucket.connection.endpoint}" if bucket.connection.endpoint else ""
         raise SettingsError(f"blobs (STOA_BLOBS): {bucket.address}{endpoint} cannot be used: {error.reason}") from error

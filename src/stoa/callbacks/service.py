@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from stoa.callbacks import rules, store
@@ -9,10 +10,11 @@ from stoa.callbacks.ports import Vault
 from stoa.callbacks.store import SQL
 from stoa.callbacks.types import Callback, CallbackStatus, NewCallback, SigningSecret
 from stoa.db import Database, Tx, audit
-from stoa.kernel.errors import Conflict, NotFound
+from stoa.kernel.errors import BadRequest, Conflict, NotFound
 from stoa.kernel.ids import Ids
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
+from stoa.outbound import known_private
 
 
 class Callbacks:
@@ -24,9 +26,12 @@ class Callbacks:
 
     # --- of runs ----------------------------------------------------------------------------------------------------
     def check(self, callbacks: Sequence[NewCallback]) -> None:
-        """Raises BadRequest naming `callbacks[0].url`."""
+        """Raises BadRequest naming `callbacks[0].url`. A name is resolved when it is called, and judged then."""
         for index, one in enumerate(callbacks):
-            rules.checked_url(f"callbacks[{index}].url", one.url, allow_private=self._allow_private)
+            path = f"callbacks[{index}].url"
+            host = urlsplit(rules.checked_url(path, one.url, allow_private=self._allow_private)).hostname or ""
+            if not self._allow_private and known_private(host):
+                raise BadRequest.field(path, "leads to a private address, which this server's operator has not allowed")
 
     async def enter(
         self, tx: Tx, org_id: UUID, project_id: UUID, app_id: UUID, run_id: UUID, callbacks: Sequence[NewCallback]

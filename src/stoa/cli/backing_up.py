@@ -45,7 +45,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BackupOptions:
     """The options of a call of `stoa backup`."""
 
     directory: Path
@@ -87,7 +87,7 @@ def asked_secret(directory: Path, secret: bytes | None, *, encrypt: bool = False
     return passphrase.encode()
 
 
-def run_backup(settings: Settings, wanted: Wanted, *, scheduled: bool, as_json: bool) -> None:
+def run_backup(settings: Settings, wanted: BackupOptions, *, scheduled: bool, as_json: bool) -> None:
     """Raises BackupError, EmbeddedError and NoDatabase."""
     if scheduled:
         os.nice(NICE)
@@ -139,7 +139,7 @@ def _refuse_inside(settings: Settings, directory: Path) -> None:
         raise BackupError(f"{directory} is inside the data directory, and would go with it. Name another place.")
 
 
-async def _take(settings: Settings, wanted: Wanted, repository: Repository, *, quiet: bool) -> Taken:
+async def _take(settings: Settings, wanted: BackupOptions, repository: Repository, *, quiet: bool) -> Taken:
     data_dir = settings.data_dir.resolve()
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(database_of(settings))

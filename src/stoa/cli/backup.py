@@ -46,7 +46,7 @@ def backup(
     Without --keep nothing is removed, but for a directory of the settings (STOA_BACKUP_DIRECTORY), which has its own
     rules.
     """
-    from stoa.cli.backing_up import Wanted, asked_secret, run_backup, secret_of  # noqa: PLC0415 — the database's weight
+    from stoa.cli.backing_up import BackupOptions, asked_secret, run_backup, secret_of  # noqa: PLC0415 — the database's weight
     from stoa.cli.doctor import NoDatabase  # noqa: PLC0415
     from stoa.db.backup.repository import Busy  # noqa: PLC0415
     from stoa.db.backup.scheduling import BUSY  # noqa: PLC0415
@@ -65,7 +65,9 @@ def backup(
         secret = asked_secret(target, secret_of(chosen, key_file), encrypt=encrypt)
         with_key = include_secret_key or (rules is not None and rules.include_secret_key and secret is not None)
         with_files = files or (rules is not None and rules.files)
-        run_backup(chosen, Wanted(target, given, secret, with_key, with_files), scheduled=scheduled, as_json=as_json)
+        run_backup(
+            chosen, BackupOptions(target, given, secret, with_key, with_files), scheduled=scheduled, as_json=as_json
+        )
     except Busy as error:
         if scheduled:
             raise typer.Exit(BUSY) from error

@@ -67,7 +67,7 @@ def chat(
         found = new_conversation(url, key, model, base or [])
     else:
         found = ask("GET", url, key, f"/v1/conversations/{conversation}")["data"]
-    Chat(transport, found, drafts.Desk()).run(orphan)
+    Chat(transport, found, drafts.DraftFile()).run(orphan)
 
 
 def _last(url: str | None, key: str | None) -> str:
@@ -80,11 +80,11 @@ def _last(url: str | None, key: str | None) -> str:
 class Chat:
     """One conversation on one terminal."""
 
-    def __init__(self, transport: Transport, conversation: dict[str, Any], desk: drafts.Desk) -> None:
+    def __init__(self, transport: Transport, conversation: dict[str, Any], draft_file: drafts.DraftFile) -> None:
         self._transport = transport
         self._conversation = conversation
         self._id = str(conversation["id"])
-        self._desk = desk
+        self._draft_file = draft_file
         self._files: list[dict[str, Any]] = []
 
     def run(self, orphan: drafts.Draft | None) -> None:
@@ -140,7 +140,7 @@ class Chat:
     def _send(self, draft: drafts.Draft) -> None:
         """Writes the draft to disk, sends it, follows the answer, and removes the draft."""
         with contextlib.suppress(OSError):  # With a read-only home a killed chat cannot be continued.
-            self._desk.put(draft)
+            self._draft_file.put(draft)
         what = sending(self._id, draft.body, draft.idempotency_key)
         begun = time.monotonic()
         outcome = follow(self._transport, what, patient=True)
@@ -149,7 +149,7 @@ class Chat:
             follow_run(self._transport, busy, patient=True)
             outcome = follow(self._transport, what, patient=True)
         self._show(outcome, begun)
-        self._desk.clear()
+        self._draft_file.clear()
 
     def _show(self, outcome: Outcome, begun: float | None) -> None:
         if outcome.error is not None:

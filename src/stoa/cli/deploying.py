@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from stoa.cli import flow_stores
-from stoa.cli.asking import ask, ask_all, errors, fail, out
+from stoa.cli import flow_skills, flow_stores
+from stoa.cli.asking import ask, ask_all, errors, fail, out, refused, server
 from stoa.cli.flow_files import FileError, FlowFile, read
+from stoa.cli.forms import uploading
+from stoa.cli.stream.errors import StoaError
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
@@ -46,6 +48,8 @@ def deploy_file(
     if found.bases:
         ids = {base: _base(url, key, home, base) for base in found.bases}
         found = replace(found, flow=flow_stores.with_ids(found.flow, ids))
+    if skills := list(flow_skills.wanted(found.flow)):
+        found = replace(found, flow=_with_skills(url, key, home, found.flow, skills, Path(target)))
     workflow_id, version_id = _released(url, key, home, found)
     for tool in found.tools:
         _make_tool(url, key, tool)
@@ -77,6 +81,35 @@ def _base(url: str | None, key: str | None, project_id: str, name: str) -> str:
         there = ask("POST", url, key, path, {"name": name, "project_id": project_id})["data"]
         out.print(f"knowledge base {name} is made", markup=False)
     return str(there["id"])
+
+
+def _with_skills(
+    url: str | None,
+    key: str | None,
+    project_id: str,
+    flow: Mapping[str, Any],
+    skills: Sequence[flow_skills.Wanted],
+    file: Path,
+) -> Mapping[str, Any]:
+    """The flow with skills of this project: those of the same name, else those that lie beside the file. What is
+    neither stays as it is, and the server says what is missing."""
+    there = {str(one["name"]): str(one["id"]) for one in ask_all(url, key, f"/v1/skills?project_id={project_id}")}
+    known = frozenset(there.values())
+    for skill in skills:
+        if skill.id in known or skill.name in there:
+            continue
+        directory = flow_skills.directory_of(skill, file)
+        content = flow_skills.archive(directory) if directory else None
+        if content is not None:
+            call = uploading(
+                "/v1/skills/upload", "file", [(Path(f"{skill.name}.zip"), content)], {"project_id": project_id}
+            )
+            try:
+                there[skill.name] = str(server(url, key).json(call)["data"]["id"])
+            except StoaError as error:
+                raise refused(error) from error
+            out.print(f"skill {skill.name} is made from {directory}", markup=False)
+    return dict(flow_skills.with_ids(flow, lambda name, given: given if given in known else there.get(name)))
 
 
 def _make_tool(url: str | None, key: str | None, tool: Mapping[str, Any]) -> None:

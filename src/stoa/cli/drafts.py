@@ -34,7 +34,7 @@ def folder() -> Path:
     return Path(home) / "stoa" / "chats"
 
 
-class Desk:
+class DraftFile:
     """The draft of this command."""
 
     def __init__(self) -> None:

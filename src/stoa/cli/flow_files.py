@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from stoa.cli import flow_stores
+from stoa.cli import flow_states, flow_stores
 
 BYTES_MAX: Final = 2_000_000
 INPUT: Final = "dynamiq.nodes.utils.Input"
@@ -87,7 +87,12 @@ def _platform(data: Mapping[str, Any], raw: Mapping[str, Any], workflow: str | N
     for node_id in cast("Mapping[str, Any]", flow).get("nodes") or ():
         if not isinstance(known.get(node_id), Mapping):
             raise FileError(f"flows.{flow_id}.nodes names {node_id!r}, which is no node of the file.")
-        nodes.append(_node({"id": node_id, **known[node_id]}, f"nodes.{node_id}", reading))
+        node = {"id": node_id, **known[node_id]}
+        path = f"nodes.{node_id}"
+        agents = flow_states.as_agents(node) if flow_states.is_orchestrator(str(node.get("type", ""))) else None
+        if agents is not None:
+            reading.note(f"{path}: its states follow one another, so they are agents joined by edges here.")
+        nodes += [_node(one, path, reading) for one in ([node] if agents is None else agents)]
     made: dict[str, Any] = {"id": flow_id, "nodes": _with_ends(nodes)}
     if isinstance(workers := cast("Mapping[str, Any]", flow).get("max_node_workers"), int):
         made["max_node_workers"] = workers
@@ -156,7 +161,7 @@ def _node(given: Mapping[str, Any], path: str, reading: _Reading) -> dict[str, A
         if prompt not in reading.prompts:
             raise FileError(f"{path}.prompt is {prompt!r}, which is no prompt of the file.")
         node["prompt"] = reading.prompts[prompt]
-    for name in ("llm", "node"):
+    for name in ("llm", "node", "agent_factory", "agent"):
         if isinstance(node.get(name), Mapping):
             node[name] = _node(node[name], f"{path}.{name}", reading)
     if isinstance(tools := node.get("tools"), list):

@@ -14,9 +14,9 @@ import uvicorn
 from stoa.app import Server, open_server
 from stoa.cli import service_manager
 from stoa.cli.banner import banner
+from stoa.cli.data_and_database import OWNER_ONLY, close_data, database
 from stoa.cli.listening import BACKLOG, bind, descriptors_max, doors
 from stoa.cli.stopping import DRAINING, Stopping, stopped_amid_start
-from stoa.cli.surroundings import OWNER_ONLY, close_data, database
 from stoa.http import websockets
 from stoa.http.connections import Connection, ConnectionLimits, Guard
 from stoa.kernel.shared_counts import Row

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stoa.cli.answer.following import Following, Outcome
-from stoa.cli.answer.paper import Paper
+from stoa.cli.answer.printer import AnswerPrinter
 from stoa.cli.answer.reader import Reader, stream_of
 from stoa.cli.asking import Exit, ask_all, base_id_of, create, errors, fail, refused
 from stoa.cli.client import request
@@ -90,8 +90,8 @@ def follow(
 ) -> Outcome:
     """Draws the answer to its end. `quiet`: prints nothing and asks nothing."""
     with open(os.devnull, "w", encoding="utf-8") if quiet else _standard_output() as file:  # noqa: PTH123
-        paper = Paper(file, live=not quiet and on_terminal())
-        following = Following(transport, paper, asks=not quiet and person_is_there(), on_event=on_event)
+        printer = AnswerPrinter(file, live=not quiet and on_terminal())
+        following = Following(transport, printer, asks=not quiet and person_is_there(), on_event=on_event)
         return following.run(Reader(transport, *what, patient=patient))
 
 

@@ -148,7 +148,7 @@ def _org_id(url: str | None, key: str | None, org: str | None) -> str:
     return str(found[0]["id"])
 
 
-class People:
+class Accounts:
     def __init__(self, users: "Users", tokens: "Tokens") -> None:
         self.users = users
         self.tokens = tokens
@@ -160,7 +160,7 @@ def _password(*, from_input: bool) -> str:
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
 
 
-def _with_people(data_dir: Path | None, config: Path | None, do: Callable[[People], Awaitable[T]]) -> T:
+def _with_people(data_dir: Path | None, config: Path | None, do: Callable[[Accounts], Awaitable[T]]) -> T:
     from stoa.cli.doctor import NoDatabase, database_of  # noqa: PLC0415
     from stoa.db.embedded import EmbeddedError  # noqa: PLC0415
     from stoa.db.migrate import SchemaError  # noqa: PLC0415
@@ -185,7 +185,7 @@ def _with_people(data_dir: Path | None, config: Path | None, do: Callable[[Peopl
 
 
 @asynccontextmanager
-async def _people(dsn: str) -> AsyncGenerator[People]:
+async def _people(dsn: str) -> AsyncGenerator[Accounts]:
     from stoa.access import Passwords, Tokens, Users  # noqa: PLC0415
     from stoa.db import Database  # noqa: PLC0415
     from stoa.db.migrate import migrate  # noqa: PLC0415
@@ -196,6 +196,6 @@ async def _people(dsn: str) -> AsyncGenerator[People]:
     database = await Database.open(dsn, connections_max=2)
     try:
         ids, clock = RandomIds(), SystemClock()
-        yield People(Users(database, ids, clock, Passwords()), Tokens(database, ids, clock))
+        yield Accounts(Users(database, ids, clock, Passwords()), Tokens(database, ids, clock))
     finally:
         await database.close()

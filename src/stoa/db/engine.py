@@ -10,18 +10,18 @@ Stores take an open `Tx` as an argument and never begin or commit. There are two
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakSet
 
 import asyncpg
 import orjson
-import structlog
 
 from stoa.db.notifying import Notifier
+from stoa.db.outages import DRIVER, NO_ROOM, Unreplicated, translated, unreachable
 from stoa.db.pooled import Pooled
-from stoa.db.servers import KEEPALIVE, Connection, Moved, local, reach
+from stoa.db.servers import FAILURES, KEEPALIVE, Connection, Moved, itself, local, reach
 from stoa.kernel.errors import DatabaseUnavailable
 from stoa.kernel.metrics import Counter, Gauge, Metric
 from stoa.kernel.principal import Principal
@@ -30,71 +30,20 @@ TENANT_ROLE: Final = "stoa_tenant"
 NO_PROJECT: Final = UUID(int=0)
 """The nil UUID: the value of `stoa.project_id` for a principal who sees several projects or none, which are in
 `stoa.project_ids`. An empty setting would mean all projects."""
-_log = structlog.get_logger("stoa.db")
 
 CONNECT_SECONDS_MAX: Final = 5
 """A database that is up answers at once. After this time the attempt is aborted and repeated."""
 STATEMENTS_CACHED_MAX: Final = 100
-SESSION: Final = "SET statement_timeout = 0; SET lock_timeout = 0"
+SESSION: Final = (
+    "SET statement_timeout = 0; SET lock_timeout = 0;"
+    " SELECT set_config('transaction_timeout', '0', false)"
+    " WHERE current_setting('transaction_timeout', true) IS NOT NULL"
+)
 """Managed services and careful operators limit statements, to seconds at times: building an index takes longer, and a
 message that waits for another one is no failure. Our own limits stand beside each statement."""
 _UNLIMITED: Final = "; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
 
 Row: TypeAlias = asyncpg.Record
-
-_AWAY: Final = (
-    TimeoutError,
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-
-_GONE: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InternalClientError,
-    asyncpg.ReadOnlySQLTransactionError,
-    ConnectionError,
-    TimeoutError,
-)
-"""The connection is lost: PostgreSQL was restarted, or the network in between is cut. asyncpg raises
-InternalClientError when the server shuts down while a query is being sent; that is a lost connection too. So is one to
-a server that no longer accepts writes, because it became a standby."""
-_NO_ROOM: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresIOError)
-"""The server lacks disk space, memory or file handles, or its disk fails: class 53 and code 58030 of the error
-codes."""
-_RIGHTS: Final = ("aclcheck_error", "aclcheck_error_col")
-"""The functions of PostgreSQL that say that a right is missing."""
-
-
-class Raised(Exception):
-    """A function of the schema raised an exception; `reason` is its message. The transaction is rolled back."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Unreplicated(ConnectionError):
-    """PostgreSQL acknowledged a commit that no synchronous standby has confirmed, because the wait was interrupted. The
-    commit is lost if the server fails now, so it does not count as acknowledged."""
-
-
-class Unstorable(Exception):
-    """PostgreSQL, or the driver before it, refused a value: a NUL in a text, a number out of range. Its transaction is
-    rolled back."""
-
-    code: Final = "output_unstorable"
-
-    def __init__(self, reason: str) -> None:
-        self.message = (
-            f"The database cannot hold a value: {reason.replace(chr(0), '').encode('utf-8', 'replace').decode()}"
-        )
-        super().__init__(self.message)
 
 
 class Tx(Protocol):
@@ -259,7 +208,7 @@ class Database:
                     late.cancel()
                 healthy = True
             finally:
-                if not healthy and _alive(connection):
+                if not healthy and not connection.is_closed():
                     await connection.execute("ROLLBACK")
 
     @asynccontextmanager
@@ -268,52 +217,36 @@ class Database:
         reached or the connection is lost."""
         self._waiting += 1
         try:
-            connection = cast("Connection", await self._pool.acquire(timeout=self._acquire_seconds_max))
-        except _AWAY as error:
+            held = await self._pool.acquire(timeout=self._acquire_seconds_max)
+        except FAILURES as error:
             self._unavailable.add()
-            raise _away("The database cannot be reached just now; try again in a moment.") from error
+            raise unreachable(error) from error
         finally:
             self._waiting -= 1
         watch = CommitWatch()
-        connection.add_log_listener(watch.on_message)
-        notifications = connection.notifications
-        notifications.clear()  # Those of a transaction that failed.
+        connection = itself(held)
         try:
+            if connection is None:
+                raise ConnectionResetError
+            connection.add_log_listener(watch.on_message)
+            notifications = connection.notifications
+            notifications.clear()  # Those of a transaction that failed.
             yield connection
             watch.check()
             if notifications:
                 self.notifier.send(notifications)
-        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-            raise _away("Another request changed the same things at the same moment; try again.") from error
-        except asyncpg.RaiseError as error:
-            raise Raised(str(error.args[0])) from error
-        except asyncpg.DataError as error:
-            raise Unstorable(str(error)) from error
-        except asyncpg.InsufficientPrivilegeError as error:
-            said: Any = error  # Its fields are the server's message's.
-            if said.server_source_function not in _RIGHTS:
-                raise  # A row that row-level security refuses is a bug.
-            self._unavailable.add()
-            _log.error("the database refuses a right", error=str(error))
-            raise _away("The database refuses what this needs: rights of its user were revoked.") from error
-        except _NO_ROOM as error:
-            self._unavailable.add()
-            self.out_of_room = True
-            _log.error("the database lacks room", error=str(error))
-            raise _away(
-                "The database cannot store anything just now: its server lacks disk space or memory."
-            ) from error
-        except _GONE as error:
-            if _alive(connection):
-                if isinstance(error, asyncpg.InterfaceError):
-                    raise  # Wrong use of a statement is a bug.
-                connection.terminate()
-            self._unavailable.add()
-            raise _away("The database went away during this request; try again in a moment.") from error
+        except DRIVER as error:
+            outage = translated(error, connection)
+            if outage is None:
+                raise
+            if isinstance(outage, DatabaseUnavailable) and not isinstance(error, asyncpg.TransactionRollbackError):
+                self._unavailable.add()
+            self.out_of_room |= isinstance(error, NO_ROOM)
+            raise outage from error
         finally:
-            with suppress(asyncpg.InterfaceError):  # The pool has already removed a lost connection.
+            if connection is not None:
                 connection.remove_log_listener(watch.on_message)
-            await self._pool.release(connection)
+            await self._pool.release(held)
 
 
 class CommitWatch:
@@ -333,23 +266,6 @@ class CommitWatch:
         """Raises Unreplicated."""
         if self._unreplicated:
             raise Unreplicated
-
-
-def _away(message: str) -> BaseException:
-    """The error to raise for one of the driver's. When a task is cancelled and its connection is lost at the same
-    moment, the driver reports only the loss. Then this gives CancelledError, because a loop that survives lost
-    connections would otherwise never stop.
-    """
-    task = asyncio.current_task()
-    return asyncio.CancelledError() if task is not None and task.cancelling() else DatabaseUnavailable(message)
-
-
-def _alive(connection: asyncpg.Connection) -> bool:
-    """False for a lost connection: it is no longer in the pool, and calling it raises."""
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:
-        return False
 
 
 async def connect(dsn: str, *, seconds_max: float = CONNECT_SECONDS_MAX) -> Connection:

@@ -19,9 +19,9 @@ from typing import Final
 
 import asyncpg
 
+from stoa.db.connecting import SESSION_URL, URL, UnreachableError, first
 from stoa.db.engine import SESSION, TENANT_ROLE
 from stoa.db.poolers import PoolerError, check_same_database, check_session
-from stoa.db.reaching import SESSION_URL, URL, UnreachableError, first
 
 LOCK: Final = 0x53746F61  # "Stoa"
 LOCK_POLL_SECONDS: Final = 0.05

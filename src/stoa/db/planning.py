@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from stoa.db.connecting import UnreachableError, connect
 from stoa.db.migrate import SchemaError, migrations, missing_from
-from stoa.db.reaching import UnreachableError, connect
 from stoa.db.sql import load
-from stoa.db.statements import LONG, Hold, Locking, lockings
+from stoa.db.statements import LONG, LockEffect, Locking, lockings
 
 SQL: Final = load("stoa.db", "planning.sql")
-_BYTES_A_SECOND: Final[Mapping[Hold, float]] = {
-    Hold.BESIDE: 25e6,  # two scans, and what others write meanwhile
-    Hold.READS: 50e6,
-    Hold.REWRITES: 20e6,
-    Hold.ROWS: 10e6,
+_BYTES_A_SECOND: Final[Mapping[LockEffect, float]] = {
+    LockEffect.BESIDE: 25e6,  # two scans, and what others write meanwhile
+    LockEffect.READS: 50e6,
+    LockEffect.REWRITES: 20e6,
+    LockEffect.ROWS: 10e6,
 }
 """On an ordinary disk. An estimate that is right to a factor of a few; what matters is seconds or hours."""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from stoa.db.reaching import SESSION_URL, URL, first
+from stoa.db.connecting import SESSION_URL, URL, first
 
 LOCK_CLASS: Final = 21368
 TRIES: Final = 5

@@ -2927,11 +2927,9 @@ CREATE INDEX conversations_by_time ON public.conversations USING btree (org_id, 
 
 CREATE INDEX conversations_by_title ON public.conversations USING btree (org_id, title, id) WHERE (title IS NOT NULL);
 
-CREATE INDEX conversations_by_update ON public.conversations USING brin (updated_at);
-
 CREATE INDEX conversations_by_user ON public.conversations USING btree (org_id, user_id, created_at DESC, id) WHERE (user_id IS NOT NULL);
 
-CREATE INDEX conversations_dated_words ON public.conversations USING gin (public.dated_words(search, org_id, created_at));
+CREATE INDEX conversations_dated_words ON public.conversations USING gin (public.dated_words(search, org_id, created_at)) WITH (gin_pending_list_limit='512');
 ALTER INDEX public.conversations_dated_words ALTER COLUMN 1 SET STATISTICS 0;
 
 CREATE INDEX conversations_forked ON public.conversations USING btree (org_id, created_at DESC, id) WHERE (forked_from IS NOT NULL);
@@ -2949,6 +2947,8 @@ CREATE INDEX conversations_of_owner ON public.conversations USING btree (org_id,
 CREATE UNIQUE INDEX conversations_of_session ON public.conversations USING btree (org_id, app_id, session_id, COALESCE(user_id, ''::text)) WHERE (session_id IS NOT NULL);
 
 CREATE INDEX conversations_pinned ON public.conversations USING btree (org_id, project_id, pinned_at DESC, id) WHERE (pinned_at IS NOT NULL);
+
+CREATE INDEX conversations_updated ON public.conversations USING brin (updated_at) WITH (pages_per_range='8', autosummarize='on');
 
 CREATE INDEX deletions_unscrubbed ON public.deletions USING btree (created_at) WHERE (scrubbed_at IS NULL);
 
@@ -3042,7 +3042,7 @@ CREATE UNIQUE INDEX messages_by_id ON public.messages USING btree (org_id, id);
 
 CREATE INDEX messages_by_run ON public.messages USING btree (org_id, run_id) WHERE (run_id IS NOT NULL);
 
-CREATE INDEX messages_dated_words ON public.messages USING gin (public.dated_words(search, org_id, created_at));
+CREATE INDEX messages_dated_words ON public.messages USING gin (public.dated_words(search, org_id, created_at)) WITH (gin_pending_list_limit='512');
 ALTER INDEX public.messages_dated_words ALTER COLUMN 1 SET STATISTICS 0;
 
 CREATE INDEX messages_of_day ON public.messages USING brin (created_at);
@@ -3083,7 +3083,7 @@ CREATE INDEX revoked_keys_by_hash ON public.revoked_keys USING btree (hash);
 
 CREATE INDEX runs_by_message ON public.runs USING btree (org_id, message_id);
 
-CREATE INDEX runs_by_moments ON public.runs USING brin (started_at, ended_at);
+CREATE INDEX runs_by_moments ON public.runs USING brin (started_at, ended_at) WITH (autosummarize='on');
 
 CREATE INDEX runs_by_time ON public.runs USING btree (org_id, created_at DESC, id);
 

@@ -16,8 +16,8 @@ from typing import Final, cast
 
 import asyncpg
 
+from stoa.db.connecting import UnreachableError, connect
 from stoa.db.engine import Tx
-from stoa.db.reaching import UnreachableError, connect
 from stoa.db.rescan import rescan
 from stoa.db.sql import load
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
@@ -85,6 +85,11 @@ class Connection(asyncpg.Connection):
     notifications: list[Notification]
     """Those of the transaction under way, which `Database` sends after the commit."""
 
+    @property
+    def itself(self) -> Self:
+        """Called through the pool's proxy, the connection behind it."""
+        return self
+
     def notify(self, channel: str, payload: str = "") -> None:
         """See `stoa.db.Tx`."""
         self.notifications.append((channel, payload))
@@ -95,6 +100,19 @@ class Connection(asyncpg.Connection):
         transport: Any = getattr(self, "_transport", None)
         if transport is not None:
             transport.abort()
+
+
+def itself(proxy: Any) -> Connection | None:
+    """The connection behind the pool's proxy; None if it is lost already.
+
+    When a connection is lost, also while no statement is under way, the pool detaches its proxy in that moment. From
+    then on the proxy's own methods raise InterfaceError, and ours AttributeError, which looks like a bug.
+    """
+    try:
+        connection: Connection = proxy.itself
+    except AttributeError:
+        return None
+    return connection
 
 
 @dataclass(frozen=True, slots=True)

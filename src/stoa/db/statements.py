@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 
-class Hold(Enum):
+class LockEffect(Enum):
     """How long others are blocked, once the lock is granted."""
 
     NOTHING = "locks nothing that others use"
@@ -23,7 +23,7 @@ class Hold(Enum):
     UNKNOWN = "cannot be told from its text"
 
 
-LONG: Final = (Hold.READS, Hold.REWRITES, Hold.ROWS, Hold.UNKNOWN)
+LONG: Final = (LockEffect.READS, LockEffect.REWRITES, LockEffect.ROWS, LockEffect.UNKNOWN)
 """Durations that grow with the table and block others."""
 
 
@@ -34,7 +34,7 @@ class Locking:
     table: str | None
     mode: str | None
     """The lock, as PostgreSQL names it."""
-    hold: Hold
+    hold: LockEffect
 
 
 _TOKEN: Final = re.compile(
@@ -67,32 +67,36 @@ _HEAVY: Final = (
 triggers."""
 _SHARE, _EXCLUSIVE = "SHARE", "ACCESS EXCLUSIVE"
 _UPDATE_EXCLUSIVE, _ROW_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE", "ROW EXCLUSIVE"
-_RULES: Final[Sequence[tuple[str, str | None, Hold]]] = (
-    (rf"CREATE (UNIQUE )?INDEX CONCURRENTLY .*? ON {_NAME}", _UPDATE_EXCLUSIVE, Hold.BESIDE),
-    (rf"CREATE (UNIQUE )?INDEX .*?\bON {_NAME}", _SHARE, Hold.READS),
-    (r"DROP INDEX CONCURRENTLY", _UPDATE_EXCLUSIVE, Hold.BESIDE),
-    (r"DROP INDEX|ALTER INDEX", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"ALTER TABLE {_NAME} .*\bVALIDATE CONSTRAINT", _UPDATE_EXCLUSIVE, Hold.BESIDE),
-    (rf"ALTER TABLE {_NAME} .*\bNOT VALID", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"ALTER TABLE {_NAME} .*\bALTER (COLUMN )?\w+ (SET DATA )?TYPE\b", _EXCLUSIVE, Hold.REWRITES),
-    (rf"ALTER TABLE {_NAME} .*\bADD (COLUMN )?.*({_VOLATILE})", _EXCLUSIVE, Hold.REWRITES),
-    (rf"ALTER TABLE {_NAME} .*\bSET (LOGGED|UNLOGGED|TABLESPACE|ACCESS METHOD)\b", _EXCLUSIVE, Hold.REWRITES),
-    (rf"ALTER TABLE {_NAME} .*\bUSING INDEX\b", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"ALTER TABLE {_NAME} .*\b(SET NOT NULL|CHECK|PRIMARY KEY|UNIQUE|REFERENCES|EXCLUDE)\b", _EXCLUSIVE, Hold.READS),
-    (rf"ALTER TABLE {_NAME} .*\b(ADD|DROP|ENABLE|DISABLE|SET|RESET|RENAME)\b", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"(UPDATE|DELETE FROM) {_NAME}", _ROW_EXCLUSIVE, Hold.ROWS),
-    (rf"INSERT INTO {_NAME}", _ROW_EXCLUSIVE, Hold.NOTHING),
-    (rf"WITH .*\b(INSERT INTO|UPDATE|DELETE FROM) {_NAME}", _ROW_EXCLUSIVE, Hold.ROWS),
-    (rf"CREATE (CONSTRAINT )?TRIGGER .*?\bON {_NAME}", "SHARE ROW EXCLUSIVE", Hold.MOMENTS),
-    (rf"(CREATE|ALTER|DROP) POLICY .*?\bON {_NAME}", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"DROP TRIGGER .*?\bON {_NAME}", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"DROP TABLE (IF EXISTS )?{_NAME}", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"LOCK TABLE {_NAME}", _EXCLUSIVE, Hold.MOMENTS),
-    (r"SELECT widen_policies\(\)", _EXCLUSIVE, Hold.MOMENTS),
-    (rf"DO (?!.*({_HEAVY}))", _EXCLUSIVE, Hold.MOMENTS),
-    (r"CREATE (UNLOGGED )?TABLE|CREATE (OR REPLACE )?(FUNCTION|VIEW|PROCEDURE)", None, Hold.NOTHING),
-    (r"CREATE (TYPE|SEQUENCE|STATISTICS|ROLE)|ALTER FUNCTION|DROP (FUNCTION|VIEW)", None, Hold.NOTHING),
-    (r"GRANT|REVOKE|COMMENT|SET|RESET|ANALYZE", None, Hold.NOTHING),
+_RULES: Final[Sequence[tuple[str, str | None, LockEffect]]] = (
+    (rf"CREATE (UNIQUE )?INDEX CONCURRENTLY .*? ON {_NAME}", _UPDATE_EXCLUSIVE, LockEffect.BESIDE),
+    (rf"CREATE (UNIQUE )?INDEX .*?\bON {_NAME}", _SHARE, LockEffect.READS),
+    (r"DROP INDEX CONCURRENTLY", _UPDATE_EXCLUSIVE, LockEffect.BESIDE),
+    (r"DROP INDEX|ALTER INDEX", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"ALTER TABLE {_NAME} .*\bVALIDATE CONSTRAINT", _UPDATE_EXCLUSIVE, LockEffect.BESIDE),
+    (rf"ALTER TABLE {_NAME} .*\bNOT VALID", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"ALTER TABLE {_NAME} .*\bALTER (COLUMN )?\w+ (SET DATA )?TYPE\b", _EXCLUSIVE, LockEffect.REWRITES),
+    (rf"ALTER TABLE {_NAME} .*\bADD (COLUMN )?.*({_VOLATILE})", _EXCLUSIVE, LockEffect.REWRITES),
+    (rf"ALTER TABLE {_NAME} .*\bSET (LOGGED|UNLOGGED|TABLESPACE|ACCESS METHOD)\b", _EXCLUSIVE, LockEffect.REWRITES),
+    (rf"ALTER TABLE {_NAME} .*\bUSING INDEX\b", _EXCLUSIVE, LockEffect.MOMENTS),
+    (
+        rf"ALTER TABLE {_NAME} .*\b(SET NOT NULL|CHECK|PRIMARY KEY|UNIQUE|REFERENCES|EXCLUDE)\b",
+        _EXCLUSIVE,
+        LockEffect.READS,
+    ),
+    (rf"ALTER TABLE {_NAME} .*\b(ADD|DROP|ENABLE|DISABLE|SET|RESET|RENAME)\b", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"(UPDATE|DELETE FROM) {_NAME}", _ROW_EXCLUSIVE, LockEffect.ROWS),
+    (rf"INSERT INTO {_NAME}", _ROW_EXCLUSIVE, LockEffect.NOTHING),
+    (rf"WITH .*\b(INSERT INTO|UPDATE|DELETE FROM) {_NAME}", _ROW_EXCLUSIVE, LockEffect.ROWS),
+    (rf"CREATE (CONSTRAINT )?TRIGGER .*?\bON {_NAME}", "SHARE ROW EXCLUSIVE", LockEffect.MOMENTS),
+    (rf"(CREATE|ALTER|DROP) POLICY .*?\bON {_NAME}", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"DROP TRIGGER .*?\bON {_NAME}", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"DROP TABLE (IF EXISTS )?{_NAME}", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"LOCK TABLE {_NAME}", _EXCLUSIVE, LockEffect.MOMENTS),
+    (r"SELECT widen_policies\(\)", _EXCLUSIVE, LockEffect.MOMENTS),
+    (rf"DO (?!.*({_HEAVY}))", _EXCLUSIVE, LockEffect.MOMENTS),
+    (r"CREATE (UNLOGGED )?TABLE|CREATE (OR REPLACE )?(FUNCTION|VIEW|PROCEDURE)", None, LockEffect.NOTHING),
+    (r"CREATE (TYPE|SEQUENCE|STATISTICS|ROLE)|ALTER FUNCTION|DROP (FUNCTION|VIEW)", None, LockEffect.NOTHING),
+    (r"GRANT|REVOKE|COMMENT|SET|RESET|ANALYZE", None, LockEffect.NOTHING),
 )
 _COMPILED: Final = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), mode, hold) for pattern, mode, hold in _RULES]
 
@@ -102,7 +106,7 @@ def locking(statement: str) -> Locking:
     for pattern, mode, hold in _COMPILED:
         if found := pattern.match(statement):
             return Locking(statement, found.groupdict().get("table"), mode, hold)
-    return Locking(statement, None, None, Hold.UNKNOWN)
+    return Locking(statement, None, None, LockEffect.UNKNOWN)
 
 
 _MADE: Final = re.compile(r'CREATE (?:UNLOGGED )?TABLE (?:IF NOT EXISTS )?(?:public\.)?"?(\w+)', re.IGNORECASE)
@@ -112,4 +116,6 @@ def lockings(sql: str) -> Sequence[Locking]:
     """The locks of a file's statements. Locks on a table that the file itself creates block nobody."""
     made = set(_MADE.findall(sql))
     found = [locking(statement) for statement in split(sql)]
-    return [Locking(one.statement, one.table, one.mode, Hold.NOTHING) if one.table in made else one for one in found]
+    return [
+        Locking(one.statement, one.table, one.mode, LockEffect.NOTHING) if one.table in made else one for one in found
+    ]

@@ -2,11 +2,12 @@
 
 from stoa.gateway.addresses import check_address
 from stoa.gateway.api import routes
+from stoa.gateway.arguments import arguments_in
 from stoa.gateway.catalogue import Catalogue, UnknownDefault
 from stoa.gateway.connections import Connections
 from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ledger import Line, add_spending, bill_key, key_refused, spending_refused, spent_usd
-from stoa.gateway.offered import Offer, Provider, ProviderError, ProviderState
+from stoa.gateway.offers import Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, Price, estimated_tokens, price_of
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.falling_back import FallingBack
@@ -90,6 +91,7 @@ __all__ = [
     "Usage",
     "Vault",
     "add_spending",
+    "arguments_in",
     "bill_key",
     "check_address",
     "estimated_tokens",

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from stoa.gateway.offered import ProviderError
+from stoa.gateway.offers import ProviderError
 from stoa.outbound import AddressRefused, Outbound, OutboundError
 
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Query
 from stoa.gateway import wire
 from stoa.gateway.catalogue import Catalogue
 from stoa.gateway.connections import ChangedConnection, Connections, NewConnection
-from stoa.gateway.offered import ModelEntry
+from stoa.gateway.offers import ModelEntry
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import Breakers
 from stoa.gateway.router.caching import Cache

@@ -12,11 +12,11 @@ import structlog
 
 from stoa.db import Database, Row, Tx, load
 from stoa.db.internal import internal, internal_statement
-from stoa.gateway.offered import ModelEntry, Offer, Provider, ProviderError, ProviderState
+from stoa.gateway.offers import ModelEntry, Offer, Provider, ProviderError, ProviderState
 from stoa.gateway.prices import Facts, line_of
 from stoa.gateway.secrets import SecretError, Vault
 from stoa.gateway.types import Capabilities, Endpoint, Model
-from stoa.kernel.errors import BadRequest, NotFound
+from stoa.kernel.errors import BadRequest, NotFound, Unavailable
 from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.kernel.supervise import Supervisor
@@ -28,6 +28,8 @@ id."""
 START_SECONDS_MAX: Final = 1.0
 """How long a start waits for providers; a slow one joins the catalogue later."""
 RETRY_SECONDS: Final = 60.0
+ADD_AGAIN_SECONDS: Final = 1.0
+"""After the database was away while a provider's models were written down."""
 _COMPARED_MAX: Final = 300
 """The limit of slugs that a misspelt one is compared with, which takes 2 ms."""
 _log = structlog.get_logger("stoa.gateway")
@@ -201,9 +203,10 @@ class Catalogue:
         async with self._database.tenant(principal) as tx:
             if model_id is None:
                 row = await tx.fetchrow(SQL.model_by_slug, principal.org_id, slug) if slug.isprintable() else None
+                row = row or await tx.fetchrow(SQL.model, await _id_of_slug(tx, slug))
             else:
                 row = await tx.fetchrow(SQL.model, model_id)
-        if row is None or row["connection_id"] is None:
+        if row is None or (row["connection_id"] is None and self._unlisted(row["provider"]) is None):
             raise NotFound(f"There is no model {slug[:200]}; GET /v1/models lists them.")
         return self._entry(row), self._built(row)
 
@@ -259,8 +262,16 @@ class Catalogue:
         row = self._usable(row)
         return row["slug"], self._built(row)
 
+    def _unlisted(self, provider: str) -> Provider | None:
+        """A configured provider that this node has not been able to ask for its models yet. Other nodes have, or this
+        one before its restart: what the table says of its models is enough to call them."""
+        return next((one for one in self._providers if one.name == provider and provider not in self._listed), None)
+
     def _built(self, row: Row) -> Model:
-        """The adapter of a connection's model, rebuilt when the connection has changed."""
+        """The adapter of a connection's model, rebuilt when the connection has changed; or of a provider's model."""
+        if row["connection_id"] is None and (provider := self._unlisted(row["provider"])) is not None:
+            abilities = self._known(row["slug"], Capabilities(**row["abilities"]))
+            return provider.build(Offer(row["wire_name"], row["name"], abilities))
         model_id: UUID = row["id"]
         key = (model_id, row["connection_updated_at"])
         if key not in self._of_connections:
@@ -301,7 +312,7 @@ class Catalogue:
     def _usable(self, row: Row | None) -> Row:
         if row is None:
             raise BadRequest.field("model_id", "is no model of the catalogue; GET /v1/router/models lists them")
-        if row["connection_id"] is None:
+        if row["connection_id"] is None and self._unlisted(row["provider"]) is None:
             raise BadRequest.field(
                 "model_id",
                 f"is {row['slug']}, whose provider {row['provider']} is not available on this server just now",
@@ -327,7 +338,11 @@ class Catalogue:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._unreachable.pop(provider.name, None)
-            await self._add(provider.name, offers, provider.build, prefix=f"{provider.name}/")
+            try:
+                await self._add(provider.name, offers, provider.build, prefix=f"{provider.name}/")
+            except Unavailable:  # The database was away in that moment.
+                await asyncio.sleep(ADD_AGAIN_SECONDS)
+                continue
             self._listed[provider.name] = len(offers)
             return
 

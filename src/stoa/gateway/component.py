@@ -16,7 +16,7 @@ from stoa.gateway.factory import ModelFactory
 from stoa.gateway.ocr.api import ocr_routes
 from stoa.gateway.ocr.asking import Asking
 from stoa.gateway.ocr.service import Ocr, Reader
-from stoa.gateway.offered import Provider
+from stoa.gateway.offers import Provider
 from stoa.gateway.prices import Facts, Price
 from stoa.gateway.registry import compatible_root
 from stoa.gateway.router import api as router_api

@@ -11,7 +11,7 @@ import asyncpg
 from stoa.db import Database, Row, Tx, audit, idempotency
 from stoa.db.idempotency import IdempotencyKey
 from stoa.gateway.catalogue import SQL
-from stoa.gateway.offered import Offer, ProviderError
+from stoa.gateway.offers import Offer, ProviderError
 from stoa.gateway.registry import root
 from stoa.gateway.secrets import Vault
 from stoa.gateway.types import Endpoint

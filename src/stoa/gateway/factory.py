@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from stoa.gateway.addresses import check_address
-from stoa.gateway.offered import NoModelList, Offer, Provider, ProviderError
+from stoa.gateway.offers import NoModelList, Offer, Provider, ProviderError
 from stoa.gateway.providers.transport import Transport
 from stoa.gateway.registry import kind_of, root
 from stoa.gateway.types import Capabilities, Endpoint, Model

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from stoa.gateway.connections import Connection
-from stoa.gateway.offered import ModelEntry
+from stoa.gateway.offers import ModelEntry
 from stoa.gateway.prices import Facts, Price
 from stoa.gateway.registry import provider_of
 from stoa.gateway.router.breaker import CircuitState

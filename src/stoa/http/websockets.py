@@ -3,6 +3,7 @@ that sends faster than it is answered."""
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
@@ -19,9 +20,23 @@ OPTIONS: Final[dict[str, Any]] = {
 
 def protocol(**options: Any) -> asyncio.Protocol:
     """uvicorn's protocol, loaded when a client upgrades to it: most servers never need it, and loading takes 40 ms."""
+    return _protocol_class()(**options)
+
+
+@cache
+def _protocol_class() -> Any:
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # noqa: PLC0415
 
-    return WebSocketsSansIOProtocol(**options)
+    class Protocol(WebSocketsSansIOProtocol):
+        """A handshake that was answered with a refusal is complete. uvicorn reports an error otherwise, and whoever has
+        no key could fill the log with such lines."""
+
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if self.initial_response is not None and self.close_sent:
+                self.handshake_complete = True
+
+    return Protocol
 
 
 def when_lost(protocol: Any, call: Callable[[], None]) -> None:

@@ -3,16 +3,16 @@
 from stoa.memory.recalling import Recalling
 from stoa.memory.rules import FILE_CHARACTERS_MAX, kept, one_spelling, path_problem
 from stoa.memory.stores import MemoryStores
-from stoa.memory.types import Conversed, MemoryFile, Scope, Utterance
+from stoa.memory.types import MemoryAddition, MemoryFile, RememberedMessage, Scope
 
 __all__ = [
     "FILE_CHARACTERS_MAX",
-    "Conversed",
+    "MemoryAddition",
     "MemoryFile",
     "MemoryStores",
     "Recalling",
+    "RememberedMessage",
     "Scope",
-    "Utterance",
     "kept",
     "one_spelling",
     "path_problem",

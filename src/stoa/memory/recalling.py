@@ -12,7 +12,7 @@ from stoa.db.internal import internal_statement
 from stoa.kernel.pages import PageRequest
 from stoa.memory import rules, store
 from stoa.memory.store import SQL
-from stoa.memory.types import Conversed, Item, NewItem, Scope, Utterance
+from stoa.memory.types import Item, MemoryAddition, NewItem, RememberedMessage, Scope
 
 
 class Recalling:
@@ -21,15 +21,15 @@ class Recalling:
 
     async def newest(
         self, org_id: UUID, project_id: UUID, memory_id: UUID, scope: Scope, limit: int
-    ) -> Sequence[Utterance]:
+    ) -> Sequence[RememberedMessage]:
         """The newest items of a scope, oldest first. Empty if the memory was deleted or belongs to another project."""
         async with internal_statement(self._database) as tx:
             if await tx.fetchval(SQL.memory_of_project, org_id, project_id, memory_id) is None:
                 return ()
             found = await store.list_items(tx, org_id, memory_id, scope, PageRequest(page_size=limit))
-        return [utterance for one in reversed(found) if (utterance := _utterance(one)).role]
+        return [utterance for one in reversed(found) if (utterance := _remembered(one)).role]
 
-    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, exchange: Conversed) -> None:
+    async def keep(self, tx: Tx, org_id: UUID, project_id: UUID, run_id: UUID, exchange: MemoryAddition) -> None:
         """Adds items in the transaction that stores the answer, so that a crash neither loses nor repeats them. Does
         nothing if the memory was deleted."""
         if await tx.fetchval(SQL.memory_of_project, org_id, project_id, exchange.memory_id) is None:
@@ -59,13 +59,13 @@ class Recalling:
 _READ: Final = ("user", "assistant", "tool")
 
 
-def _utterance(item: Item) -> Utterance:
+def _remembered(item: Item) -> RememberedMessage:
     """The role is empty if the item is not a message of a conversation."""
     data = item.data
     role = str(data.get("role"))
     calls = [call for one in data.get("tool_calls") or () if (call := _call(one)) is not None]
     called = data.get("tool_call_id")
-    return Utterance(
+    return RememberedMessage(
         role if role in _READ else "",
         _text(data.get("content")),
         item.session_id,

@@ -56,7 +56,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class RememberedMessage:
     """An item as a run reads it. Each of `tool_calls` is `{id, name, arguments}`; in a tool's result `tool_call_id` is
     the id of its call."""
 
@@ -102,7 +102,7 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversed:
+class MemoryAddition:
     """The messages that a run adds to a memory. `key` distinguishes the nodes of a workflow that add to one memory in
     one run."""
 

@@ -3,6 +3,7 @@
 The HTTP client does not decompress: a kilobyte of gzip may expand to a megabyte, so each step of decompression has a
 limit too."""
 
+import codecs
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -79,6 +80,23 @@ async def read_bounded(response: aiohttp.ClientResponse, bytes_max: int) -> byte
         if len(content) > bytes_max:
             break
     return bytes(content[: bytes_max + 1])
+
+
+def charset_of(response: aiohttp.ClientResponse) -> str:
+    """The body's text encoding, if Python knows it; else UTF-8."""
+    try:
+        found = codecs.lookup(response.charset or "utf-8")
+    except (LookupError, ValueError):
+        return "utf-8"
+    return found.name if found._is_text_encoding else "utf-8"  # noqa: SLF001 # pyright: ignore
+
+
+def decoded(content: bytes, response: aiohttp.ClientResponse) -> str:
+    """The body as text. What its encoding cannot read, or an encoding that cannot replace, is read as UTF-8."""
+    try:
+        return content.decode(charset_of(response), "replace")
+    except UnicodeError:
+        return content.decode("utf-8", "replace")
 
 
 async def read_json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:

@@ -13,11 +13,21 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-from stoa.outbound.bodies import READ_BYTES, BodyError, parse_json, pieces, read_bounded, read_json
+from stoa.outbound.bodies import READ_BYTES, BodyError, charset_of, decoded, parse_json, pieces, read_bounded, read_json
 from stoa.outbound.dialing import Outbound
 from stoa.outbound.errors import Untrusted
 
-__all__ = ["READ_BYTES", "BodyError", "client", "parse_json", "pieces", "read_bounded", "read_json"]
+__all__ = [
+    "READ_BYTES",
+    "BodyError",
+    "charset_of",
+    "client",
+    "decoded",
+    "parse_json",
+    "pieces",
+    "read_bounded",
+    "read_json",
+]
 
 CONNECT_SECONDS_MAX: Final = 30.0
 HEADER_BYTES_MAX: Final = 32 * 1024

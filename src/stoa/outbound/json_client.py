@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from stoa.outbound.dialing import Outbound
-from stoa.outbound.errors import cause
 
 if TYPE_CHECKING:
     import aiohttp
@@ -37,6 +36,7 @@ class JsonClient:
         import aiohttp  # noqa: PLC0415 — the server starts without it
 
         from stoa.outbound.client import BodyError, client, read_json  # noqa: PLC0415
+        from stoa.outbound.describing import failure  # noqa: PLC0415
 
         if self._session is None:
             accept = {"Accept": "application/json"}
@@ -53,4 +53,4 @@ class JsonClient:
         except BodyError as error:
             raise Unanswered(f"gave an answer that {error}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unanswered(f"was not asked: {cause(error) or type(error).__name__}") from error
+            raise Unanswered(f"was not asked: {failure(error, url).rstrip('.')}") from error

@@ -2,14 +2,13 @@
 connector, and no redirect is followed."""
 
 import asyncio
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from stoa.outbound.dialing import Outbound, known_private
-from stoa.outbound.errors import AddressRefused, cause
+from stoa.outbound.errors import AddressRefused, refused
 
 if TYPE_CHECKING:
     import aiohttp
@@ -86,13 +85,6 @@ class Poster:
         except TimeoutError as error:
             raise Undelivered("timeout", f"No answer came within {self._seconds_max:g} seconds.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _undelivered(host, error) from error
+            from stoa.outbound.describing import failure  # noqa: PLC0415
 
-
-def _undelivered(host: str, error: Exception) -> Undelivered:
-    found = cause(error)
-    if isinstance(found, AddressRefused):
-        return Undelivered("address_refused", str(found))
-    if found is None and isinstance(getattr(error, "os_error", None), socket.gaierror):
-        return Undelivered("unreachable", f"The host {host} cannot be resolved.")
-    return Undelivered("unreachable", str(found or f"{host} cannot be reached: {type(error).__name__}."))
+            raise Undelivered("address_refused" if refused(error) else "unreachable", failure(error, url)) from error

@@ -1,7 +1,7 @@
 """What an app requires of each end user, connect tokens, and what users have connected. The public interface."""
 
 from stoa.requirements.errors import RequirementsUnmet
-from stoa.requirements.lending import Lending
-from stoa.requirements.types import Lent
+from stoa.requirements.types import UserCredentials
+from stoa.requirements.user_credentials import UserCredentialSource
 
-__all__ = ["Lending", "Lent", "RequirementsUnmet"]
+__all__ = ["RequirementsUnmet", "UserCredentialSource", "UserCredentials"]

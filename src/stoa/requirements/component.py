@@ -11,16 +11,16 @@ from stoa.requirements.api import connect_routes, owner_routes
 from stoa.requirements.exchanging import Exchanger
 from stoa.requirements.exported import EXPORTED
 from stoa.requirements.host import AppGate, host_routes
-from stoa.requirements.lending import Lending
 from stoa.requirements.page import page_routes
 from stoa.requirements.ports import Vault
 from stoa.requirements.service import Requirements
 from stoa.requirements.tokens import ConnectTokens
+from stoa.requirements.user_credentials import UserCredentialSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementsComponent(Component):
-    lending: Lending
+    lending: UserCredentialSource
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def open_component(
         )
         tokens = ConnectTokens(kit.secret, kit.clock)
         yield RequirementsComponent(
-            lending=Lending(kit.database, vault, exchange, requirements, kit.clock),
+            lending=UserCredentialSource(kit.database, vault, exchange, requirements, kit.clock),
             exported=EXPORTED,
             routers={
                 HostKind.API: [

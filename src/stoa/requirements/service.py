@@ -20,7 +20,15 @@ from stoa.kernel.principal import CredentialKind, Principal
 from stoa.requirements import rules, store
 from stoa.requirements.ports import Exchange, ExchangeFailed, Vault
 from stoa.requirements.store import SQL
-from stoa.requirements.types import Client, Connecting, Held, NewRequirement, Requirement, RequirementType, Sent
+from stoa.requirements.types import (
+    Client,
+    Connecting,
+    NewRequirement,
+    Redirect,
+    Requirement,
+    RequirementState,
+    RequirementType,
+)
 
 _log = structlog.get_logger("stoa.requirements")
 
@@ -114,7 +122,7 @@ class Requirements:
             await audit.record(tx, principal, "requirement.delete", requirement_id)
 
     # --- apps -------------------------------------------------------------------------------------------------------
-    async def held(self, principal: Principal, app_id: UUID, user_id: str | None = None) -> Sequence[Held]:
+    async def held(self, principal: Principal, app_id: UUID, user_id: str | None = None) -> Sequence[RequirementState]:
         """The app's requirements, with what this user has connected."""
         async with self._database.tenant(principal) as tx:
             return await store.held(tx, principal.org_id, app_id, user_id)
@@ -135,12 +143,12 @@ class Requirements:
             await audit.record(tx, principal, "requirement.disconnect", requirement_id)
 
     # --- end users --------------------------------------------------------------------------------------------------
-    async def offered(self, whom: Connecting) -> Sequence[Held]:
+    async def offered(self, whom: Connecting) -> Sequence[RequirementState]:
         """What the token's user may connect. Raises Unauthorized if the app was deleted or archived."""
         async with self._database.tenant(_principal(whom)) as tx:
             return await self._offered(tx, whom)
 
-    async def _offered(self, tx: Tx, whom: Connecting) -> Sequence[Held]:
+    async def _offered(self, tx: Tx, whom: Connecting) -> Sequence[RequirementState]:
         if await tx.fetchval(SQL.app, whom.org_id, whom.app_id) is None:
             raise Unauthorized("This connect token is of an app that is not there any more.")
         held = await store.held(tx, whom.org_id, whom.app_id, whom.user_id)
@@ -169,7 +177,7 @@ class Requirements:
         await tx.execute(SQL.connect, *whose, sealed, ends)
         await audit.record(tx, _principal(whom), "requirement.connect", requirement_id)
 
-    async def authorize(self, whom: Connecting, requirement_id: UUID, redirect_uri: str) -> Sent:
+    async def authorize(self, whom: Connecting, requirement_id: UUID, redirect_uri: str) -> Redirect:
         """The URL to redirect the user's browser to. It must return to `complete` within ten minutes."""
         state, verifier, cookie = (secrets.token_urlsafe(32) for _ in range(3))
         attempt_id = self._ids.new()
@@ -192,7 +200,7 @@ class Requirements:
                 redirect_uri,
                 self._clock.now() + timedelta(seconds=rules.ATTEMPT_SECONDS),
             )
-        return Sent(rules.authorize_url(requirement, redirect_uri, state, verifier), cookie)
+        return Redirect(rules.authorize_url(requirement, redirect_uri, state, verifier), cookie)
 
     async def complete(self, state: str, code: str, cookie: str) -> None:
         """Exchanges the code with which the browser returned. Raises BadRequest if it is another browser, or if the

@@ -6,15 +6,15 @@ from uuid import UUID
 
 from stoa.db import Row, Tx, load
 from stoa.kernel.errors import NotFound
-from stoa.requirements.types import Held, Requirement, RequirementType
+from stoa.requirements.types import Requirement, RequirementState, RequirementType
 
 SQL: Final = load("stoa.requirements")
 
 
-async def held(tx: Tx, org_id: UUID, app_id: UUID, user_id: str | None) -> Sequence[Held]:
+async def held(tx: Tx, org_id: UUID, app_id: UUID, user_id: str | None) -> Sequence[RequirementState]:
     """The app's requirements in order, with what this end user has connected for each."""
     return [
-        Held(value(row), row["connection_id"], row["connection_secret"], row["connection_expires_at"])
+        RequirementState(value(row), row["connection_id"], row["connection_secret"], row["connection_expires_at"])
         for row in await tx.fetch(SQL.held, org_id, app_id, user_id)
     ]
 

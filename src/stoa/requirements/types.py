@@ -53,7 +53,7 @@ class NewRequirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RequirementState:
     """A requirement, and what one end user has connected for it. `secret` is None if nothing is connected."""
 
     requirement: Requirement
@@ -105,7 +105,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Redirect:
     """The URL to redirect a browser to, and the cookie that identifies the browser when it returns."""
 
     url: str
@@ -113,7 +113,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class UserCredentials:
     """The end user's credentials for a run's tools: by tool, the fields that replace its secrets; and the tools to
     leave out."""
 

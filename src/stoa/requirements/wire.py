@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from stoa.http import Body, Timestamp, Wire
 from stoa.http.wire import not_blank, storable
-from stoa.requirements.types import ConnectToken, Held, NewRequirement, Requirement, RequirementType
+from stoa.requirements.types import ConnectToken, NewRequirement, Requirement, RequirementState, RequirementType
 
 Title = Annotated[str, Field(max_length=200), AfterValidator(not_blank)]
 Text = Annotated[str, Field(max_length=2_000), AfterValidator(storable)]
@@ -185,7 +185,7 @@ def required(value: Requirement) -> RequiredWire:
     )
 
 
-def status(held: list[Held]) -> StatusWire:
+def status(held: list[RequirementState]) -> StatusWire:
     missing = [one.requirement for one in held if not one.met]
     complete = all(one.optional for one in missing)
     return StatusWire(status="complete" if complete else "incomplete", unsatisfied=[required(one) for one in missing])
@@ -201,7 +201,7 @@ def offer(value: Requirement) -> ConnectableWire:
     )
 
 
-def offer_status(value: Held) -> ConnectableStateWire:
+def offer_status(value: RequirementState) -> ConnectableStateWire:
     return ConnectableStateWire(id=value.requirement.id, status="completed" if value.met else "pending")
 
 

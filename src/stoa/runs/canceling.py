@@ -10,7 +10,7 @@ from stoa.journal import Fenced, Journal
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.principal import Principal
 from stoa.runs import rules, store
-from stoa.runs.ending import Ending
+from stoa.runs.ending import RunFinisher
 from stoa.runs.listening import Listening
 from stoa.runs.ports import Owner
 from stoa.runs.store import SQL
@@ -22,7 +22,7 @@ FENCES_MAX: Final = 20
 
 
 class Canceling:
-    def __init__(self, database: Database, journal: Journal, ending: Ending, listening: Listening) -> None:
+    def __init__(self, database: Database, journal: Journal, ending: RunFinisher, listening: Listening) -> None:
         self._database = database
         self._journal = journal
         self._ending = ending

@@ -15,7 +15,7 @@ from stoa.memory import Recalling
 from stoa.runs import rules, store
 from stoa.runs.agent.checkpoint import RunCheckpoint, client_names, turns_json
 from stoa.runs.agent.remembering import conversed, memory_of
-from stoa.runs.ends import Ends
+from stoa.runs.ends import EndBatcher
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.store import SQL
 from stoa.runs.turns import give_turn
@@ -24,7 +24,7 @@ from stoa.runs.types import Outcome, Run, RunError, RunStatus
 _log = structlog.get_logger("stoa.runs")
 
 
-class Ending:
+class RunFinisher:
     def __init__(
         self,
         database: Database,
@@ -40,7 +40,7 @@ class Ending:
         self._clock = clock
         self._metrics = metrics
         self._recalling = recalling
-        self._ends = Ends(database)
+        self._ends = EndBatcher(database)
 
     async def finish(self, run: Run, writer: RunWriter, outcome: Outcome) -> None:
         """The terminal event, the seal, the assistant's message and the state, in one transaction. Raises Fenced.

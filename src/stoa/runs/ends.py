@@ -25,7 +25,7 @@ End: TypeAlias = tuple[object, ...]
 """The arguments of `end_run`."""
 
 
-class Ends:
+class EndBatcher:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._joined = Joined(

@@ -52,7 +52,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Saying(Protocol):
+class StreamState(Protocol):
     @property
     def state(self) -> Literal["going", "ended", "revoked"]: ...
 
@@ -69,7 +69,7 @@ class Reading:
     """The model of such a page, for the OpenAPI document."""
     open_chunks: Callable[[Principal, UUID, Entities], Response]
     """The stream in the platform's form."""
-    lines: Callable[[Principal, UUID, Entities], tuple[Saying, Frames]]
+    lines: Callable[[Principal, UUID, Entities], tuple[StreamState, Frames]]
     """That form as one message per line, with the position."""
 
 

@@ -18,11 +18,11 @@ from stoa.memory import Recalling
 from stoa.runs import rules, store
 from stoa.runs.agent.ports import Schemas
 from stoa.runs.canceling import Canceling
-from stoa.runs.ending import Ending
+from stoa.runs.ending import RunFinisher
 from stoa.runs.listening import Listening
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.ports import CallbackEntries, Models, Owner, Settle
-from stoa.runs.starting import Started, Starting
+from stoa.runs.starting import RunStarter, Started
 from stoa.runs.store import SQL
 from stoa.runs.types import (
     DialectFilter,
@@ -58,9 +58,9 @@ class Runs:
         self._schemas = schemas
         self._callbacks = callbacks
         self._recalling = recalling
-        self._ending = Ending(database, journal, ids, clock, metrics, recalling)
+        self._ending = RunFinisher(database, journal, ids, clock, metrics, recalling)
         self._listening = Listening(database, journal)
-        self._starting = Starting(database, journal, models, ids, clock, metrics, callbacks)
+        self._starting = RunStarter(database, journal, models, ids, clock, metrics, callbacks)
         self._canceling = Canceling(database, journal, self._ending, self._listening)
 
     @property

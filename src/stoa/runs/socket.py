@@ -19,7 +19,7 @@ from stoa.http.sse import Frames
 from stoa.http.talks import POLICY, RESTART, Talk, check_origin, connection_of
 from stoa.kernel.errors import AppError, BadRequest, Conflict
 from stoa.runs import app_wire, wire
-from stoa.runs.host import AppRuns, Saying
+from stoa.runs.host import AppRuns, StreamState
 from stoa.runs.types import Run
 
 _INPUT: Final[TypeAdapter[Any]] = TypeAdapter(wire.InputBody)
@@ -78,7 +78,7 @@ class _Talk(Talk):
         self._run = run
         self.follow(frames, self._follow(saying, frames), run.id)
 
-    async def _follow(self, saying: Saying, frames: Frames) -> None:
+    async def _follow(self, saying: StreamState, frames: Frames) -> None:
         await self.deliver(frames)
         if saying.state == "revoked":
             await self.close(POLICY, "unauthorized")

@@ -26,7 +26,7 @@ from stoa.runs import rules, store
 from stoa.runs.agent import builtin
 from stoa.runs.metrics import RunMetrics
 from stoa.runs.ports import CallbackEntries, Models, Owner, Settle
-from stoa.runs.starts import Asked, Begun, Starts
+from stoa.runs.starts import Asked, Begun, StartBatcher
 from stoa.runs.store import SQL
 from stoa.runs.types import SIGNED_IN, Moved, Run, SendMessage
 
@@ -43,7 +43,7 @@ class Started:
     """The active run that is to be canceled for this one."""
 
 
-class Starting:
+class RunStarter:
     def __init__(
         self,
         database: Database,
@@ -62,7 +62,7 @@ class Starting:
         self._metrics = metrics
         self._callbacks = callbacks
         self.owner: Owner | None = None
-        self._starts = Starts(database, models, self._plain_run, self._start_alone, self._after_commit)
+        self._starts = StartBatcher(database, models, self._plain_run, self._start_alone, self._after_commit)
 
     async def start(
         self,

@@ -66,7 +66,7 @@ New: TypeAlias = tuple[tuple[object, ...], Batch]
 StartAlone: TypeAlias = Callable[[Asked], Coroutine[Any, Any, Run]]
 
 
-class Starts:
+class StartBatcher:
     """`prepare` builds the arguments of a start, and registers its undo; `alone` starts one run in its own transaction;
     `commence` is called after the commit."""
 

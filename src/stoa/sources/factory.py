@@ -10,7 +10,7 @@ from uuid import UUID
 
 from stoa.outbound import Outbound
 from stoa.sources.ports import Origin
-from stoa.sources.registry import PROVIDERS, Means
+from stoa.sources.registry import PROVIDERS, NodeResources
 from stoa.sources.types import Provider, Source
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class SourceFactory:
     def _home(self, source_id: UUID) -> Path:
         return self._cache / str(source_id)
 
-    def _means(self, home: Path) -> Means:
-        return Means(self._outbound, self._client, self._directories, home)
+    def _means(self, home: Path) -> NodeResources:
+        return NodeResources(self._outbound, self._client, self._directories, home)
 
     def _client(self) -> "aiohttp.ClientSession":
         from stoa.outbound.client import client  # noqa: PLC0415 — the server starts without aiohttp

@@ -18,9 +18,9 @@ class Origin(Protocol):
     def walk(self, remember: Remember) -> AsyncGenerator[Finding]:
         """Every document of the origin, each address once, in batches.
 
-        An address that is `done` is not reported again. An unchanged one is reported as `Same` and not downloaded. A
-        walk that ends without `Incomplete` has named everything: what it did not name no longer exists. Raises
-        SourceError when that cannot be known.
+        An address that is `done` is not reported again. An unchanged document is reported as `Unchanged` and not
+        downloaded. A walk that ends without `Incomplete` has named everything: what it did not name no longer exists.
+        Raises SourceError when that cannot be known.
         """
         ...
 

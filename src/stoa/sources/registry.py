@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class NodeResources:
     """What readers may use of this node. In `home` a reader may keep files between two syncs."""
 
     outbound: Outbound
@@ -34,12 +34,12 @@ class Means:
 
 
 Config = Mapping[str, Any]
-Check = Callable[[Config, frozenset[str], Means], Awaitable[None]]
+Check = Callable[[Config, frozenset[str], NodeResources], Awaitable[None]]
 """(config, names of the secrets, means).
 
 Raises BadRequest naming the field. Host names are resolved only when they are called.
 """
-Open = Callable[[Config, Mapping[str, str], Means], AbstractAsyncContextManager[Origin]]
+Open = Callable[[Config, Mapping[str, str], NodeResources], AbstractAsyncContextManager[Origin]]
 """(config, secrets, means) → a reader for one walk."""
 
 
@@ -57,27 +57,27 @@ class Registered:
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------
-def _check_address(url: str | None, field: str, means: Means) -> None:
+def _check_address(url: str | None, field: str, means: NodeResources) -> None:
     if not means.outbound.allow_private and known_private(urlsplit(url or "").hostname or ""):
         raise BadRequest.field(field, f"is a {PRIVATE}")
 
 
-async def _check_directory(path: str, field: str, means: Means) -> None:
+async def _check_directory(path: str, field: str, means: NodeResources) -> None:
     try:
         await asyncio.to_thread(allowed, path, means.directories)
     except SourceError as error:
         raise BadRequest.field(field, f"cannot be used: {error.message}") from error
 
 
-async def _check_website(config: Config, _: frozenset[str], means: Means) -> None:
+async def _check_website(config: Config, _: frozenset[str], means: NodeResources) -> None:
     _check_address(config["url"], "config.url", means)
 
 
-async def _check_path(config: Config, _: frozenset[str], means: Means) -> None:
+async def _check_path(config: Config, _: frozenset[str], means: NodeResources) -> None:
     await _check_directory(config["path"], "config.path", means)
 
 
-async def _check_bucket(config: Config, secret_names: frozenset[str], means: Means) -> None:
+async def _check_bucket(config: Config, secret_names: frozenset[str], means: NodeResources) -> None:
     _check_address(config["endpoint"], "config.endpoint", means)
     for one, other in (
         ("access_key_id", "secret_access_key"),
@@ -88,7 +88,7 @@ async def _check_bucket(config: Config, secret_names: frozenset[str], means: Mea
             raise BadRequest.field(f"secrets.{other}", f"is needed with {one}")
 
 
-async def _check_repository(config: Config, _: frozenset[str], means: Means) -> None:
+async def _check_repository(config: Config, _: frozenset[str], means: NodeResources) -> None:
     if config["url"].startswith("file:"):
         await _check_directory(local_path(config["url"]), "config.url", means)
     else:
@@ -97,7 +97,7 @@ async def _check_repository(config: Config, _: frozenset[str], means: Means) -> 
 
 # --- readers --------------------------------------------------------------------------------------------------------
 @asynccontextmanager
-async def _open_website(config: Config, secrets: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
+async def _open_website(config: Config, secrets: Mapping[str, str], means: NodeResources) -> AsyncGenerator[Origin]:
     from stoa.sources.providers.website import WebsiteOrigin  # noqa: PLC0415 — the server starts without aiohttp
 
     tls = (await means.outbound.trusting(config.get("ca_bundle"))).tls()
@@ -105,12 +105,12 @@ async def _open_website(config: Config, secrets: Mapping[str, str], means: Means
 
 
 @asynccontextmanager
-async def _open_directory(config: Config, _: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
+async def _open_directory(config: Config, _: Mapping[str, str], means: NodeResources) -> AsyncGenerator[Origin]:
     yield DirectoryOrigin(configs.DirectoryConfig.model_validate(config), means.directories)
 
 
 @asynccontextmanager
-async def _open_bucket(config: Config, secrets: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
+async def _open_bucket(config: Config, secrets: Mapping[str, str], means: NodeResources) -> AsyncGenerator[Origin]:
     from stoa.sources.providers.s3 import S3Origin  # noqa: PLC0415 — the server starts without aiohttp
 
     tls = (await means.outbound.trusting(config.get("ca_bundle"))).tls()
@@ -118,7 +118,7 @@ async def _open_bucket(config: Config, secrets: Mapping[str, str], means: Means)
 
 
 @asynccontextmanager
-async def _open_repository(config: Config, secrets: Mapping[str, str], means: Means) -> AsyncGenerator[Origin]:
+async def _open_repository(config: Config, secrets: Mapping[str, str], means: NodeResources) -> AsyncGenerator[Origin]:
     outbound = await means.outbound.trusting(config.get("ca_bundle"))
     made = GitOrigin(configs.GitConfig.model_validate(config), secrets, means.home, means.directories, outbound)
     try:

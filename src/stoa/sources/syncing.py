@@ -32,11 +32,11 @@ from stoa.sources.types import (
     Incomplete,
     Known,
     NewDocument,
-    Nothing,
-    Same,
+    NoDocument,
     Source,
     SourceError,
     Sync,
+    Unchanged,
 )
 
 SAME_BATCH: Final = 500
@@ -126,18 +126,18 @@ class _Work:
 
     async def _take(self, finding: Finding) -> None:
         if self._same and (
-            not isinstance(finding, Same)
+            not isinstance(finding, Unchanged)
             or len(self._same) >= SAME_BATCH
             or monotonic() - self._same_since > SAME_SECONDS
         ):
             await self.flush()
         match finding:
-            case Same():
+            case Unchanged():
                 self._same_since = self._same_since if self._same else monotonic()
                 self._same.append(finding.origin)
             case Fetched():
                 await self._store(finding)
-            case Nothing():
+            case NoDocument():
                 entry = Entry(finding.origin, dict(finding.state), None, self._source.revision)
                 await self._settle([entry], Counts(found=1, skipped=1))
             case Failed():

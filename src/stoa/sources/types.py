@@ -155,14 +155,14 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Same:
+class Unchanged:
     """The document is unchanged, as the origin or its listing says. Only where `Known.state` was not empty."""
 
     origin: str
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class NoDocument:
     """The address has no document: a redirect, a page with noindex, an image, 404."""
 
     origin: str
@@ -185,4 +185,4 @@ class Incomplete:
     reason: str
 
 
-Finding: TypeAlias = Fetched | Same | Nothing | Failed | Incomplete
+Finding: TypeAlias = Fetched | Unchanged | NoDocument | Failed | Incomplete

@@ -1,7 +1,7 @@
 """Files in a bucket instead of a directory: an adapter of `stoa.db.blobs` over S3, Google Cloud Storage and Azure."""
 
 from stoa.storage.adapter import BucketBlobs
-from stoa.storage.addresses import BucketAddress, Reaching
+from stoa.storage.addresses import BucketAddress, BucketConnection
 from stoa.storage.bucket import Bucket, BucketRefused, Timeouts, failures
 from stoa.storage.checks import bucket_checks, prove
 from stoa.storage.copies import Copies
@@ -12,11 +12,11 @@ __all__ = [
     "Bucket",
     "BucketAddress",
     "BucketBlobs",
+    "BucketConnection",
     "BucketRefused",
     "Copies",
     "Keys",
     "Moved",
-    "Reaching",
     "Timeouts",
     "UnfinishedUploads",
     "bucket_checks",

@@ -44,7 +44,7 @@ class BucketAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Reaching:
+class BucketConnection:
     """The connection to a bucket. `endpoint` is of a server other than the cloud's own; `ca` are additional trusted
     certificates (PEM); `https_proxy` and `http_proxy` are URLs, and `no_proxy` names hosts that are called directly.
     """

@@ -17,7 +17,7 @@ import structlog
 
 from stoa.db.blobs import BlobsUnavailable
 from stoa.kernel.metrics import Counter
-from stoa.storage.addresses import BucketAddress, Reaching
+from stoa.storage.addresses import BucketAddress, BucketConnection
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
@@ -98,14 +98,14 @@ class Bucket:
     def __init__(
         self,
         address: BucketAddress,
-        reaching: Reaching,
+        connection: BucketConnection,
         *,
         quick: Timeouts = QUICK,
         patient: Timeouts = PATIENT,
         part_bytes: int = PART_BYTES,
     ) -> None:
         self.address = address
-        self.reaching = reaching
+        self.connection = connection
         self.part_bytes = part_bytes
         self._patience = (quick, patient)
         self.failures = failures()
@@ -242,14 +242,15 @@ class Bucket:
             "timeout": timedelta(seconds=patience.seconds_max),
             "user_agent": "stoa",
         }
-        reaching, endpoint = self.reaching, self.reaching.endpoint
+        connection, endpoint = self.connection, self.connection.endpoint
         if endpoint is not None and endpoint.startswith("http://"):
             client["allow_http"] = True
-        if reaching.ca is not None:
-            client["root_certificate"] = reaching.ca
-        if (proxy := reaching.proxy()) is not None:
+        if connection.ca is not None:
+            client["root_certificate"] = connection.ca
+        if (proxy := connection.proxy()) is not None:
             client["proxy_url"] = proxy
-            client["proxy_excludes"] = ",".join(("localhost", "127.0.0.1", "::1", *filter(None, (reaching.no_proxy,))))
+            excluded = ("localhost", "127.0.0.1", "::1", *filter(None, (connection.no_proxy,)))
+            client["proxy_excludes"] = ",".join(excluded)
         retry: RetryConfig = {
             "max_retries": patience.retries_max,
             "retry_timeout": timedelta(seconds=patience.retry_seconds_max),

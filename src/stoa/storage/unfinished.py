@@ -90,7 +90,7 @@ class UnfinishedUploads:
         from stoa.outbound.client import client, read_bounded  # noqa: PLC0415
 
         keys, bucket = self._keys, self._bucket.address.bucket
-        named = self._bucket.reaching.endpoint or keys.endpoint
+        named = self._bucket.connection.endpoint or keys.endpoint
         endpoint = URL(named or f"https://s3.{keys.region}.amazonaws.com")
         quoted = f"{endpoint.raw_path.rstrip('/')}/{bucket}" + "/".join(
             signing.quoted(part) for part in path.split("/")

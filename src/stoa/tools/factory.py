@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from stoa.kernel.schema_checker import SchemaChecker
-from stoa.outbound import Outbound, cause
+from stoa.outbound import Outbound
 from stoa.tools import rules
 from stoa.tools.providers.mcp.failures import Failure
 from stoa.tools.providers.mcp.sessions import Sessions
@@ -75,6 +75,7 @@ class ToolFactory:
         import aiohttp  # noqa: PLC0415 — the server starts without it
 
         from stoa.outbound.client import BodyError, read_bounded  # noqa: PLC0415
+        from stoa.outbound.describing import failure  # noqa: PLC0415
 
         try:
             tls = (await self._outbound.trusting(ca_bundle)).tls()
@@ -90,7 +91,7 @@ class ToolFactory:
         except BodyError as error:
             raise Unlisted(f"cannot be read: its answer {error}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unlisted(f"cannot be read: {cause(error) or type(error).__name__}") from error
+            raise Unlisted(f"cannot be read: {failure(error, url).rstrip('.')}") from error
         if len(content) > DOCUMENT_BYTES_MAX:
             raise Unlisted(f"answered with more than {DOCUMENT_BYTES_MAX} bytes")
         return content.decode("utf-8", "replace")

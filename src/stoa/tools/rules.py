@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
@@ -19,6 +20,7 @@ TOOL_NAME_MAX: Final = 64
 """The length of a name that every model provider accepts, of letters, digits, _ and -."""
 SERVER_NAME_MAX: Final = 32
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STEPS: Final = re.compile(r"[/\\\\;]")
 _SECRET: Final = re.compile(r"\{\{\s*secret\.([A-Za-z0-9_-]+)\s*\}\}")
 _HEADER_NAME: Final = re.compile(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")
@@ -47,6 +49,9 @@ def check_http(config: Mapping[str, Any], secrets: frozenset[str]) -> None:
         raise BadRequest.field(
             "config.url", "cannot take its host from an argument: the model would choose whom to talk to"
         )
+    kinds = config["parameters"].get("type") or "object"
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        raise BadRequest.field("config.parameters", "must be the schema of an object, whose properties are arguments")
     properties = config["parameters"].get("properties", {})
     for name in _PLACEHOLDER.findall(url):
         if name not in properties:
@@ -205,9 +210,33 @@ def path_problem(
         filled_in = _PLACEHOLDER.sub(
             lambda found: _joined(arguments.get(found[1], ""), (places or {}).get(found[1], {})), segment
         )
-        if names and (not filled_in.strip() or any(one in (".", "..") for one in _STEPS.split(unquote(filled_in)))):
+        if names and (
+            not filled_in.strip() or any(one.strip() in (".", "..") for one in _STEPS.split(_read(filled_in)))
+        ):
             return f"{names[0]} stands for a part of the path and cannot be blank, a single dot, or two dots"
     return None
+
+
+def _read(segment: str) -> str:
+    """As the most obliging service may read it: decoded, and with look-alikes of dots and slashes as such."""
+    return _CONTROLS.sub(" ", unicodedata.normalize("NFKC", unquote(segment)))
+
+
+def as_form(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """A form's pairs: what is nested is written with brackets, as forms are read everywhere: a[b]=1, a[0][b]=1.
+
+    A list of plain values repeats its name.
+    """
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return [pair for key, one in value.items() for pair in as_form(one, f"{name}[{key}]" if name else str(key))]
+    if isinstance(value, list):
+        nested = any(isinstance(one, dict | list) for one in value)
+        return [
+            pair for number, one in enumerate(value) for pair in as_form(one, f"{name}[{number}]" if nested else name)
+        ]
+    return [(name, plain(value))]
 
 
 def as_query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -228,7 +257,8 @@ def placed(
         if place.get("in") != where:
             rest[argument] = value
         elif where == "header":
-            pairs.append((place.get("name") or argument, re.sub(r"[\r\n\0]", " ", _joined(value, place))))
+            if value is not None:
+                pairs.append((place.get("name") or argument, _CONTROLS.sub(" ", _joined(value, place))))
         else:
             pairs += _pairs(place.get("name") or argument, value, place.get("encoding") or "repeat")
     return pairs, rest
@@ -240,14 +270,12 @@ def _pairs(name: str, value: Any, encoding: str) -> list[tuple[str, str]]:
         return []
     if encoding == "json":
         return [(name, orjson.dumps(value).decode())]
+    if encoding == "deep":
+        return as_form(value, name)
     if isinstance(value, dict):
-        return [
-            (f"{name}[{key}]" if encoding == "deep" else key, _plain(one))
-            for key, one in value.items()
-            if one is not None
-        ]
+        return [(key, plain(one)) for key, one in value.items() if one is not None]
     if isinstance(value, list) and encoding not in _SEPARATORS:
-        return [(name, _plain(one)) for one in value if one is not None]
+        return [(name, plain(one)) for one in value if one is not None]
     return [(name, _joined(value, {"encoding": encoding}))]
 
 
@@ -255,13 +283,16 @@ def _joined(value: Any, place: Mapping[str, Any]) -> str:
     if place.get("encoding") == "json":
         return orjson.dumps(value).decode()
     if isinstance(value, list):
-        return _SEPARATORS.get(place.get("encoding", ""), ",").join(_plain(one) for one in value)
+        return _SEPARATORS.get(place.get("encoding", ""), ",").join(plain(one) for one in value)
     if isinstance(value, dict):
-        return ",".join(f"{key},{_plain(one)}" for key, one in value.items())
-    return _plain(value)
+        return ",".join(f"{key},{plain(one)}" for key, one in value.items())
+    return plain(value)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value as text: null is nothing, an object or a list JSON."""
+    if value is None:
+        return ""
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)

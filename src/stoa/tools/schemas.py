@@ -56,6 +56,7 @@ _PLAIN: Final = frozenset(
     }
 )
 """Everything else (xml, discriminator, example, extensions …) is useless to a model."""
+_MISSING: Final = object()
 
 
 class Unusable(Exception):
@@ -72,6 +73,8 @@ class Document:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._nodes = 0
+        self._local: list[Mapping[str, Any]] = []
+        """The schemas around the present one that have definitions of their own."""
         self._cyclic: dict[str, bool] = {}
         """References that lead back to themselves, and whether only what is written counts."""
 
@@ -106,17 +109,12 @@ class Document:
                 f"refers to {str(reference)[:100]!r}, which is outside of the document; "
                 "only local references are followed",
             )
-        found: Any = self._root
-        for part in reference[2:].split("/"):
-            # A pointer in a URL is percent-encoded; many documents write it as it is.
-            keys = [one.replace("~1", "/").replace("~0", "~") for one in (unquote(part), part)]
-            if isinstance(found, Mapping) and (named := [key for key in keys if key in found]):
-                found = found[named[0]]
-            elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-                found = found[int(part)]
-            else:
-                raise Unusable(place, f"refers to {reference[:100]}, which the document does not have")
-        return found
+        # Many documents hold schemas of other tools as they are, whose references begin at the schema.
+        for root in (self._root, *reversed(self._local)):
+            found = _pointed(root, reference[2:])
+            if found is not _MISSING:
+                return found
+        raise Unusable(place, f"refers to {reference[:100]}, which the document does not have")
 
     def _unfold(self, schema: Any, place: str, stack: tuple[str, ...], writing: bool) -> Any:
         self._nodes += 1
@@ -126,10 +124,14 @@ class Document:
             raise Unusable(place[:200], "is nested too deeply")
         if isinstance(schema, bool):
             return schema
+        if schema is None or schema == []:  # What some generators write for an empty object.
+            return {}
         if not isinstance(schema, Mapping):
             raise Unusable(place, "must be a schema")
         if (reference := schema.get("$ref")) is not None:
             return self._followed(schema, reference, place, stack, writing)
+        if "$defs" in schema or "definitions" in schema:
+            self._local.append(schema)
         made = {key: value for key, value in schema.items() if key in _PLAIN}
         made |= {key: self._unfold(schema[key], f"{place}.{key}", stack, writing) for key in _SCHEMAS if key in schema}
         made |= {key: self._listed(schema[key], f"{place}.{key}", stack, writing) for key in _LISTS if key in schema}
@@ -150,6 +152,8 @@ class Document:
         return [self._unfold(one, f"{place}[{index}]", stack, writing) for index, one in enumerate(schemas)]
 
     def _named(self, schemas: Any, place: str, stack: tuple[str, ...], writing: bool) -> dict[str, Any]:
+        if schemas is None or schemas == []:
+            return {}
         if not isinstance(schemas, Mapping):
             raise Unusable(place, "must be an object")
         return {
@@ -167,6 +171,21 @@ class Document:
         made = self._unfold(self._at(reference, place), place, (*stack, str(reference)), writing)
         beside = {key: schema[key] for key in ("description", "default") if key in schema}
         return {**made, **beside} if beside and isinstance(made, dict) else made
+
+
+def _pointed(root: Any, pointer: str) -> Any:
+    """What a JSON pointer leads to, or _MISSING."""
+    found = root
+    for part in pointer.split("/"):
+        # A pointer in a URL is percent-encoded; many documents write it as it is.
+        keys = [one.replace("~1", "/").replace("~0", "~") for one in (unquote(part), part)]
+        if isinstance(found, Mapping) and (named := [key for key in keys if key in found]):
+            found = found[named[0]]
+        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return _MISSING
+    return found
 
 
 def _name(reference: str) -> str:

@@ -48,7 +48,7 @@ def place(text: str) -> Place:
     raise BadRequest.field("cursor", "is none that this list gave; send the next_cursor of a page as it is")
 
 
-class _Bad(ValueError):
+class _InvalidRun(ValueError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(field, reason)
         self.field, self.reason = field, reason
@@ -61,7 +61,7 @@ def read_runs(runs: Sequence[Any]) -> Batch:
     for index, run in enumerate(runs):
         try:
             spans.append(_span(run))
-        except _Bad as bad:
+        except _InvalidRun as bad:
             rejected.append(Rejected(index, bad.field, bad.reason))
     return Batch(distinct(spans), rejected)
 
@@ -78,19 +78,19 @@ def distinct(spans: Sequence[Span]) -> Sequence[Span]:
 
 def _span(run: Any) -> Span:
     if not isinstance(run, Mapping):
-        raise _Bad("", "must be an object")
+        raise _InvalidRun("", "must be an object")
     ended_at = _time(run, "end_time") if run.get("end_time") is not None else None
     status = run.get("status")
     if status is not None and status not in STATUSES:
-        raise _Bad("status", f"must be one of {', '.join(STATUSES)}, or null while the run is not finished")
+        raise _InvalidRun("status", f"must be one of {', '.join(STATUSES)}, or null while the run is not finished")
     if run.get("type") not in TYPES:
-        raise _Bad("type", f"must be one of {', '.join(TYPES)}")
+        raise _InvalidRun("type", f"must be one of {', '.join(TYPES)}")
     started_at = _time(run, "start_time")
     # Clocks are set back and differ between machines: a run that ends before it begins gets no duration.
     if ended_at is not None:
         ended_at = max(started_at, ended_at)
     if not can_be_stored(run):
-        raise _Bad("", TOO_DEEP)
+        raise _InvalidRun("", TOO_DEEP)
     metadata = run.get("metadata")
     usage = metadata.get("usage") if isinstance(metadata, Mapping) else None
     used: Mapping[str, Any] = usage if isinstance(usage, Mapping) else {}
@@ -119,28 +119,28 @@ def _span(run: Any) -> Span:
 def _id(run: Mapping[str, Any], field: str) -> str:
     value = run.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise _Bad(field, "is required, and must be a string with something in it")
+        raise _InvalidRun(field, "is required, and must be a string with something in it")
     if len(value) > ID_CHARACTERS_MAX:
-        raise _Bad(field, f"has more than {ID_CHARACTERS_MAX} characters")
+        raise _InvalidRun(field, f"has more than {ID_CHARACTERS_MAX} characters")
     return as_storable(value)
 
 
 def _name(run: Mapping[str, Any]) -> str:
     value = run.get("name")
     if not isinstance(value, str) or not value.strip():
-        raise _Bad("name", "is required, and must be a string with something in it")
+        raise _InvalidRun("name", "is required, and must be a string with something in it")
     return as_storable(value)[:NAME_CHARACTERS_MAX]
 
 
 def _time(run: Mapping[str, Any], field: str) -> datetime:
     value = run.get(field)
     if not isinstance(value, str):
-        raise _Bad(field, "is required, and must be a time such as 2026-01-31T12:00:00Z")
+        raise _InvalidRun(field, "is required, and must be a time such as 2026-01-31T12:00:00Z")
     try:
         moment = datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise _Bad(field, "must be a time such as 2026-01-31T12:00:00Z") from error
+        raise _InvalidRun(field, "must be a time such as 2026-01-31T12:00:00Z") from error
 
 
 def _within(value: Any, field: str) -> Any:

@@ -16,8 +16,8 @@ from stoa.kernel.pages import Page, PageRequest
 from stoa.kernel.principal import Principal
 from stoa.traces import rules, store
 from stoa.traces.differences import Pair, compare
-from stoa.traces.own import holding
 from stoa.traces.ports import Projects
+from stoa.traces.run_spans import holding
 from stoa.traces.store import SQL
 from stoa.traces.storing import store_spans
 from stoa.traces.types import Aggregate, Batch, Filter, Span, Trace

@@ -11,7 +11,7 @@ import orjson
 
 from stoa.db import Row, Tx, load
 from stoa.events import DELTAS, EventType
-from stoa.traces import own
+from stoa.traces import run_spans
 from stoa.traces.types import (
     Aggregate,
     ExportSettings,
@@ -276,12 +276,12 @@ class OwnRows:
     replies: Sequence[Row]
 
     def spans(self) -> Sequence[Span]:
-        return own.spans(
+        return run_spans.spans(
             _own_run(self.run_id, self.run),
-            [own.ModelCall(**one) for one in self.models],
-            [own.ToolCall(**one) for one in self.tools],
+            [run_spans.ModelCall(**one) for one in self.models],
+            [run_spans.ToolCall(**one) for one in self.tools],
             [_event(one) for one in self.events],
-            [own.Reply(**one) for one in self.replies],
+            [run_spans.Reply(**one) for one in self.replies],
         )
 
 
@@ -300,13 +300,13 @@ async def own_rows(tx: Tx, org_id: UUID, run_id: UUID) -> OwnRows | None:
     )
 
 
-async def own_event(tx: Tx, org_id: UUID, run_id: UUID, sequence: int) -> own.JournalEvent | None:
+async def own_event(tx: Tx, org_id: UUID, run_id: UUID, sequence: int) -> run_spans.JournalEvent | None:
     row = await tx.fetchrow(SQL.own_event, org_id, run_id, sequence)
     return None if row is None else _event(row)
 
 
-def _own_run(run_id: UUID, row: Row) -> own.OwnRun:
-    return own.OwnRun(
+def _own_run(run_id: UUID, row: Row) -> run_spans.OwnRun:
+    return run_spans.OwnRun(
         id=str(run_id),
         name=row["name"],
         status=row["status"],
@@ -322,9 +322,9 @@ def _own_run(run_id: UUID, row: Row) -> own.OwnRun:
     )
 
 
-def _event(row: Row) -> own.JournalEvent:
+def _event(row: Row) -> run_spans.JournalEvent:
     said = orjson.loads(row["payload"])
-    return own.JournalEvent(row["sequence"], row["kind"], datetime.fromisoformat(said["timestamp"]), said["data"])
+    return run_spans.JournalEvent(row["sequence"], row["kind"], datetime.fromisoformat(said["timestamp"]), said["data"])
 
 
 async def delete_trace(tx: Tx, org_id: UUID, project_id: UUID, trace_id: str) -> tuple[int, int]:

@@ -66,8 +66,14 @@ def check_move(status: TriggerStatus, wanted: TriggerStatus) -> None:
 
 
 def delivery_id(webhook: Webhook, headers: Mapping[str, str]) -> str | None:
-    """None without a header: each request is then a separate delivery. Header names are in lower case."""
-    names = [webhook.delivery_header.lower()] if webhook.delivery_header else DELIVERY_HEADERS
+    """None without a header: each request is then a separate delivery. Header names are in lower case.
+
+    Of a Standard Webhook only `webhook-id` counts, because it is signed: with another header's value somebody could
+    send a recorded delivery as a new one.
+    """
+    named = (webhook.delivery_header.lower(),) if webhook.delivery_header else DELIVERY_HEADERS
+    signed = webhook.signature is not None and webhook.signature.scheme == "standard"
+    names = ("webhook-id",) if signed else named
     found = next((headers[name].strip() for name in names if headers.get(name, "").strip()), None)
     if found is None:
         return None

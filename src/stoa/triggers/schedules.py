@@ -21,6 +21,8 @@ BATCH: Final = 100
 """Due times that one transaction processes."""
 GRACE: Final = timedelta(seconds=60)
 """A due time that passed longer ago than this was missed."""
+_NO_ZONES: Final = ("local", "localtime", "posixrules", "factory")
+"""Files of a zone database that name no place."""
 _EVERY_HOUR: Final = frozenset(range(24))
 
 
@@ -29,7 +31,7 @@ def timezone_problem(name: str) -> str | None:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return "is no time zone of the IANA database, such as Europe/Berlin"
-    return "must name a zone: this one is whatever the server has" if name.lower() in ("local", "localtime") else None
+    return "must name a zone: this one is whatever the server has" if name.lower() in _NO_ZONES else None
 
 
 def cron_problem(expression: str) -> str | None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stoa.kernel.errors import BadRequest
-from stoa.usage.types import Filter, Span, Sums, Width
+from stoa.usage.types import Filter, Granularity, Span, Sums
 
 GROUPS: Final = (
     "day",
@@ -84,17 +84,17 @@ def spans(start: datetime, end: datetime, summed_until: datetime) -> Sequence[Sp
     """
     first_hour, last_hour = _ceiling(start, _HOUR), _floor(min(end, summed_until), _HOUR)
     if first_hour >= last_hour:
-        return [Span(Width.LINE, start, end)]
-    found = [Span(Width.LINE, start, first_hour), Span(Width.LINE, last_hour, end)]
+        return [Span(Granularity.LINE, start, end)]
+    found = [Span(Granularity.LINE, start, first_hour), Span(Granularity.LINE, last_hour, end)]
     first_day, last_day = _ceiling(first_hour, _DAY), _floor(last_hour, _DAY)
     if first_day < last_day:
         found += [
-            Span(Width.HOUR, first_hour, first_day),
-            Span(Width.DAY, first_day, last_day),
-            Span(Width.HOUR, last_day, last_hour),
+            Span(Granularity.HOUR, first_hour, first_day),
+            Span(Granularity.DAY, first_day, last_day),
+            Span(Granularity.HOUR, last_day, last_hour),
         ]
     else:
-        found.append(Span(Width.HOUR, first_hour, last_hour))
+        found.append(Span(Granularity.HOUR, first_hour, last_hour))
     return [span for span in found if span.start < span.end]
 
 

@@ -39,7 +39,7 @@ class UsageRow:
     unpriced_calls: int
 
 
-class Width(StrEnum):
+class Granularity(StrEnum):
     """What is read in a span: sums of whole hours or days (UTC), or the lines of the bill."""
 
     LINE = "line"
@@ -59,6 +59,6 @@ class Sums(StrEnum):
 class Span:
     """`start` is inclusive, `end` exclusive."""
 
-    width: Width
+    width: Granularity
     start: datetime
     end: datetime

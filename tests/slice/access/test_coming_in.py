@@ -17,7 +17,7 @@ from stoa.access.mailing import MailServer, SmtpMail
 from stoa.access.owners import FirstOwner
 from stoa.access.resets import WAITING_MAX, Resets
 from stoa.access.service import Access
-from stoa.access.types import Claims, Newcomers
+from stoa.access.types import Claims, SignUpPolicy
 from stoa.db import Database
 from stoa.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
 from stoa.kernel.ids import RandomIds
@@ -47,7 +47,7 @@ class Built:
     first_owner: FirstOwner
 
     def identities(self, **newcomers: Any) -> Identities:
-        return Identities(self.database, RandomIds(), self.clock, self.users, Newcomers(**newcomers))
+        return Identities(self.database, RandomIds(), self.clock, self.users, SignUpPolicy(**newcomers))
 
 
 @pytest.fixture

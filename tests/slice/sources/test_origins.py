@@ -18,7 +18,7 @@ from stoa.sources.configs import DirectoryConfig, GitConfig, S3Config
 from stoa.sources.providers.directory import DirectoryOrigin
 from stoa.sources.providers.git import GitOrigin
 from stoa.sources.providers.s3 import S3Origin
-from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from stoa.sources.types import Failed, Fetched, NoDocument, SourceError, Unchanged
 from tests.support.origins import Answer, GitWorld, Memory, Walk, listing, repositories, session, site
 
 
@@ -170,11 +170,13 @@ async def test_a_repository_of_this_machine(tmp_path: Path) -> None:
     porcelain.checkout(repo, "drafts")
     await world.put("a.md", "on drafts")
     walk = await clone(tmp_path, work.as_uri(), branch="master")
-    assert (walk.named(Fetched), walk.named(Nothing), walk.contents["a.md"]) == (["a.md"], ["large.md"], b"on main")
+    assert (walk.named(Fetched), walk.named(NoDocument), walk.contents["a.md"]) == (["a.md"], ["large.md"], b"on main")
     assert walk.fetched("a.md").metadata["commit"] == main
     memory = Memory()
     assert (await clone(tmp_path, work.as_uri(), memory, branch="drafts")).contents["a.md"] == b"on drafts"
-    assert (await clone(tmp_path, work.as_uri(), memory)).named(Same) == ["a.md", "large.md"], "HEAD is that branch now"
+    assert (await clone(tmp_path, work.as_uri(), memory)).named(Unchanged) == ["a.md", "large.md"], (
+        "HEAD is that branch now"
+    )
     for branch, url, code in (
         ("none", work.as_uri(), "branch_not_found"),
         (None, tmp_path.as_uri(), "origin_not_found"),
@@ -199,7 +201,7 @@ async def test_a_repository_over_http_and_what_refuses_it(tmp_path: Path) -> Non
         # A clone that was torn is made anew; history that was rewritten is followed.
         (tmp_path / "clones" / "one" / "HEAD").unlink()
         porcelain.commit(repo, message=b"Rewritten", author=b"A <a@b>", committer=b"A <a@b>", amend=True)
-        assert (await clone(tmp_path, f"{url}/docs.git", memory)).named(Same) == ["a.md"]
+        assert (await clone(tmp_path, f"{url}/docs.git", memory)).named(Unchanged) == ["a.md"]
         with pytest.raises(SourceError) as caught:
             await clone(tmp_path, f"{url}/docs.git", private=False)
         assert caught.value.code == "address_refused"

@@ -12,7 +12,7 @@ import pytest
 from stoa.outbound import Outbound
 from stoa.sources.configs import WebsiteConfig
 from stoa.sources.providers.website import WebsiteOrigin
-from stoa.sources.types import Failed, Fetched, Nothing, Same, SourceError
+from stoa.sources.types import Failed, Fetched, NoDocument, SourceError, Unchanged
 from tests.support.origins import ANYWHERE, Answer, Memory, Site, Walk, gzipped, session, site
 
 
@@ -44,7 +44,7 @@ async def test_robots_are_kept_to(made: Site) -> None:
     walk = await crawl(made)
     assert paths(walk, made) == ["/", "/all/z", "/private/open/y"]
     assert made.visits("/private/x") == []
-    assert paths(walk, made, Nothing) == ["/private/x"]
+    assert paths(walk, made, NoDocument) == ["/private/x"]
     assert {headers["user-agent"].split("/")[0] for _, _, headers in made.asked} == {"Stoa"}
 
 
@@ -100,7 +100,7 @@ async def test_conditions_are_sent_and_answered(made: Site) -> None:
     made.asked.clear()
     made.page("/a", text="two")
     walk = await crawl(made, memory)
-    assert (paths(walk, made), paths(walk, made, Same)) == (["/a"], ["/", "/b", "/c"])
+    assert (paths(walk, made), paths(walk, made, Unchanged)) == (["/a"], ["/", "/b", "/c"])
     statuses = {path: status for path, status, _ in made.asked}
     assert statuses == {"/robots.txt": 404, "/": 304, "/a": 200, "/b": 304, "/c": 304}, (
         "/c is known from what /b held last time"
@@ -145,7 +145,7 @@ async def test_redirects_are_one_page(made: Site) -> None:
     assert (paths(walk, made), made.visits("/new")) == (["/new"], [200])
     assert paths(await crawl(made), made) == ["/en/", "/new"]
     made.answers["/"] = Answer(b"", 302, {"location": "/"})
-    assert paths(await crawl(made), made, Nothing) == ["/"]
+    assert paths(await crawl(made), made, NoDocument) == ["/"]
     for number in range(9):
         made.answers[f"/hop/{number}"] = Answer(b"", 302, {"location": f"/hop/{number + 1}"})
     with pytest.raises(SourceError) as caught:
@@ -198,7 +198,7 @@ async def test_sitemaps_lead_to_pages(made: Site) -> None:
     made.page("/")
     made.page("/island")
     walk = await crawl(made, sitemap=True)
-    assert (paths(walk, made), paths(walk, made, Nothing), walk.incomplete) == (["/", "/island"], ["/gone"], [])
+    assert (paths(walk, made), paths(walk, made, NoDocument), walk.incomplete) == (["/", "/island"], ["/gone"], [])
     made.answers["/pages.xml.gz"] = Answer(b"", 500)
     walk = await crawl(made, sitemap=True)
     assert "pages.xml.gz cannot be read" in walk.incomplete[0], "and so nothing that it named is taken for gone"
@@ -220,7 +220,7 @@ async def test_pages_that_want_no_index_and_what_is_no_document(made: Site) -> N
     made.answers["/paper"] = Answer(b"%PDF-1.4 ...", headers={"content-type": "application/pdf"})
     walk = await crawl(made)
     assert paths(walk, made) == ["/", "/below", "/paper", "/quiet"]
-    assert paths(walk, made, Nothing) == ["/a.png", "/hidden"]
+    assert paths(walk, made, NoDocument) == ["/a.png", "/hidden"]
     paper = walk.fetched(f"{made.url}/paper")
     assert (paper.name, paper.mime_type) == ("paper.pdf", "application/pdf")
     assert made.visits("/never") == []
@@ -313,9 +313,9 @@ async def test_a_page_under_several_addresses_is_one_item(made: Site) -> None:
     memory = Memory()
     for _ in range(2):
         walk = await crawl(made, memory)
-        read = sorted(paths(walk, made) + paths(walk, made, Same))
+        read = sorted(paths(walk, made) + paths(walk, made, Unchanged))
         assert read == ["/", "/a?page=2", "/b/", "/c", "/only-from-print"]
-        assert sorted(paths(walk, made, Nothing)) == ["/c?print=1", "/d"]
+        assert sorted(paths(walk, made, NoDocument)) == ["/c?print=1", "/d"]
 
 
 async def test_where_a_page_says_it_belongs_is_believed_only_where_that_is_there(made: Site) -> None:
@@ -341,7 +341,7 @@ async def test_a_page_that_only_leads_on_is_followed(made: Site) -> None:
     made.answers["/news"] = html(head=refresh("300"))
     walk = await crawl(made)
     assert sorted(paths(walk, made)) == ["/", "/new", "/news"]
-    assert paths(walk, made, Nothing) == ["/old"]
+    assert paths(walk, made, NoDocument) == ["/old"]
 
 
 async def test_sitemaps_of_several_gzip_members_and_of_plain_lines(made: Site) -> None:

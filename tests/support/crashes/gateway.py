@@ -305,9 +305,11 @@ class Campaign:
             if self.over():
                 break
             await self._resumable(at)
-        wire = answer("openai", "alpha", streamed=True, prompt=1)
-        for number in range(kills):
-            await self._resumable_killed(wire.said[number * len(wire.said) // kills][0] + 2)
+        for name, fault in (("alpha", "server of a resumable"), ("beta", "server of a fallback's resumable")):
+            said = self._said_by(name)
+            for number in range(kills):
+                await self._resumable_killed(self.providers[name], said[number * len(said) // kills][0] + 2)
+                self.report.faults[fault] += 1
 
     async def _resumable(self, at: int | None) -> bytes:
         """The client dies after so many bytes, and goes on where it was."""
@@ -331,27 +333,36 @@ class Campaign:
         assert self.providers["alpha"].log[name].asked == 1
         return seen
 
-    async def _resumable_killed(self, hold: int) -> None:
-        """The server dies in the middle of an answer: what the client has is kept, and nothing is asked again."""
+    async def _resumable_killed(self, answering: WireProvider, hold: int) -> None:
+        """The server dies in the middle of an answer: what the client has is kept, and nothing is asked again. Where it
+        is beta that answers, alpha was asked first and closed its connection."""
         name, body, headers = self._resumable_call()
-        alpha = self.providers["alpha"]
-        alpha.fates[name] = Fate(hold, hold=True)
+        if answering.name != "alpha":
+            body["model"] = "from-alpha"
+            self.providers["alpha"].fates[name] = Fate(0)
+        answering.fates[name] = Fate(hold, hold=True)
         got = bytearray()
-        said = sum(size for end, size in answer("openai", "alpha", streamed=True, prompt=1).said if end <= hold)
+        said = sum(size for end, size in self._said_by(answering.name) if end <= hold)
         async with self.http.stream("POST", _RESUMABLE, json=body, headers=headers) as response:
             async for chunk in response.aiter_bytes():
                 got += chunk
                 if len(_text(_events(_complete(bytes(got))))) >= said:
                     break
-        alpha.fates.pop(name)
-        self.report.faults["server of a resumable"] += 1
+        asked = {one.name: one.log[name].asked for one in self.providers.values() if name in one.log}
+        for provider in self.providers.values():
+            provider.fates.pop(name, None)
         await self.server.kill(database=False)
         seen = _complete(bytes(got))
         rest = await self._rest(body, headers, seen)
         events = _events(seen + rest)
-        assert _text(events) == "".join(pieces_of("alpha"))[:said], "what follows is no other answer"
+        assert _text(events) == "".join(pieces_of(answering.name))[:said], "what follows is no other answer"
         assert "error" in rest.decode()
-        assert alpha.log[name].asked == 1, "a call was made again after its first byte"
+        assert asked[answering.name] == 1
+        again = {one.name: one.log[name].asked for one in self.providers.values() if name in one.log}
+        assert again == asked, "a call was made again after its first byte"
+
+    def _said_by(self, name: str) -> Sequence[tuple[int, int]]:
+        return answer(self.providers[name].wire, name, streamed=True, prompt=1).said
 
     def _resumable_call(self) -> tuple[str, dict[str, Any], dict[str, str]]:
         kind = Kind("/v1/chat/completions", "alpha", streamed=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stoa.cli.surroundings import close_to_others
+from stoa.cli.data_and_database import close_to_others
 
 
 def mode(path: Path) -> int:

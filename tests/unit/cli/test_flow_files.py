@@ -1,9 +1,14 @@
 """Files that hold a flow: our own form, and the YAML of the platform's library."""
 
+import io
+import zipfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoa.cli import flow_skills
 from stoa.cli.flow_files import FileError, FlowFile, read, tool_name
 from stoa.cli.flow_stores import with_ids
 from stoa.runs import read_graph
@@ -171,3 +176,90 @@ def test_vector_stores_become_knowledge_bases() -> None:
     (tool,) = next(one for one in flow["nodes"] if one["id"] == "agent")["tools"]
     assert tool["top_k"] == 3
     assert sum("is the knowledge base" in note for note in found.notes) == 3
+
+
+SKILLED = """
+nodes:
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.CustomLLM, model: stoa-extractive}
+    skills:
+      enabled: true
+      source: {type: dynamiq.skills.registries.FileSystem, base_path: .skills, skills: [{name: mine}, {name: ../up}]}
+  other:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.CustomLLM, model: stoa-extractive}
+    skills:
+      enabled: true
+      source:
+        type: dynamiq.skills.registries.Dynamiq
+        skills:
+          - {id: 01890a5d-ac96-774b-bcce-b302099a8057, version_id: 01890a5d-ac96-774b-bcce-b302099a8058, name: far}
+flows: {f: {nodes: [agent, other]}}
+workflows: {w: {flow: f}}
+"""
+OWN, FAR = "01890a5d-ac96-774b-bcce-b302099a8000", "01890a5d-ac96-774b-bcce-b302099a8001"
+
+
+def test_skills_are_found_by_name_or_beside_the_file(tmp_path: Path) -> None:
+    flow = read(SKILLED, {}).flow
+    mine, up, far = flow_skills.wanted(flow)
+    place = tmp_path / ".skills" / "mine"
+    place.mkdir(parents=True)
+    (place / "notes.md").write_text("More.")
+    (place / ".hidden").write_text("No.")
+    (place / "link").symlink_to("/etc/hostname")
+    assert flow_skills.directory_of(mine, tmp_path / "app.yaml") == place
+    assert flow_skills.archive(place) is None, "without a SKILL.md it is no skill"
+    (place / "SKILL.md").write_text("Be brief.")
+    with zipfile.ZipFile(io.BytesIO(flow_skills.archive(place) or b"")) as written:
+        assert written.namelist() == ["SKILL.md", "notes.md"]
+    assert flow_skills.directory_of(up, tmp_path / "app.yaml") is None
+    assert flow_skills.directory_of(replace(mine, directory="/etc"), tmp_path / "app.yaml") is None
+    assert flow_skills.directory_of(far, tmp_path / "app.yaml") is None
+    there = {"mine": OWN, "far": FAR}
+    placed = {one["id"]: one for one in flow_skills.with_ids(flow, lambda name, _: there.get(name))["nodes"]}
+    assert placed["agent"]["skills"]["source"]["skills"][0] == {"name": "mine", "id": OWN, "version_id": "latest"}
+    assert placed["agent"]["skills"]["source"]["skills"][1] == {"name": "../up"}
+    assert placed["other"]["skills"]["source"]["skills"] == [{"name": "far", "id": FAR, "version_id": "latest"}]
+    kept = flow_skills.with_ids(flow, lambda _, given: given)["nodes"]
+    assert kept == flow["nodes"], "a skill of this project keeps its version"
+
+
+STATES = """
+connections: {c: {type: dynamiq.connections.OpenAI}}
+nodes:
+  team:
+    type: dynamiq.nodes.agents.orchestrators.GraphOrchestrator
+    manager: {type: dynamiq.nodes.agents.orchestrators.GraphAgentManager}
+    initial_state: dig
+    states:
+      - {id: write, next_states: [END], tasks: [{type: dynamiq.nodes.agents.Agent, id: w, role: Write., llm: LLM}]}
+      - id: dig
+        next_states: [write]
+        tasks:
+          - {type: dynamiq.nodes.agents.Agent, id: a, role: Dig., llm: LLM}
+          - {type: dynamiq.nodes.agents.Agent, id: b, role: Dig., llm: LLM}
+flows: {f: {nodes: [team]}}
+workflows: {w: {flow: f}}
+""".replace("LLM", "{type: dynamiq.nodes.llms.OpenAI, connection: c, model: m}")
+
+
+def test_states_in_a_row_are_agents_joined_by_edges() -> None:
+    found = read(STATES, {})
+    graph, nodes = read_graph(found.flow), {one["id"]: one for one in found.flow["nodes"]}
+    assert [one.node.id for one in graph.nodes] == ["input", "team-1-1", "team-1-2", "team", "output"]
+    assert nodes["team"]["depends"] == [{"node": "team-1-1"}, {"node": "team-1-2"}]
+    assert nodes["team"]["input_transformer"]["selector"]["answer_2"] == "$.team-1-2.output.content"
+    assert nodes["output"]["depends"] == [{"node": "team"}]
+    assert "connection" not in nodes["team"]["llm"]
+    assert "follow one another" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("[END]", "[END, dig]"), ("[END]", "[dig]"), ("initial_state: dig", "initial_state: none"), ("id: dig", "id: x")],
+)
+def test_states_that_a_manager_chooses_stay_and_are_refused(before: str, after: str) -> None:
+    kinds = {one["type"].rsplit(".", 1)[-1] for one in read(STATES.replace(before, after), {}).flow["nodes"]}
+    assert "GraphOrchestrator" in kinds

@@ -17,8 +17,8 @@ import pytest
 from stoa.cli.listening import StartError
 from stoa.cli.workers import cores
 from stoa.cli.workers.channel import plain
-from stoa.cli.workers.crew import FAILURES_MAX, Crew, Pace
 from stoa.cli.workers.parent import check_connections, needed, ready_of
+from stoa.cli.workers.pool import FAILURES_MAX, Pace, WorkerPool
 from stoa.kernel.snapshots import Family
 from stoa.settings import Settings, SettingsError, load
 
@@ -30,19 +30,19 @@ FAKE = Path(__file__).parents[2] / "support" / "fake_worker.py"
 @asynccontextmanager
 async def crew_of(
     behaves: str, count: int = 2, pace: Pace = PACE, stopping: asyncio.Event | None = None
-) -> AsyncGenerator[Crew]:
+) -> AsyncGenerator[WorkerPool]:
     """A crew whose workers are doubles. Nothing of it is left afterwards."""
     listening = socket.socket()
     stopping = stopping or asyncio.Event()
-    crew = Crew(count, listening, stopping.is_set, command=(sys.executable, "-S", str(FAKE), behaves), pace=pace)
+    pool = WorkerPool(count, listening, stopping.is_set, command=(sys.executable, "-S", str(FAKE), behaves), pace=pace)
     before = {child.pid for child in psutil.Process().children()}
     try:
-        await crew.spawn()
-        yield crew
+        await pool.spawn()
+        yield pool
     finally:
         stopping.set()
         listening.close()
-        await crew.kill()
+        await pool.kill()
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
@@ -61,88 +61,88 @@ def counted(families: list[Family]) -> dict[str, float]:
 
 
 async def test_one_that_is_killed_is_started_again_and_what_it_had_counted_stays() -> None:
-    async with crew_of("serves") as crew:
-        assert len(await crew.serve({}, "dsn")) == 2
-        assert counted(await crew.page(1))["n"] == 3.0, "1 of the first and 2 of the second"
-        pids = crew.pids()
+    async with crew_of("serves") as pool:
+        assert len(await pool.serve({}, "dsn")) == 2
+        assert counted(await pool.page(1))["n"] == 3.0, "1 of the first and 2 of the second"
+        pids = pool.pids()
         os.kill(pids[2], signal.SIGKILL)
-        await reached(lambda: crew.pids().get(2) not in (None, pids[2]))
-        assert crew.pids()[1] == pids[1], "its sibling does not notice"
-        assert counted(await crew.page(1))["n"] >= 3.0, "also while it starts"
+        await reached(lambda: pool.pids().get(2) not in (None, pids[2]))
+        assert pool.pids()[1] == pids[1], "its sibling does not notice"
+        assert counted(await pool.page(1))["n"] >= 3.0, "also while it starts"
         async with asyncio.timeout(20):
-            while counted(await crew.page(1)) != {"n": 5.0, "stoa_worker_ends": 1.0}:
+            while counted(await pool.page(1)) != {"n": 5.0, "stoa_worker_ends": 1.0}:
                 await asyncio.sleep(0.01)
-        assert crew.failed is None
+        assert pool.failed is None
 
 
 async def test_one_that_never_starts_ends_the_server_and_says_so() -> None:
-    async with crew_of("crashes", 1) as crew:
+    async with crew_of("crashes", 1) as pool:
         with pytest.raises(StartError, match=f"Worker 1 has ended {FAILURES_MAX} times in a row before it"):
-            await crew.serve({}, "dsn")
+            await pool.serve({}, "dsn")
 
 
 async def test_one_that_starts_no_more_does_not_end_its_siblings(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    async with crew_of(f"breaks:{broken}") as crew:
-        await crew.serve({}, "dsn")
-        sibling = crew.pids()[1]
+    async with crew_of(f"breaks:{broken}") as pool:
+        await pool.serve({}, "dsn")
+        sibling = pool.pids()[1]
         broken.touch()
-        os.kill(crew.pids()[2], signal.SIGKILL)
+        os.kill(pool.pids()[2], signal.SIGKILL)
         async with asyncio.timeout(30):
-            while counted(await crew.page(1))["stoa_worker_ends"] < FAILURES_MAX + 2:
+            while counted(await pool.page(1))["stoa_worker_ends"] < FAILURES_MAX + 2:
                 await asyncio.sleep(0.01)
-        assert crew.failed is None
-        assert crew.pids()[1] == sibling
+        assert pool.failed is None
+        assert pool.pids()[1] == sibling
         broken.unlink()
         async with asyncio.timeout(30):
-            while counted(await crew.page(1))["n"] < 3.0 or 2 not in crew.pids():
+            while counted(await pool.page(1))["n"] < 3.0 or 2 not in pool.pids():
                 await asyncio.sleep(0.01)
 
 
 async def test_what_it_says_of_a_wrong_setting_is_said_at_once() -> None:
-    async with crew_of("refuses") as crew:
+    async with crew_of("refuses") as pool:
         with pytest.raises(StartError, match=r"^STOA_BOOTSTRAP_KEY is no key$"):
-            await crew.serve({}, "dsn")
+            await pool.serve({}, "dsn")
 
 
 async def test_one_that_is_stuck_is_ended_and_started_again() -> None:
-    async with crew_of("hangs", 1) as crew:
-        await crew.serve({}, "dsn")
-        stuck = crew.pids()[1]
-        await reached(lambda: crew.pids().get(1) not in (None, stuck))
-        assert counted(await crew.page(1))["stoa_worker_ends"] == 1.0
+    async with crew_of("hangs", 1) as pool:
+        await pool.serve({}, "dsn")
+        stuck = pool.pids()[1]
+        await reached(lambda: pool.pids().get(1) not in (None, stuck))
+        assert counted(await pool.page(1))["stoa_worker_ends"] == 1.0
 
 
 async def test_draining_waits_for_all_and_starts_none_again() -> None:
     stopping = asyncio.Event()
-    async with crew_of("serves", stopping=stopping) as crew:
-        await crew.serve({}, "dsn")
+    async with crew_of("serves", stopping=stopping) as pool:
+        await pool.serve({}, "dsn")
         stopping.set()
-        await crew.drain(5, asyncio.Event())
-        assert crew.pids() == {}
+        await pool.drain(5, asyncio.Event())
+        assert pool.pids() == {}
 
 
 @pytest.mark.parametrize("pressed", [True, False])
 async def test_one_that_does_not_drain_is_killed(pressed: bool) -> None:
     stopping = asyncio.Event()
-    async with crew_of("hangs", stopping=stopping) as crew:
-        await crew.serve({}, "dsn")
+    async with crew_of("hangs", stopping=stopping) as pool:
+        await pool.serve({}, "dsn")
         stopping.set()
         forced = asyncio.Event()
         if pressed:
             forced.set()
         began = time.monotonic()
-        await crew.drain(30 if pressed else 0, forced)
+        await pool.drain(30 if pressed else 0, forced)
         assert time.monotonic() - began < 10
-        assert crew.pids() == {}
+        assert pool.pids() == {}
 
 
 async def test_a_page_does_not_wait_for_one_that_does_not_answer() -> None:
     quiet = Pace(count_every=60, abort=0.1, drain_more=0.1, end_max=0.1)
-    async with crew_of("hangs", 1, quiet) as crew:
-        await crew.serve({}, "dsn")
+    async with crew_of("hangs", 1, quiet) as pool:
+        await pool.serve({}, "dsn")
         async with asyncio.timeout(5):
-            families = await crew.page(1)
+            families = await pool.page(1)
         states = next(family["series"] for family in families if family["name"] == "stoa_workers")
         assert states == [[["ready"], 0.0], [["starting"], 0.0], [["silent"], 1.0]]
 

@@ -28,6 +28,9 @@ TOO_LONG = {
     "SiliconFlow": (400, {"code": 20015, "message": "length of prompt_tokens (140000) must be less than max_seq_len (131072)."}),
     "DashScope": (400, {"error": {"message": "Range of input length should be [1, 30720]", "code": "invalid_parameter_error"}}),
     "Doubao": (400, {"error": {"message": "Total tokens of image and text exceed max message tokens"}}),
+    "SambaNova": (400, {"error": {"message": "The provided prompt is 10000 tokens long, but the maximum supported sequence length is just 8192!"}}),
+    "GitHub": (413, {"error": {"code": "tokens_limit_reached", "message": "Request body too large for gpt-4o model. Max size: 8000 tokens."}}),
+    "Ollama": (400, {"error": {"message": "prompt too long; exceeded max context length by 4 tokens"}}),
     "OpenRouter": (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "This endpoint's maximum context length is 32768 tokens."}}}),
 }  # fmt: skip # a table
 OTHERS = {
@@ -44,6 +47,12 @@ OTHERS = {
     "Groq, a call that it cannot read": (400, {"error": {"message": "Failed to call a function.", "code": "tool_use_failed", "failed_generation": "<x>"}}, "model_error", True),
     "Hugging Face, loading": (503, {"error": "Model x is currently loading", "estimated_time": 20.0}, "model_overloaded", True),
     "Cloudflare": (400, {"success": False, "errors": [{"message": "AiError: bad input", "code": 7003}], "result": None}, "model_refused_request", False),
+    "llama.cpp, its template": (500, {"error": {"code": 500, "message": "Jinja Exception: Conversation roles must alternate user/assistant", "type": "server_error"}}, "model_refused_request", False),
+    "llama.cpp, no images": (500, {"error": {"code": 500, "message": "image input is not supported - hint: you may need to provide the mmproj", "type": "server_error"}}, "model_refused_request", False),
+    "Ollama, no images": (500, {"error": {"message": "this model is missing data required for image input"}}, "model_refused_request", False),
+    "OpenRouter, no images": (404, {"error": {"message": "No endpoints found that support image input", "code": 404}}, "model_refused_request", False),
+    "Groq, a day's tokens": (429, {"error": {"message": "Rate limit reached: tokens per day (TPD). Please try again in 1h12m3.4s. Need more? Upgrade at /settings/billing", "code": "rate_limit_exceeded"}}, "model_rate_limited", True),
+    "Azure, a moment": (429, {"error": {"code": "429", "message": "Requests have exceeded call rate limit of your pricing tier. Please retry after 20 seconds."}}, "model_rate_limited", True),
     "Amazon": (429, {"Message": "Too many requests, please wait before trying again.", "__type": "ThrottlingException"}, "model_rate_limited", True),
 }  # fmt: skip # a table
 
@@ -66,6 +75,21 @@ def test_other_refusals(name: str) -> None:
     failure, error = error_of(status, body)
     assert (error.code, error.retryable) == (code, retryable)
     assert failure.message, "its words are found"
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Please try again in 20ms.", 0.02),
+        ("Please try again in 6m0s", 360),
+        ("Please try again in 1h12m3.5s", 4_323.5),
+        ("Please retry after 20 seconds.", 20),
+        ("Please wait 3 s and retry", 3),
+        ("Please try again later", None),
+    ],
+)
+def test_how_long_to_wait_in_words(words: str, seconds: float | None) -> None:
+    assert error_of(429, {"error": {"message": words}})[1].retry_after_seconds == seconds
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stoa.gateway import ProviderData, Usage
+from stoa.gateway import ProviderData, ReasoningDelta, TextDelta, Usage
 from tests.support.wires import DONE, chunk, event, hear
 
 A, B = {"q": "a"}, {"q": "b"}
@@ -54,6 +54,15 @@ TOOL_CALLS = {
     "no list": ([chunk({"tool_calls": call(index=0, id="1")})], [A]),
     "no function": ([calls({"index": 0, "id": "1", "name": "look", "arguments": '{"q":"a"}'})], [A]),
     "legacy": ([chunk({"function_call": {"name": "look", "arguments": ""}}), chunk({"function_call": {"arguments": '{"q":"a"}'}})], [A]),
+    "ids that tell calls of one index apart": ([calls(call("", index=0, id="1"), call("", index=0, id="2")), calls(call('{"q":"a"}', None, index=0, id="1")), calls(call('{"q":"b"}', None, index=0, id="2"))], [A, B]),
+    "pieces of two calls by turns": ([calls(call("", index=0, id="1"), call("", index=1, id="2")), calls(call('{"q"', None, index=0), call('{"q"', None, index=1)), calls(call(':"a"}', None, index=0), call(':"b"}', None, index=1))], [A, B]),
+    "all calls once more": ([calls(call(index=0, id="1")), calls(call('{"q":"b"}', index=1, id="2")), calls(call(index=0, id="1"), call('{"q":"b"}', index=1, id="2"))], [A, B]),
+    "an object per delta": ([calls(call({}, index=0, id="1")), calls(call(A, None, index=0))], [A]),
+    "a brace too many": ([calls(call('{"q":"a"}}', index=0, id="1"))], [A]),
+    "a template's mark behind it": ([calls(call('{"q":"a"}', index=0, id="1")), calls(call("</tool_call>", None, index=0))], [A]),
+    "two objects and a comma": ([calls(call('{"q":"a"}, {"q":"b"}', index=0, id="1"))], [A, B]),
+    "a block of code": ([calls(call('```json\n{"q":"a"}\n```', index=0, id="1"))], [A]),
+    "null as text": ([calls(call("null", index=0, id="1"))], [{}]),
     "a namespace": ([calls(call(name="functions.look", id="1", index=0))], [A]),
     "a control token": ([calls(call(name="look<|channel|>json", id="1", index=0))], [A]),
     "a whole message": ([event({"choices": [{"message": {"content": None, "tool_calls": [call(id="1")]}}]})], [A]),
@@ -85,6 +94,12 @@ TEXTS = {
     "error: null": [chunk({"content": "Hello there."}, error=None), chunk({}, "stop", error=None), DONE],
     "an empty error": [chunk({"content": "Hello there."}, error={}), STOP, DONE],
     "no finish_reason": [SAID, DONE],
+    "null as text": [chunk({"content": "Hello "}, "null"), chunk({"content": "there."}, "None"), STOP, DONE],
+    "carriage returns alone": [(SAID + STOP + DONE).replace(b"\n", b"\r")],
+    "an event of two lines": [b'data: {"choices":[{"index":0,\ndata: "delta":{"content":"Hello there."}}]}\n\n', STOP, DONE],
+    "an end mark without its blank line": [SAID, STOP, b"data: [DONE]\n"],
+    "an end mark without its line end": [SAID + STOP + b"data: [DONE]"],
+    "an end mark in another spelling": [SAID, b"data: [done]\n\n"],
     "an empty finish_reason": [chunk({"content": "Hello there."}, ""), STOP, DONE],
     "blanks behind [DONE]": [SAID, STOP, b"data: [DONE] \n\n"],
     "an empty data line": [SAID, STOP, b"data: \n\n", DONE],
@@ -133,7 +148,21 @@ async def test_a_character_that_was_cut_in_two() -> None:
     assert (await hear("openai", [event(first), STOP, DONE])).text == "Hi \ufffd"
 
 
+async def test_a_character_of_arguments_that_was_cut_in_two() -> None:
+    def piece(arguments: bytes, head: bytes = b"") -> bytes:
+        delta = b'{"tool_calls":[{"index":0,%b"function":{"name":"look","arguments":"%b"}}]}' % (head, arguments)
+        return event(b'{"choices":[{"index":0,"delta":%b}]}' % delta)
+
+    first, second = piece(b'{\\"q\\":\\"\\ud83d', b'"id":"1",'), piece(b'\\ude00\\"}')
+    assert (await hear("openai", [first, second, STOP, DONE])).calls == [("look", {"q": "😀"})]
+    heard = await hear("openai", [first, STOP, DONE])
+    assert heard.calls == [("look", '{"q":"\ufffd')]
+
+
 REASONING = {
+    "beside text, before it": [chunk({"content": "", "reasoning_content": "hm"})],
+    "a part of its own type": [chunk({"content": [{"type": "reasoning_content", "reasoning_content": "hm"}]})],
+    "a part that is marked": [chunk({"content": [{"type": "text", "thought": True, "text": "hm"}]})],
     "reasoning_content": [chunk({"reasoning_content": "hm"})],
     "reasoning": [chunk({"reasoning": "hm", "content": ""})],
     "both": [chunk({"reasoning": "hm", "reasoning_content": "hm"})],
@@ -151,6 +180,12 @@ REASONING = {
 async def test_reasoning(name: str) -> None:
     heard = await hear("openai", [*REASONING[name], SAID, STOP, DONE])
     assert (heard.error, heard.reasoning, heard.text) == (None, "hm", "Hello there.")
+
+
+async def test_reasoning_comes_before_the_text_beside_it() -> None:
+    message = {"content": "Hello there.", "reasoning_content": "hm"}
+    for frames in ([chunk(message), STOP, DONE], [event({"choices": [{"message": message, "finish_reason": "stop"}]})]):
+        assert (await hear("openai", frames)).deltas[:2] == [ReasoningDelta("hm"), TextDelta("Hello there.")]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +208,23 @@ async def test_an_unknown_reason_is_no_good_end(given: Any) -> None:
     heard = await hear("openai", [SAID, chunk({}, given), DONE])
     assert heard.error is not None
     assert (heard.error.code, heard.error.retryable, heard.text) == ("model_error", True, "Hello there.")
+
+
+async def test_the_end_mark_ends_the_stream_whatever_follows_on_its_connection() -> None:
+    for mark in (b"data: [DONE]", b"data:[DONE]\n", b"data: [DONE] \r\n"):
+        assert (await hear("openai", [SAID, STOP, mark, event({"error": {"message": "late"}})])).finish == "stop"
+
+
+async def test_a_reason_that_is_null_as_text_is_no_end() -> None:
+    heard = await hear("openai", [chunk({"content": "Half"}, "null")])
+    assert (heard.text, heard.error.code if heard.error else None) == ("Half", "model_stream_truncated")
+
+
+async def test_the_call_that_is_said_to_have_been_made_must_come() -> None:
+    heard = await hear("openai", [chunk({}, "tool_calls"), DONE])
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.retryable) == ("model_error", True)
+    assert (await hear("openai", [SAID, chunk({}, "tool_calls"), DONE])).finish == "stop"
 
 
 async def test_a_refusal_is_reported() -> None:

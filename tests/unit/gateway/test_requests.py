@@ -280,6 +280,34 @@ def test_schemas_of_gemini_are_plain() -> None:
     assert (made["c"]["enum"], made["d"]["required"]) == (["x"], ["e"])
 
 
+SUBSET = {
+    "a reference in allOf": ({"allOf": [{"$ref": "#/$defs/A"}], "description": "d"}, {"type": "object", "properties": {"z": {"type": "integer"}}, "required": ["z"], "description": "d"}),
+    "a reference with a description": ({"$ref": "#/$defs/A", "description": "d"}, {"type": "object", "properties": {"z": {"type": "integer"}}, "required": ["z"], "description": "d"}),
+    "several types": ({"type": ["array", "string"], "items": {"type": "integer"}}, {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "string"}]}),
+    "nothing beside a union": ({"description": "d", "title": "T", "anyOf": [{"type": "string"}, {"type": "integer"}]}, {"anyOf": [{"description": "d", "type": "string"}, {"description": "d", "type": "integer"}]}),
+    "no empty properties": ({"type": "object", "properties": {}}, {"type": "object"}),
+    "required without properties": ({"type": "object", "required": ["x"]}, {"type": "object"}),
+    "numbers to choose from": ({"enum": [1, 2]}, {"type": "integer", "description": "One of: 1, 2."}),
+    "null to choose": ({"type": ["string", "null"], "enum": ["a", None]}, {"type": "string", "nullable": True, "enum": ["a"]}),
+    "a number that is fixed": ({"const": 3}, {"type": "integer", "description": "One of: 3."}),
+    "itself": ({"$ref": "#/properties/v"}, {"type": "object"}),
+}  # fmt: skip # a table
+
+
+@pytest.mark.parametrize("name", SUBSET)
+def test_gemini_reads_the_same_schema(name: str) -> None:
+    given_, expected = SUBSET[name]
+    a = {"type": "object", "properties": {"z": {"type": "integer"}}, "required": ["z"]}
+    assert tool_parameters({"properties": {"v": given_}, "$defs": {"A": a}}, GEMINI)["properties"]["v"] == expected
+
+
+def test_what_stands_beside_a_union_at_the_top_is_kept() -> None:
+    schema = {"properties": {"a": {"type": "string"}}, "required": ["a"], "anyOf": [{"required": ["a"]}]}
+    for demands in (COMPATIBLE, GEMINI):
+        made = tool_parameters(schema, demands)
+        assert (made["properties"], made["required"]) == ({"a": {"type": "string"}}, ["a"])
+
+
 def test_sets_of_arguments_are_told_in_words() -> None:
     schema = {"type": "object", "properties": {"a": {}, "b": {}}, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
     assert "a; or b" in tool_parameters(schema, COMPATIBLE)["description"]
@@ -319,6 +347,8 @@ def test_a_long_description_goes_on_in_the_instructions() -> None:
 def test_structured_output_is_strict_where_it_says_the_same() -> None:
     plain = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     assert strict(plain) == {**plain, "additionalProperties": False}
+    beside = {**plain, "properties": {"city": {"$ref": "#/$defs/A", "description": "d"}}, "$defs": {"A": plain}}
+    assert strict(beside)["properties"]["city"] == {**plain, "description": "d", "additionalProperties": False}  # type: ignore[index]
     nested = {"type": "object", "properties": {"a": {"type": "array", "items": plain}}, "required": ["a"]}
     assert strict(nested)["properties"]["a"]["items"]["additionalProperties"] is False  # type: ignore[index]
     for loose in (
@@ -329,6 +359,8 @@ def test_structured_output_is_strict_where_it_says_the_same() -> None:
         {**plain, "properties": {"city": {"type": "array"}}},
         {"anyOf": [plain]},
         {**plain, "properties": {"city": {"type": "string", "default": "x"}}},
+        {**plain, "properties": {"city": {"type": "string", "format": "uri"}}},
+        {**plain, "properties": {"city": {"type": "string", "minLength": 1}}},
     ):
         assert strict(loose) is None
     sent = body(ModelRequest([user("go")], output_schema={**plain, "required": []}))
@@ -419,6 +451,7 @@ PICTURED = [ModelMessage("user", (TextPart("see"), ImagePart("a", "image/png", P
         ("Could not process image", ModelRequest(PICTURED), "pictures", False),
         ("Invalid schema for function 'look': bad", ModelRequest([user("a")], tools=[LOOK]), "tools_left_out", frozenset({"look"})),
         ("tools.0.custom.input_schema: bad", ModelRequest([user("a")], tools=[LOOK]), "tools_left_out", frozenset({"look"})),
+        ("Invalid schema for response_format 'output': 'uri' is not a valid format.", ModelRequest([user("a")], output_schema=OBJECT), "strict_schema", False),
         ("bad luck", ModelRequest(HISTORY), "calls_as_text", True),
         ("bad luck", ModelRequest([user("a"), said("b"), user("c")]), "last_message_only", True),
     ],
@@ -430,6 +463,35 @@ def test_what_is_refused_is_left_out(words: str, request_: ModelRequest, field: 
     assert getattr(made.granted, field) == value
     again = conceded(made.granted, error, request_, limit_name="max_tokens")
     assert again is None or again.granted != made.granted
+
+
+def test_a_history_that_the_provider_counts_as_too_long_loses_its_oldest_half() -> None:
+    history = [one for turn in range(8) for one in (user(f"q{turn}"), said("word " * 20))]
+    request = ModelRequest([*history, user("last"), called("1"), results("1")])
+    error = ModelError("context_length_exceeded", "maximum context length is 8 tokens", retryable=False, status=400)
+    granted, lengths, notices = NOTHING_GIVEN, [len(request.messages)], set()
+    while (made := conceded(granted, error, request, limit_name="max_tokens")) is not None:
+        granted = made.granted
+        notices.add(made.notice)
+        messages = prepared(request, COMPATIBLE, granted, SOURCE).messages
+        assert [one.role for one in messages][-3:] == ["user", "assistant", "tool"]
+        lengths.append(len(messages))
+    assert lengths == [19, 11, 7, 5, 3]
+    assert len(notices) == 1
+    assert granted.lasting() == NOTHING_GIVEN
+
+
+def test_one_schema_that_is_refused_is_no_reason_to_send_none_again() -> None:
+    words = "Invalid schema for response_format 'output': In context=('properties', 'a'), it is bad."
+    error = ModelError("model_refused_request", words, retryable=False, status=400)
+    granted, request = NOTHING_GIVEN, ModelRequest([user("a")], output_schema=OBJECT)
+    for name in ("strict_schema", "this_schema"):
+        made = conceded(granted, error, request, limit_name="max_tokens")
+        assert made is not None
+        granted = made.granted
+        assert getattr(granted, name) is False
+    assert "response_format" not in body(request, granted)
+    assert granted.lasting() == NOTHING_GIVEN
 
 
 def test_what_cannot_be_left_out_is_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from stoa.cli.listening import bind
 from stoa.http import websockets
@@ -23,6 +24,10 @@ HEAD = (
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "websocket"
     await receive()
+    if scope["path"] == "/refused":
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"Send a key."})
+        return
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": message["text"]})
@@ -64,6 +69,18 @@ async def test_it_counts_until_it_is_closed(guarded: tuple[Guard, int]) -> None:
         assert guard.total == 1
     await until(lambda: guard.total == 0)
     assert not guard.addresses
+
+
+async def test_a_refused_handshake_is_no_error_of_the_server(
+    guarded: tuple[Guard, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    guard, port = guarded
+    async with asyncio.timeout(20):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://127.0.0.1:{port}/refused")
+        await until(lambda: guard.total == 0)
+    assert (refused.value.response.status_code, refused.value.response.body) == (401, b"Send a key.")
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stoa.memory import Utterance
+from stoa.memory import RememberedMessage
 from stoa.runs.agent.remembering import MemoryUse, memory_use, recalled
 
 FULL = MemoryUse(save="full")
@@ -14,12 +14,12 @@ FULL = MemoryUse(save="full")
 
 def said(
     role: str, text: str, session: str = "s", calls: Sequence[str] = (), result_of: str | None = None
-) -> Utterance:
+) -> RememberedMessage:
     made = [{"id": one, "name": "look", "arguments": "{}"} for one in calls]
-    return Utterance(role, text, session, datetime(2026, 1, 1, tzinfo=UTC), made, result_of)
+    return RememberedMessage(role, text, session, datetime(2026, 1, 1, tzinfo=UTC), made, result_of)
 
 
-def shown(found: Sequence[Utterance], use: MemoryUse = FULL) -> list[Any]:
+def shown(found: Sequence[RememberedMessage], use: MemoryUse = FULL) -> list[Any]:
     return [
         (one.role, one.text, [[call["id"] for call in turn["calls"]] for turn in one.turns or ()])
         for one in recalled(found, use)

@@ -3,7 +3,7 @@
 import pytest
 
 from stoa.settings import bucket_keys
-from stoa.storage import BucketAddress, Reaching
+from stoa.storage import BucketAddress, BucketConnection
 from stoa.storage.bucket import is_final, reason_of
 
 SLOW = "Error performing PUT https://s3/b/k in 9s, after 2 retries - Server returned error status code: 503"
@@ -61,7 +61,7 @@ def test_what_is_no_address(text: str) -> None:
     "endpoint", [None, "https://s3.example.com", "http://127.0.0.1:9000", "http://[::1]:9", "http://localhost"]
 )
 def test_an_endpoint(endpoint: str | None) -> None:
-    Reaching(endpoint).check()
+    BucketConnection(endpoint).check()
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_an_endpoint(endpoint: str | None) -> None:
 )
 def test_what_is_no_endpoint(endpoint: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|is not encrypted)"):
-        Reaching(endpoint).check()
+        BucketConnection(endpoint).check()
     if endpoint.startswith("http://"):
-        Reaching(endpoint, allow_http=True).check()
+        BucketConnection(endpoint, allow_http=True).check()
 
 
 def test_a_proxy_is_for_what_is_not_on_this_machine() -> None:
     given = {"https_proxy": "http://proxy:1", "http_proxy": "http://proxy:2"}
-    assert Reaching(**given).proxy() == "http://proxy:1"
-    assert Reaching("https://s3.example.com", **given).proxy() == "http://proxy:1"
-    assert Reaching("http://s3.internal", **given).proxy() == "http://proxy:2"
-    assert Reaching("http://127.0.0.1:9", **given).proxy() is None
+    assert BucketConnection(**given).proxy() == "http://proxy:1"
+    assert BucketConnection("https://s3.example.com", **given).proxy() == "http://proxy:1"
+    assert BucketConnection("http://s3.internal", **given).proxy() == "http://proxy:2"
+    assert BucketConnection("http://127.0.0.1:9", **given).proxy() is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import yaml
 from stoa.kernel.errors import BadRequest
 from stoa.kernel.schemas import schema_problem, value_problem
 from stoa.tools import openapi
-from stoa.tools.rules import check_http
+from stoa.tools.rules import as_form, check_http
 from stoa.tools.types import Imported, ImportRequest, Planned
 
 PETS = """
@@ -327,7 +327,7 @@ def test_a_thousand_odd_operations_lose_nothing_silently() -> None:
     made = plan(document)
     assert perf_counter() - begun < 10
     assert len(made.tools) + len(made.skipped) == 1_402
-    assert len(made.tools) >= 700
+    assert len(made.tools) >= 600
     assert len({one.new.name for one in made.tools}) == len(made.tools)
     assert all(reason for _, reason in made.skipped)
 
@@ -388,3 +388,86 @@ def test_whatever_is_wrong_is_a_refusal() -> None:
             except BadRequest:
                 continue
     assert 0 < worked < tried
+
+
+def test_yaml_is_read_as_openapi_prescribes() -> None:
+    """YAML 1.1, which the library reads, makes truth values, dates and numbers of these."""
+    document = f"""{HEAD}paths:
+  /a:
+    get:
+      operationId: no
+      parameters:
+        - {{name: on, in: query, schema: {{enum: [on, off, yes, 2020-01-01, 012, 1_000, 12:30:45, true, 7, 1.5, ~]}}}}
+"""
+    [made] = plan(document).tools
+    assert made.new.name == "no"
+    assert made.new.config["parameters"]["properties"] == {
+        "on": {"enum": ["on", "off", "yes", "2020-01-01", "012", "1_000", "12:30:45", True, 7, 1.5, None]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("operation", "kept"),
+    [
+        ({"parameters": None, "requestBody": None, "security": None}, {}),
+        ({"parameters": [{"name": "q", "in": "query", "schema": None, "required": None, "description": 5}]}, {"q": {}}),
+        (
+            {"parameters": [{"name": "q", "in": "query", "schema": {"items": None, "properties": []}}]},
+            {"q": {"items": {}, "properties": {}}},
+        ),
+        (
+            {
+                "parameters": [
+                    {
+                        "name": "q",
+                        "in": "query",
+                        "schema": {"$defs": {"I": {"type": "string"}}, "anyOf": [{"$ref": "#/$defs/I"}]},
+                    }
+                ]
+            },
+            {"q": {"anyOf": [{"type": "string"}]}},
+        ),
+        ({"parameters": [{"name": "ghost", "in": "path", "required": True}]}, {}),
+        (
+            {"requestBody": {"required": True, "content": {"application/json": None}}},
+            {"body": {}},
+        ),
+    ],
+)
+def test_what_is_meant_is_read(operation: dict[str, Any], kept: dict[str, Any]) -> None:
+    [made] = plan(get(**operation)).tools
+    assert made.new.config["parameters"]["properties"] == kept
+
+
+@pytest.mark.parametrize(
+    ("servers", "url", "reason"),
+    [
+        ([{"url": "/"}, {"url": "https://second.example"}], "https://second.example/a", ""),
+        ([{"url": ""}], None, "send base_url"),
+        ([{"url": "https://{r}.example", "variables": {"r": {"enum": ["eu"]}}}], "https://eu.example/a", ""),
+        ([{"url": "https://{r}.example"}], None, "no value for {r}"),
+        ([{"url": "https://example.com:{p}", "variables": {"p": {"default": 8443}}}], "https://example.com:8443/a", ""),
+        (["https://example.com"], None, "must be a list of objects"),
+    ],
+)
+def test_the_address_is_the_first_usable_server(servers: Any, url: str | None, reason: str) -> None:
+    made = plan({**get(), "servers": servers})
+    assert [one.new.config["url"] for one in made.tools] == ([url] if url else [])
+    assert url or reason in made.skipped[0][1]
+
+
+def test_methods_are_read_in_any_case_and_none_is_lost() -> None:
+    item = {"GET": {"operationId": "a"}, "head": {}, "additionalOperations": {"COPY": {}}}
+    made = plan({**get(), "paths": {"/a": item}})
+    assert [one.new.name for one in made.tools] == ["a"]
+    assert [title for title, _ in made.skipped] == ["HEAD /a", "COPY /a"]
+    assert plan({**get(), "openapi": 3}).tools, "YAML authors forget the quotes"
+
+
+def test_what_is_nested_in_a_form_keeps_its_name() -> None:
+    assert as_form({"a": {"b": 1, "c": [{"d": True}, {"d": None}]}, "e": [1, 2], "f": None}) == [
+        ("a[b]", "1"),
+        ("a[c][0][d]", "true"),
+        ("e", "1"),
+        ("e", "2"),
+    ]

@@ -63,6 +63,8 @@ def test_which_delivery_it_is() -> None:
     assert rules.delivery_id(usual, {}) is None
     assert rules.delivery_id(usual, {"x-github-delivery": " 7 ", "ce-id": "8"}) == "7"
     assert rules.delivery_id(Webhook("X-My-Id"), {"x-my-id": "m", "webhook-id": "w"}) == "m"
+    signed = Webhook("X-My-Id", Signature("standard", ""))
+    assert rules.delivery_id(signed, {"x-my-id": "m", "webhook-id": "w"}) == "w", "only this id is signed"
     long = rules.delivery_id(usual, {"webhook-id": "x" * 5_000})
     assert long is not None
     assert len(long) == 64

@@ -88,7 +88,8 @@ def test_what_is_no_schedule_is_said(expression: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Mars/Olympus", "local", "../../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 300]
+    "name",
+    ["", "Mars/Olympus", "local", "posixrules", "../../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 300],
 )
 def test_what_is_no_zone_is_said(name: str) -> None:
     assert schedules.timezone_problem(name)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from stoa.cli.answer import questions
 from stoa.cli.answer.keyboard import Keyboard
-from stoa.cli.answer.paper import Paper
-from stoa.cli.answer.reader import Read, Reader, Waiting
+from stoa.cli.answer.printer import AnswerPrinter
+from stoa.cli.answer.reader import Reader, StreamItem, Unreachable
 from stoa.cli.asking import errors, out
 from stoa.cli.client import request
 from stoa.cli.stream import events
@@ -46,9 +46,11 @@ class Outcome:
 class Following:
     """One run on one terminal. `asks`: the run's questions are asked on this terminal."""
 
-    def __init__(self, transport: Transport, paper: Paper, *, asks: bool, on_event: Callable[[AnyEvent], None]) -> None:
+    def __init__(
+        self, transport: Transport, printer: AnswerPrinter, *, asks: bool, on_event: Callable[[AnyEvent], None]
+    ) -> None:
         self._transport = transport
-        self._paper = paper
+        self._printer = printer
         self._asks = asks
         self._on_event = on_event
         self._keyboard = Keyboard()
@@ -80,7 +82,7 @@ class Following:
                     break
                 self._take(item)
             reader.leave()
-            self._paper.finish(self._text)
+            self._printer.finish(self._text)
         if self._keyboard.ended is not None:  # Ends by the signal itself, so that the shell sees it.
             os.kill(os.getpid(), self._keyboard.ended)
         self._outcome.text = self._text
@@ -89,8 +91,8 @@ class Following:
     def _over(self) -> bool:
         return self._outcome.left or self._outcome.waits or self._outcome.terminal is not None
 
-    def _take(self, item: Read | Waiting) -> None:
-        if isinstance(item, Waiting):
+    def _take(self, item: StreamItem | Unreachable) -> None:
+        if isinstance(item, Unreachable):
             self._status = f"{item.message} Waiting for it …"
             self._draw(now=True)
             return
@@ -98,7 +100,7 @@ class Following:
         self._status = ""
         self._on_event(item.event)
         if (line := step_line(item.event)) is not None:
-            self._paper.step(self._text, line)
+            self._printer.step(self._text, line)
         self._text = item.text
         self._dirty = True
         if isinstance(item.event, TerminalEvent):
@@ -123,7 +125,7 @@ class Following:
     def _draw(self, *, now: bool = False) -> None:
         begun = time.monotonic()
         if now or begun > self._next_drawing:
-            self._paper.draw(self._text, self._status)
+            self._printer.draw(self._text, self._status)
             ended = time.monotonic()
             # The longer a drawing takes, the longer the pause after it, so that events do not pile up.
             self._next_drawing = ended + max(DRAW_SECONDS, 4 * (ended - begun))
@@ -134,7 +136,7 @@ class Following:
         keys = self._keyboard
         if keys.suspends:
             keys.suspends = 0
-            self._paper.withdraw()
+            self._printer.withdraw()
             with keys.given_back():
                 os.kill(os.getpid(), signal.SIGSTOP)  # Continues here on SIGCONT; the stream resumes by itself.
             self._draw(now=True)
@@ -154,7 +156,7 @@ class Following:
     def _ask_people(self) -> None:
         """Asks only what is still pending: a stream that is read again also has questions that were answered before."""
         self._asked = False
-        self._paper.finish(self._text)
+        self._printer.finish(self._text)
         run_id = self._outcome.run_id or ""
         try:
             with self._keyboard.given_back():

@@ -13,7 +13,7 @@ from stoa.cli.stream.transport import EVENT_STREAM, Call, Transport, path
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class StreamItem:
     """An event, and the answer's text after it. The last one says whether the hash has verified the whole stream."""
 
     event: AnyEvent
@@ -23,13 +23,13 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Unreachable:
     """The server cannot be reached at the moment."""
 
     message: str
 
 
-Item = Read | Waiting | StoaError | None
+Item = StreamItem | Unreachable | StoaError | None
 """None is the end."""
 
 
@@ -67,7 +67,7 @@ class Reader:
                     if self._left.is_set():
                         return
                     run_id = stream.run_id or ""
-                    self._items.put(Read(event, stream.text, run_id, stream.verified))
+                    self._items.put(StreamItem(event, stream.text, run_id, stream.verified))
             self._items.put(None)
         except StoaError as error:
             self._items.put(error)
@@ -82,6 +82,6 @@ class Reader:
                 failures += 1
                 if not self._patient or not self._call.safe or time.monotonic() > until:
                     raise
-                self._items.put(Waiting(error.message))
+                self._items.put(Unreachable(error.message))
                 self._transport.wait(failures, error)
         return None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stoa.cli.apply import definitions
-from stoa.cli.apply.carrying_out import Target
+from stoa.cli.apply.applying import Target
 from stoa.cli.apply.plan import WRITE_ONLY, Action, Change, Difference, Plan, leaves, plan
 from stoa.cli.apps import Project, project_id_of
 from stoa.cli.asking import HERE, Exit, Json, Key, Url, Yes, fail, out, print_json, refused, server

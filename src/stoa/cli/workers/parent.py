@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from stoa.cli import service_manager
 from stoa.cli.banner import banner
+from stoa.cli.data_and_database import OWNER_ONLY, close_data, database
 from stoa.cli.listening import StartError, bind
 from stoa.cli.stopping import DRAINING, Stopping, stopped_amid_start
-from stoa.cli.surroundings import OWNER_ONLY, close_data, database
 from stoa.cli.workers.channel import plain
-from stoa.cli.workers.crew import Crew
+from stoa.cli.workers.pool import WorkerPool
+from stoa.db.connecting import UnreachableError, connect
 from stoa.db.embedded.cluster import CONNECTIONS_MAX
 from stoa.db.migrate import migrate
-from stoa.db.reaching import UnreachableError, connect
 from stoa.kernel.telemetry import configure_logs
 from stoa.settings import Settings
 
@@ -67,34 +67,34 @@ async def serve(settings: Settings, count: int, tell: Callable[[str], None]) -> 
     listening = bind(settings.host, settings.port)
     port = listening.getsockname()[1]
     close_data(settings)
-    crew = Crew(count, listening, stopping.asked.is_set)
+    pool = WorkerPool(count, listening, stopping.asked.is_set)
     try:
-        await crew.spawn()
+        await pool.spawn()
         async with database(settings, connections_max=max(CONNECTIONS_MAX, needed(settings, count))) as (dsn, where):
             os.umask(OWNER_ONLY)
             sessions = settings.database_session_url
             await migrate(dsn, session_dsn=sessions.get_secret_value() if sessions is not None else None)
             if sessions is None:  # A pooler reports by itself if it has too few.
                 await check_connections(dsn, settings, count)
-            ready = ready_of(await crew.serve(plain(settings), dsn))
+            ready = ready_of(await pool.serve(plain(settings), dsn))
             stopping.ask_on_signals()
             for line in banner(settings, ready, port, where):
                 tell(line)
             service_manager.notify(service_manager.READY)
-            await _until_asked(crew, stopping.asked)
+            await _until_asked(pool, stopping.asked)
             tell(DRAINING)
             service_manager.notify(service_manager.STOPPING)
-            await crew.drain(settings.drain_seconds_max, stopping.forced)
-            if crew.failed is not None:
-                raise crew.failed
+            await pool.drain(settings.drain_seconds_max, stopping.forced)
+            if pool.failed is not None:
+                raise pool.failed
     finally:
         listening.close()
-        await crew.kill()
+        await pool.kill()
 
 
-async def _until_asked(crew: Crew, asked: asyncio.Event) -> None:
+async def _until_asked(pool: WorkerPool, asked: asyncio.Event) -> None:
     """Returns when the server must end: after a signal, or when the workers cannot be restarted."""
-    watching = asyncio.create_task(_watch(crew), name="workers.watch")
+    watching = asyncio.create_task(_watch(pool), name="workers.watch")
     waiting = asyncio.create_task(asked.wait(), name="signal")
     await asyncio.wait([watching, waiting], return_when=asyncio.FIRST_COMPLETED)
     asked.set()
@@ -102,10 +102,10 @@ async def _until_asked(crew: Crew, asked: asyncio.Event) -> None:
     waiting.cancel()
 
 
-async def _watch(crew: Crew) -> None:
+async def _watch(pool: WorkerPool) -> None:
     try:
         while True:
-            await crew.changed()
+            await pool.changed()
     except StartError:
         return  # `failed` has the reason.
 

@@ -16,13 +16,13 @@ import uvloop
 
 from stoa.access import BootstrapError
 from stoa.app import Server, open_server
+from stoa.cli.data_and_database import OWNER_ONLY
 from stoa.cli.listening import ACCEPTED_PER_TURN, doors
 from stoa.cli.serve import settle_memory, until_stopped
 from stoa.cli.stopping import Stopping
-from stoa.cli.surroundings import OWNER_ONLY
 from stoa.cli.workers.channel import Channel
+from stoa.db.connecting import UnreachableError
 from stoa.db.migrate import SchemaError
-from stoa.db.reaching import UnreachableError
 from stoa.gateway import UnknownDefault
 from stoa.kernel.errors import Unavailable
 from stoa.kernel.shared_counts import Row, SharedCounts

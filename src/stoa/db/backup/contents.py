@@ -21,8 +21,8 @@ from stoa.db.backup.splitting import BYTES_MAX, Splitter
 from stoa.db.backup.storing import Storing
 from stoa.db.backup.types import BackupError, Content, Contents, Piece
 from stoa.db.blobs import BlobDamaged, BlobMissing, Blobs, DirectoryBlobs, lock_blob
+from stoa.db.connecting import connect
 from stoa.db.engine import Tx
-from stoa.db.reaching import connect
 
 DIRECTORIES: Final = tuple({directory for directory, _, _ in CONTENTS})
 MISSING_NAMED_MAX: Final = 1_000
@@ -77,7 +77,7 @@ class Copying:
 
     async def copy(self, snapshot: Snapshot, known: Sequence[Piece], tell: Callable[[Pass], None]) -> Pass:
         done, splitter, pieces = Pass(), Splitter(), list[asyncio.Task[Piece]]()
-        earlier = _Earlier(self._store.repository, known)
+        earlier = _SortedList(self._store.repository, known)
         reading = deque[Content | asyncio.Task[Content | None]]()
 
         async def take() -> None:
@@ -154,7 +154,7 @@ class Copying:
             await connection.close()
 
 
-class _Earlier:
+class _SortedList:
     """Reads a sorted list beside another sorted one, so that neither is ever in memory as a whole."""
 
     def __init__(self, repository: Repository, pieces: Sequence[Piece]) -> None:

@@ -13,8 +13,8 @@ import asyncpg
 from stoa.db.backup.reading import LEFT_OUT, SQL, STATEMENT_SECONDS_MAX
 from stoa.db.backup.repository import Repository
 from stoa.db.backup.types import BackupError, Manifest, Table
+from stoa.db.connecting import UnreachableError, connect
 from stoa.db.migrate import Migration, SchemaError, build, lock, migrations, prepare
-from stoa.db.reaching import UnreachableError, connect
 
 LOCK_SECONDS_MAX: Final = 600.0
 _MEMORY: Final = "256MB"

@@ -18,8 +18,8 @@ import asyncpg
 
 from stoa.db.backup.splitting import Splitter
 from stoa.db.backup.types import BackupError, Migrated, Piece, Table
+from stoa.db.connecting import UnreachableError, connect
 from stoa.db.migrate import LOCK, LOCK_POLL_SECONDS, migrations
-from stoa.db.reaching import UnreachableError, connect
 from stoa.db.sql import load
 
 SQL: Final = load("stoa.db.backup")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.gateway.arguments import arguments_in
 from stoa.gateway.prices import estimated_tokens
 from stoa.gateway.providers.anthropic_reading import AnthropicReading
 from stoa.gateway.providers.concessions import Concessions
@@ -158,8 +159,4 @@ def _id(id_: str) -> str:
 
 def _input(arguments: str) -> Any:
     """The arguments as an object: this wire takes nothing else."""
-    try:
-        held = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return held if isinstance(held, dict) else {}
+    return arguments_in(arguments) or {}

@@ -10,6 +10,9 @@ from stoa.gateway.types import ImageAddress, ImagePart, ModelError, ModelRequest
 
 CONCESSIONS_MAX: Final = 6
 """Of one request."""
+HALVINGS_MAX: Final = 3
+_NOT_STRICT: Final = re.compile(r"invalid schema|strict|not permitted|is required to", re.IGNORECASE)
+TOO_LONG: Final = "The conversation is too long for the model: its oldest messages are left out."
 _OUTPUT_TOKENS_MIN: Final = 256
 
 
@@ -21,7 +24,7 @@ class Concessions:
     limit_name: str | None = None
     """`max_tokens` or `max_completion_tokens`, where the provider has said which."""
     output_schema: bool = True
-    """Whether the answer's schema is sent as a field; otherwise it is written into the prompt."""
+    """Whether the provider takes the answer's schema as a field; otherwise it is written into the prompt."""
     system_role: bool = True
     thoughts_always: bool = False
     """Whether every message of the assistant holds `reasoning_content`, be it empty."""
@@ -39,6 +42,12 @@ class Concessions:
     placeholder_signatures: bool = False
     pictures: bool = True
     tools_left_out: frozenset[str] = frozenset()
+    strict_schema: bool = True
+    """Whether the answer's schema may be sent as a strict one."""
+    this_schema: bool = True
+    """Whether this answer's schema is sent as a field."""
+    halvings: int = 0
+    """How often the earlier history was cut in half, because the provider counts more tokens than its model takes."""
     calls_as_text: bool = False
     last_message_only: bool = False
 
@@ -73,7 +82,11 @@ def conceded(granted: Concessions, error: ModelError, request: ModelRequest, *, 
     for rule in _RULES:
         if (made := rule(granted, refusal)) is not None and made.granted != granted:
             return made
-    if error.code != "model_refused_request" or error.status not in (400, 413, 422, None) or len(request.messages) < 2:
+    if len(request.messages) < 2:
+        return None
+    if error.code == "context_length_exceeded":
+        return _shorter(granted)
+    if error.status not in (400, 404, 413, 422, 500, None):
         return None
     if not granted.calls_as_text and (_calls(request) or not granted.opaque or _pictures(request)):
         notice = (
@@ -85,6 +98,15 @@ def conceded(granted: Concessions, error: ModelError, request: ModelRequest, *, 
         notice = "The provider refused the conversation's history: only the last message is sent to it."
         return Conceded(replace(granted, last_message_only=True, calls_as_text=True, opaque=False), notice)
     return None
+
+
+def _shorter(granted: Concessions) -> Conceded | None:
+    """Half of the earlier history less, and finally none of it."""
+    if granted.last_message_only:
+        return None
+    if granted.halvings < HALVINGS_MAX:
+        return Conceded(replace(granted, halvings=granted.halvings + 1), TOO_LONG)
+    return Conceded(replace(granted, last_message_only=True), TOO_LONG)
 
 
 def _calls(request: ModelRequest) -> bool:
@@ -155,7 +177,13 @@ def _schema(granted: Concessions, refusal: _Refusal) -> Conceded | None:
         refusal.words,
         re.IGNORECASE,
     )
-    return Conceded(replace(granted, output_schema=False)) if about else None
+    if about is None:
+        return None
+    if granted.strict_schema and _NOT_STRICT.search(refusal.words):
+        return Conceded(replace(granted, strict_schema=False))
+    if re.search(r"invalid schema|in context=|grammar", refusal.words, re.IGNORECASE):
+        return Conceded(replace(granted, this_schema=False))
+    return Conceded(replace(granted, output_schema=False))
 
 
 def _thoughts(granted: Concessions, refusal: _Refusal) -> Conceded | None:

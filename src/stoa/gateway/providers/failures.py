@@ -35,7 +35,8 @@ _CONTEXT: Final = re.compile(
     r"|maximum (?:prompt|input) length|reduce the length of|request too large for model|too large for model with"
     r"|tokens? in (?:your |the )?(?:prompt|request) exceed|string_above_max_length|range of input length"
     r"|max_new_tokens.{0,3} must be|inputs.{0,3} must have less than|exceeded model token limit|prompt exceeds max"
-    r"|token count.{0,20} exceeds|longer than the maximum model length|max_(?:seq|model)_len|max (?:message )?tokens",
+    r"|token count.{0,20} exceeds|longer than the maximum model length|max_(?:seq|model)_len|max (?:message )?tokens"
+    r"|supported sequence length|request body too large for|tokens_limit_reached|max_prompt_tokens",
     re.IGNORECASE,
 )
 _QUOTA: Final = re.compile(
@@ -46,7 +47,7 @@ _QUOTA: Final = re.compile(
 )
 _FILTER: Final = re.compile(
     r"content[_ ]?filter|content management policy|responsibleaipolicy|content exists risk"
-    r"|blocked by .{0,20}(?:safety|content|polic)"
+    r"|blocked by .{0,20}(?:safety|content|polic|guardrail)"
     r"|flagged|moderation|data_inspection_failed|prohibited_content",
     re.IGNORECASE,
 )
@@ -54,11 +55,27 @@ _OVER_PLAN: Final = re.compile(r"request too large", re.IGNORECASE)
 """One request is over what a plan gives in a minute: waiting does not help."""
 _GARBLED: Final = re.compile(r"tool_use_failed|failed_generation", re.IGNORECASE)
 """The model called a tool in a way that its provider could not read; it may do better the next time."""
-_NO_TOOLS: Final = re.compile(r"support tool use", re.IGNORECASE)
+_UNSUPPORTED: Final = re.compile(
+    r"support (?:tool use|image input|input modalit)|can handle the requested param", re.IGNORECASE
+)
+"""404 of OpenRouter, which finds no endpoint that takes what the request holds."""
 _KEY: Final = re.compile(
     r"api[ _-]?key (?:not valid|is invalid|expired)|invalid[_ ](?:x-)?api[_ -]?key|incorrect api key", re.IGNORECASE
 )
-_WAIT: Final = re.compile(r"(?:retry|try again) in (?:(\d+)m)? ?(\d+(?:\.\d+)?) ?(ms|s)", re.IGNORECASE)
+_FORM: Final = re.compile(
+    r"jinja|chat[ _]template|raise_exception|roles must alternate|system role not supported"
+    r"|image input is not supported|mmproj|missing data required for image"
+    r"|failed to (?:load|decode|process|tokenize) (?:the )?(?:image|inputs|prompt)|image: unknown format"
+    r"|unsupported content\[\]\.type",
+    re.IGNORECASE,
+)
+"""Local servers answer 500 where the template of a model refuses a request, or the model takes no images: the same
+request never succeeds."""
+_WAIT: Final = re.compile(
+    r"(?:retry|try again|wait)(?: in| after| for)? (?:(\d+)h)? ?(?:(\d+)m(?!s))? ?"
+    r"(?:(\d+(?:\.\d+)?) ?(ms|milliseconds|s))?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +196,19 @@ def _by_words(said: str, status: int | None) -> tuple[str, bool] | None:
         return "context_length_exceeded", False
     if _GARBLED.search(said):
         return "model_error", True
-    if status == 404 and _NO_TOOLS.search(said):
+    if (status == 404 and _UNSUPPORTED.search(said)) or (status is not None and status >= 500 and _FORM.search(said)):
         return "model_refused_request", False
     return None
 
 
 def _wait(message: str) -> float | None:
-    """Seconds, out of "Please try again in 1m2.5s"."""
-    if (match := _WAIT.search(message[:4_000])) is None:
-        return None
-    minutes, number, unit = match.groups()
-    return float(minutes or 0) * 60 + float(number) / (1_000 if unit.lower() == "ms" else 1)
+    """Seconds, out of "Please try again in 1h1m2.5s" and "Please retry after 20 seconds"."""
+    for match in _WAIT.finditer(message[:4_000]):
+        hours, minutes, number, unit = match.groups()
+        if hours or minutes or number:
+            seconds = float(number or 0) / (1_000 if unit and unit.lower().startswith("m") else 1)
+            return float(hours or 0) * 3_600 + float(minutes or 0) * 60 + seconds
+    return None
 
 
 def items_of(body: Any) -> list[Any]:

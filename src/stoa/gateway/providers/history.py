@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.gateway.arguments import arguments_in
 from stoa.gateway.providers.concessions import Concessions
 from stoa.gateway.providers.demands import Demands
 from stoa.gateway.providers.fields import list_of, object_of, text_of
+from stoa.gateway.providers.loose import cleaned
 from stoa.gateway.providers.pictures import look, problem
 from stoa.gateway.providers.schemas import Unusable, tool_parameters
 from stoa.gateway.types import (
+    DocumentPart,
     ImageAddress,
     ImagePart,
     ModelMessage,
@@ -37,6 +40,7 @@ NO_OUTPUT: Final = "(no output)"
 NO_RESULT: Final = "No result of this call is known."
 CALL_ID_CHARACTERS: Final = 9
 """Mistral takes ids of nine letters and digits alone; every other provider takes those too."""
+IMAGE_CHARACTERS: Final = 4_000
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -61,6 +65,8 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
     if granted.last_message_only:
         last = max((place for place, one in enumerate(messages) if one.role == "user"), default=0)
         messages = messages[last:]
+    elif granted.halvings:
+        messages = _newest(messages, granted.halvings)
     valid = _valid(messages)
     as_text = granted.calls_as_text or not granted.tools
     rest = _paired(_numbered(messages[valid:], made, source, opaque=granted.opaque))
@@ -71,6 +77,36 @@ def prepared(request: ModelRequest, demands: Demands, granted: Concessions, sour
     if not made.tools and not as_text:
         _stand_ins(made)
     return made
+
+
+def _newest(messages: Sequence[ModelMessage], halvings: int) -> list[ModelMessage]:
+    """The last message of the user with what follows it, and the newest of those before it: of each `halvings` half of
+    their characters."""
+    last = max((place for place, one in enumerate(messages) if one.role == "user"), default=0)
+    sizes = list(map(_characters, messages[:last]))
+    room, first = sum(sizes) >> halvings, last
+    while first > 0 and sizes[first - 1] <= room:
+        first -= 1
+        room -= sizes[first]
+    return list(messages[first:])
+
+
+def _characters(message: ModelMessage) -> int:
+    """Of a message's text; an image counts as much as its tokens do, roughly."""
+    total = 0
+    for part in message.parts:
+        match part:
+            case TextPart():
+                total += len(part.text)
+            case DocumentPart():
+                total += sum(len(passage.text) for passage in part.passages)
+            case ToolCallPart():
+                total += len(part.arguments)
+            case ToolResultPart():
+                total += len(part.result)
+            case _:
+                total += IMAGE_CHARACTERS
+    return total
 
 
 def _valid(messages: Sequence[ModelMessage]) -> int:
@@ -186,11 +222,11 @@ def _readable(arguments: str) -> str:
     """A call's arguments as JSON of an object: providers and chat templates parse them, and fail at anything else. What
     a model wrote that is none is told to it as text."""
     try:
-        held = orjson.loads(arguments.strip() or "{}")
+        if isinstance(orjson.loads(arguments), dict):
+            return arguments
     except orjson.JSONDecodeError:
-        held = None
-    if isinstance(held, dict):
-        return arguments if arguments.strip() else "{}"
+        if (held := arguments_in(arguments)) is not None:
+            return orjson.dumps(cleaned(held)).decode()
     return orjson.dumps({"not_json": arguments.encode("utf-8", "replace").decode()}).decode()
 
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
-from stoa.gateway.offered import NoModelList, Offer, ProviderError
+from stoa.gateway.offers import NoModelList, Offer, ProviderError
 from stoa.gateway.providers.anthropic import output_tokens_max
 from stoa.gateway.providers.fields import count_of, list_of, object_of, text_of
 from stoa.gateway.providers.openai import azure_base

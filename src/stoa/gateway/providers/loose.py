@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from stoa.gateway.types import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 
@@ -37,43 +37,58 @@ def _joined(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if _SURROGATE.search(text) else text
 
 
+_Textual: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
+
+
 class Halves:
-    """Joins a character whose two halves came in two events. `pending` is the half that waits, and the kind of its
-    delta."""
+    """Joins a character whose two surrogates came in two events: in text, in reasoning, or in the arguments of one
+    tool call. `pending` is the delta that consists of the first surrogate and waits for the second."""
 
     def __init__(self) -> None:
-        self.pending: tuple[type[TextDelta | ReasoningDelta], str] | None = None
+        self.pending: _Textual | None = None
 
     def mended(self, deltas: Sequence[Delta]) -> list[Delta]:
         """The deltas of one event, with text that can be encoded."""
         out: list[Delta] = []
         for delta in deltas:
             if isinstance(delta, TextDelta | ReasoningDelta):
-                out += self._text(delta)
+                out += self._joined(delta, delta.text)
             elif isinstance(delta, ToolCallDelta):
-                out.append(
-                    replace(delta, **{name: cleaned(getattr(delta, name)) for name in ("arguments", "id", "name")})
-                )
+                out += self._joined(replace(delta, id=cleaned(delta.id), name=cleaned(delta.name)), delta.arguments)
             else:
                 out.append(delta)
         return out
 
     def flush(self) -> list[Delta]:
-        """At the end: a half that nothing completed."""
-        if self.pending is None:
-            return []
-        kind, _ = self.pending
-        self.pending = None
-        return [kind("\ufffd")]
+        """At the end: a surrogate whose other half never came."""
+        pending, self.pending = self.pending, None
+        return [] if pending is None else [_piece(pending, "\ufffd")]
 
-    def _text(self, delta: TextDelta | ReasoningDelta) -> list[Delta]:
-        kind, text, before = type(delta), delta.text, list[Delta]()
-        if self.pending is not None:
-            if self.pending[0] is kind:
-                text, self.pending = self.pending[1] + text, None
-            else:
+    def _joined(self, delta: _Textual, text: str) -> list[Delta]:
+        before: list[Delta] = []
+        if (pending := self.pending) is not None:
+            if not _continues(pending, delta):
                 before = self.flush()
+            elif text:
+                text, self.pending = f"{_text_of(pending)}{text}", None
         if (half := _HIGH.search(text)) is not None:
-            text, self.pending = text[: half.start()], (kind, half.group())
-        text = cleaned(text)
-        return [*before, kind(text)] if text else before
+            text, self.pending = text[: half.start()], _piece(delta, half.group())
+        if isinstance(delta, ToolCallDelta) and delta.name is not None:
+            return [*before, replace(delta, arguments=cleaned(text))]
+        return [*before, _piece(delta, cleaned(text))] if text else before
+
+
+def _continues(pending: _Textual, delta: _Textual) -> bool:
+    """Whether the delta is of the same text."""
+    if isinstance(pending, ToolCallDelta) and isinstance(delta, ToolCallDelta):
+        return pending.index == delta.index
+    return type(pending) is type(delta)
+
+
+def _text_of(delta: _Textual) -> str:
+    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
+
+
+def _piece(delta: _Textual, text: str) -> _Textual:
+    """A delta of the same text as this one, without the announcement of its tool call."""
+    return ToolCallDelta(delta.index, text) if isinstance(delta, ToolCallDelta) else type(delta)(text)

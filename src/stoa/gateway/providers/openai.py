@@ -96,20 +96,13 @@ class OpenAIModel(StreamingModel):
         schema = request.output_schema
         if schema is None:
             return []
-        if (
-            self._demands.structured_output == "json_schema"
-            and granted.output_schema
-            and schema.get("type") == "object"
-        ):
-            made = strict(schema)
+        as_field = granted.output_schema and granted.this_schema and schema.get("type") == "object"
+        if self._demands.structured_output == "json_schema" and as_field:
+            made = strict(schema) if granted.strict_schema else None
             held = {"name": "output", "schema": schema if made is None else made, "strict": made is not None}
             body["response_format"] = {"type": "json_schema", "json_schema": held}
             return []
-        if (
-            self._demands.structured_output == "json_object"
-            and granted.output_schema
-            and schema.get("type") == "object"
-        ):
+        if self._demands.structured_output == "json_object" and as_field:
             body["response_format"] = {"type": "json_object"}
         return [f"Answer with JSON that satisfies this schema, and with nothing else: {orjson.dumps(schema).decode()}"]
 

@@ -5,12 +5,15 @@ from typing import Any, Final
 
 from stoa.gateway.providers.failures import Failure, found
 from stoa.gateway.providers.fields import count_of, index_of, list_of, object_of, text_of
-from stoa.gateway.providers.reading import Reading, broken_off, finish_of, kept
+from stoa.gateway.providers.reading import REASONS, Reading, broken_off, finish_of, kept
 from stoa.gateway.providers.toolcalls import Names, ToolCalls
 from stoa.gateway.types import Delta, Finish, ReasoningDelta, TextDelta, Usage
 
 REASONING: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 """Spellings of what a model thinks aloud; the first that holds text counts."""
+_REASONING_PARTS: Final = ("thinking", "reasoning", "reasoning_content", "reasoning_text", "thought")
+_NO_REASONS: Final = ("null", "none", "None")
+"""What some servers send in place of null."""
 _DEPTH_MAX: Final = 4
 
 
@@ -48,7 +51,10 @@ class OpenAIReading(Reading):
             return
         delta = choice.get("delta")
         if type(delta) is dict and delta:
-            if content := delta.get("content"):
+            content = delta.get("content")
+            if len(delta) > 1 or not content:
+                self._reasoning(delta, out)
+            if content:
                 if type(content) is str:
                     self._said = True
                     out.append(TextDelta(content))
@@ -60,7 +66,7 @@ class OpenAIReading(Reading):
             self._whole(choice, out)
         if choice.get("error"):
             self._fail(choice)
-        if reason := choice.get("finish_reason") or choice.get("finishReason"):
+        if (reason := choice.get("finish_reason") or choice.get("finishReason")) and reason not in _NO_REASONS:
             self._reason, self.finished = text_of(reason) or "an unknown reason", True
             if usage := choice.get("usage"):
                 self._usage(usage, out)
@@ -71,14 +77,14 @@ class OpenAIReading(Reading):
         if not isinstance(message, dict):
             message = {"content": message or choice.get("text")}
         if not self._said:
+            self._reasoning(message, out)
             self._parts(message.get("content"), out)
             self._rest(message, out)
         else:
             self._calls.read(list_of(message.get("tool_calls")), out)
 
     def _rest(self, delta: Mapping[str, Any], out: list[Delta]) -> None:
-        """Everything of a delta but its text."""
-        self._reasoning(delta, out)
+        """Everything of a delta but its reasoning, which comes before its text, and its text."""
         if calls := delta.get("tool_calls"):
             self._calls.read(list_of(calls), out)
         if call := delta.get("function_call"):
@@ -111,7 +117,7 @@ class OpenAIReading(Reading):
             for part in content if depth < _DEPTH_MAX else ():
                 self._parts(part, out, depth + 1)
         elif isinstance(content, dict):
-            if content.get("type") in ("thinking", "reasoning"):
+            if content.get("type") in _REASONING_PARTS or content.get("thought") is True:
                 if thought := _thought(content):
                     out.append(ReasoningDelta(thought))
             elif content.get("type") == "refusal" and (text := text_of(content.get("refusal"))):
@@ -137,8 +143,11 @@ class OpenAIReading(Reading):
         self._calls.close(out)
         if self._calls and self._source and (data := kept(self._source, self._provider_data())):
             out.append(data)
-        if not self.finished and not (self._said or self._calls):
-            raise broken_off(Failure(""), "it ended without a word.")
+        if not (self._said or self._calls):
+            if not self.finished:
+                raise broken_off(Failure(""), "it ended without a word.")
+            if REASONS.get(self._reason.strip().lower()) == "tool_calls":
+                raise broken_off(Failure(""), "it was to call a tool, and the call did not come.")
         return finish_of(self._reason, calls=bool(self._calls), refused=self._refused)
 
     def _provider_data(self) -> dict[str, Any]:
@@ -157,7 +166,7 @@ def _thought(value: Any, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join(_thought(item, depth + 1) for item in value) if depth < _DEPTH_MAX else ""
     if isinstance(value, dict):
-        for name in ("thinking", "text", "content", "reasoning"):
+        for name in ("thinking", "text", "content", "reasoning", "reasoning_content", "thought"):
             if value.get(name) and depth < _DEPTH_MAX and (text := _thought(value[name], depth + 1)):
                 return text
         return ""

@@ -1,5 +1,6 @@
 """One reply, from bytes to deltas: a stream of events, or a whole JSON answer where a server does not stream."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,7 @@ from stoa.gateway.types import Delta, ModelError, ReasoningDelta, TakeWords, Tex
 
 WHOLE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of an answer that is not streamed."""
+AFTER_REASON_SECONDS_MAX: Final = 5.0
 _KEEP_ALIVE: Final = re.compile(rb":.*|ping|pong|heartbeat|keep-?alive", re.IGNORECASE)
 """What proxies send as data, to keep a connection open."""
 _BOM: Final = b"\xef\xbb\xbf"
@@ -45,6 +47,7 @@ class Reception:
         self._reply: Reply | None = None
         self._take: TakeWords | None = None
         self._refused: _Refused | None = None
+        self._deadline: float | None = None
 
     async def batches(self, reply: Reply) -> AsyncIterator[Sequence[Delta]]:
         """Deltas as they arrive, finally `Finish`. Deltas before an error are yielded before it is raised."""
@@ -55,17 +58,13 @@ class Reception:
             out, failure = await self._opening(chunks, self._parser)
             if out:
                 yield out
-            if failure is None and not reading.ended:
-                async for chunk in chunks:
-                    out, failure = self._read(chunk)
-                    if out:
-                        yield out
-                    if failure is not None or reading.ended:
-                        break
-                else:
-                    out, failure = self._batch(self._parser.close())
-                    if out:
-                        yield out
+            while failure is None and not reading.ended:
+                chunk = await self._next(chunks, said=bool(out))
+                out, failure = self._batch(self._parser.close()) if chunk is None else self._read(chunk)
+                if out:
+                    yield out
+                if chunk is None:
+                    break
         except TransportError as error:
             if not reading.finished:  # Some servers cut the connection instead of ending it well.
                 raise broken(error, began=True) from error
@@ -75,6 +74,20 @@ class Reception:
         end = self._end()
         reply.ended = True
         yield end
+
+    async def _next(self, chunks: AsyncIterator[bytes], *, said: bool) -> bytes | None:
+        """The next chunk; None at the end. After a reason for the end nothing but usage is due, and it comes at once: a
+        server that sends no end mark and keeps the connection open is not waited for."""
+        if not self._reading.finished:
+            return await anext(chunks, None)
+        now = asyncio.get_running_loop().time()
+        if said or self._deadline is None:
+            self._deadline = now + AFTER_REASON_SECONDS_MAX
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await anext(chunks, None)
+        except TimeoutError:
+            return None
 
     def push_to(self, take: TakeWords) -> None:
         """From now on batches of text deltas are passed to `take` while the reader of `batches` waits, which saves a
@@ -90,7 +103,8 @@ class Reception:
         if self._refused is not None:
             return False
         out, failure = self._read(chunk)
-        if failure is None and not self._reading.ended and (not out or (_only_words(out) and take(out))):
+        over = failure is not None or self._reading.ended or self._reading.finished
+        if not over and (not out or (_only_words(out) and take(out))):
             return True
         self._refused = _Refused(len(chunk), out, failure)
         return False
@@ -158,7 +172,7 @@ class Reception:
         parser, reading = EventParser(), new_reading()
         reception = cls(reading, new_reading, str)
         out, failure = reception._batch(parser.feed(events))
-        unfinished = reading.finished or reading.ended or parser.open or reception._halves.pending
+        unfinished = reading.finished or reading.ended or parser.open or reception._halves.pending is not None
         return () if failure is not None or unfinished else out
 
     def _batch(self, events: Iterator[bytes]) -> tuple[list[Delta], ModelError | None]:
@@ -173,7 +187,7 @@ class Reception:
                 except orjson.JSONDecodeError:
                     if not data.strip():
                         continue
-                    if data.strip() == b"[DONE]":
+                    if data.strip().upper() in (b"[DONE]", b"DONE"):
                         reading.ended = True
                         break
                     self._loosely(data, out)

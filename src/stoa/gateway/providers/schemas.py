@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from stoa.gateway.providers.demands import Demands
+from stoa.gateway.providers.gemini_schemas import in_subset
 from stoa.gateway.providers.well_formed import well_formed
 
 DEPTH_MAX: Final = 40
@@ -20,16 +21,17 @@ _LISTS: Final = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _SCHEMAS: Final = frozenset(
     {"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedProperties"}
 )
-_PLAIN: Final = frozenset({
-    "type", "description", "title", "enum", "items", "properties", "required", "anyOf", "nullable", "minimum",
-    "maximum",    "minItems",
-    "maxItems", "minLength", "maxLength", "pattern", "default",
-})  # fmt: skip # Gemini's subset
 _STRICT_UNKNOWN: Final = frozenset({
     "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties",
     "unevaluatedProperties",
     "propertyNames", "contains", "prefixItems", "uniqueItems", "default", "$dynamicRef", "minContains", "maxContains",
+    "minLength", "maxLength", "minProperties", "maxProperties",
 })  # fmt: skip # what OpenAI refuses in a strict schema
+
+
+_STRICT_FORMATS: Final = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+)
 
 
 class Unusable(ValueError):
@@ -55,7 +57,7 @@ def _prepared(encoded: bytes, demands: Demands) -> dict[str, Any]:
             **_resolved(schema, schema),
             **{name: schema[name] for name in ("$defs", "definitions") if name in schema},
         }
-    top = _Walk(schema, demands).walked(schema)
+    top = _Walk(schema, demands).walked({name: value for name, value in schema.items() if name not in _UNIONS})
     top = {
         "type": "object",
         **{name: value for name, value in top.items() if name not in ("type", *_UNIONS, "not", "enum", "const")},
@@ -80,7 +82,7 @@ def strict(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     if schema.get("type") != "object" or any(name in schema for name in _UNIONS):
         return None
     try:
-        return _strict(schema, 0)
+        return _strict(schema, schema, 0)
     except _NotStrict:
         return None
 
@@ -89,10 +91,15 @@ class _NotStrict(Exception):
     pass
 
 
-def _strict(schema: Any, depth: int) -> dict[str, Any]:
+def _strict(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
     if not isinstance(schema, dict) or not schema or depth > 9 or _STRICT_UNKNOWN & schema.keys():
         raise _NotStrict
     made = {name: value for name, value in schema.items() if name not in _DROPPED}
+    if isinstance(made.get("$ref"), str) and len(made) > 1:  # Nothing may stand beside a reference but its definitions.
+        beside = {name: value for name, value in made.items() if name != "$ref"}
+        return _strict({**_object(_target(root, made["$ref"])), **beside}, root, depth + 1)
+    if str(schema.get("format", "date")) not in _STRICT_FORMATS:
+        raise _NotStrict
     if schema.get("type") == "object" or "properties" in schema:
         properties = schema.get("properties")
         if not isinstance(properties, dict) or set(_names(schema.get("required"))) != set(properties):
@@ -100,14 +107,14 @@ def _strict(schema: Any, depth: int) -> dict[str, Any]:
         if schema.get("additionalProperties") not in (None, False):
             raise _NotStrict
         made |= {"type": "object", "additionalProperties": False}
-        made["properties"] = {name: _strict(value, depth + 1) for name, value in properties.items()}
+        made["properties"] = {name: _strict(value, root, depth + 1) for name, value in properties.items()}
     if schema.get("type") == "array" or "items" in schema:
-        made["items"] = _strict(schema.get("items"), depth + 1)
+        made["items"] = _strict(schema.get("items"), root, depth + 1)
     if "anyOf" in schema:
-        made["anyOf"] = [_strict(one, depth + 1) for one in schema["anyOf"] or ()]
+        made["anyOf"] = [_strict(one, root, depth + 1) for one in schema["anyOf"] or ()]
     for name in ("$defs", "definitions"):
         if name in schema:
-            made[name] = {key: _strict(value, depth + 1) for key, value in _object(schema[name]).items()}
+            made[name] = {key: _strict(value, root, depth + 1) for key, value in _object(schema[name]).items()}
     if not made.keys() & {"type", "anyOf", "$ref", "enum", "const"}:
         raise _NotStrict
     return made
@@ -131,13 +138,14 @@ class _Walk:
         schema = well_formed(schema)
         if self._plain and isinstance(ref := schema.get("$ref"), str):
             if ref in refs:
-                return {"type": "object", "properties": {}}
-            return self.walked(_target(self._root, ref), depth + 1, (*refs, ref))
+                return {"type": "object"}
+            beside = {name: value for name, value in schema.items() if name != "$ref"}
+            return self.walked({**_object(_target(self._root, ref)), **beside}, depth + 1, (*refs, ref))
         made = {name: self._member(name, value, depth, refs) for name, value in schema.items() if name not in _DROPPED}
         types = made.get("type")
         if _arrays(types) and "items" not in made and "prefixItems" not in made:
             made["items"] = {}
-        return self._plainly(made) if self._plain else made
+        return in_subset(made) if self._plain else made
 
     def _member(self, name: str, value: Any, depth: int, refs: tuple[str, ...]) -> Any:
         if name in _MAPS and isinstance(value, dict):
@@ -147,35 +155,6 @@ class _Walk:
         if name in _SCHEMAS and isinstance(value, dict):
             return self.walked(value, depth + 1, refs)
         return value
-
-    def _plainly(self, made: dict[str, Any]) -> dict[str, Any]:
-        types = made.get("type")
-        if isinstance(types, list):
-            named = [one for one in types if one != "null"]
-            made |= {"type": named[0] if named else "string"} | ({"nullable": True} if "null" in types else {})
-        if "const" in made:
-            made["enum"] = [made["const"]]
-        if "oneOf" in made:
-            made["anyOf"] = made["oneOf"]
-        ways = _list(made.get("anyOf"))
-        if (others := [one for one in ways if one.get("type") != "null"]) and len(others) < len(ways):
-            made = {**made, "nullable": True} | (others[0] if len(others) == 1 else {"anyOf": others})
-            if len(others) == 1:
-                del made["anyOf"]
-        if isinstance(made.get("enum"), list) and "" in made["enum"]:
-            made["enum"] = [one for one in made["enum"] if one != ""]  # An empty one is refused.
-            if not made["enum"]:
-                del made["enum"]
-        if "required" in made and "properties" in made:
-            made["required"] = [name for name in _names(made["required"]) if name in made["properties"]]
-        if isinstance(made.get("enum"), list) and made.get("type", "string") != "string":
-            values = ", ".join(str(one) for one in made.pop("enum")[:50])  # Only text may be enumerated there.
-            made["description"] = f"{made.get('description', '')} One of: {values}.".strip()
-        if made.get("type") == "array" and not made.get("items"):
-            made["items"] = {"type": "string"}
-        if "type" not in made and "anyOf" not in made:
-            made["type"] = "object" if "properties" in made else "string"
-        return {name: value for name, value in made.items() if name in _PLAIN}
 
 
 class _Merged:

@@ -6,6 +6,8 @@ from typing import Final
 import orjson
 
 EVENT_BYTES_MAX: Final = 1024 * 1024
+_DONE: Final = (b"data: [DONE]", b"data:[DONE]")
+_DONE_BYTES_MAX: Final = 16
 
 
 class EventTooLarge(ValueError):
@@ -33,6 +35,29 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The events that are complete with this chunk. Raises EventTooLarge."""
+        for line in self._lines(chunk):
+            if not line:
+                if self._data:
+                    yield self._event()
+                self._failed = False
+            elif line.startswith(b"data:"):
+                value = line[6:] if line[5:6] == b" " else line[5:]
+                done = len(value) < _DONE_BYTES_MAX and value.strip() == b"[DONE]"
+                if self._data and (done or _begins(self._data[-1], value)):
+                    yield self._event()
+                if done:
+                    yield value
+                    continue
+                self._bytes += len(value)
+                if self._bytes > EVENT_BYTES_MAX:
+                    raise EventTooLarge
+                self._data.append(value)
+            elif line.startswith((b"event:", b"error:", b'{"error"')):
+                yield from self._named(line)
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """The lines that are complete with this chunk. The mark of the stream's end is a line without a line end too:
+        nothing may come behind it, on a connection that stays open. Raises EventTooLarge."""
         text = self._rest + chunk
         if text.endswith(b"\r"):  # Half of a CR LF, perhaps.
             text, held = text[:-1], b"\r"
@@ -44,21 +69,10 @@ class EventParser:
         self._rest = lines.pop() + held
         if len(self._rest) > EVENT_BYTES_MAX:
             raise EventTooLarge
-        for line in lines:
-            if not line:
-                if self._data:
-                    yield self._event()
-                self._failed = False
-            elif line.startswith(b"data:"):
-                value = line[6:] if line[5:6] == b" " else line[5:]
-                if self._data and _begins(self._data[-1], value):
-                    yield self._event()
-                self._bytes += len(value)
-                if self._bytes > EVENT_BYTES_MAX:
-                    raise EventTooLarge
-                self._data.append(value)
-            elif line.startswith((b"event:", b"error:", b'{"error"')):
-                yield from self._named(line)
+        if self._rest.rstrip() in _DONE:
+            lines.append(self._rest.rstrip())
+            self._rest = b""
+        return lines
 
     def _event(self) -> bytes:
         data = b"\n".join(self._data)
@@ -80,9 +94,9 @@ class EventParser:
 
 
 def _begins(before: bytes, value: bytes) -> bool:
-    """Whether a line of data begins another event, although no blank line stands between. Inside of one event no line
-    of JSON ends and none begins so."""
-    return before.rstrip().endswith(b"}") and (value.startswith(b"{") or value.strip() == b"[DONE]")
+    """Whether a line of data begins another event, although no blank line stands between: within the JSON of one event
+    no line that ends with a brace is followed by one that begins with a brace."""
+    return before.rstrip().endswith(b"}") and value.startswith(b"{")
 
 
 def _failure(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -147,7 +148,7 @@ class StreamingModel(ABC):
                     raise first or failure
                 first, concessions = first or failure, concessions + 1
                 granted = next_.granted
-                told += [next_.notice] if next_.notice else []
+                told += [next_.notice] if next_.notice and next_.notice not in told else []
                 outgoing = self._outgoing(request, granted)
                 continue
             if request.once or attempt == RETRIES_MAX or (failure.retry_after_seconds or 0) > RETRY_AFTER_SECONDS_MAX:
@@ -198,7 +199,7 @@ class StreamingModel(ABC):
         accept: str,
         more: Mapping[str, str] | None = None,
     ) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": accept, **(more or {}), **self.headers()}
+        headers = {"Content-Type": "application/json", "Accept": accept, **_PLAIN, **(more or {}), **self.headers()}
         reply = await self._transport.post(url, headers, body, timeouts, self._ca_bundle)
         stack.callback(reply.close)
         if not 200 <= reply.status < 300:
@@ -234,6 +235,8 @@ class StreamingModel(ABC):
         return re.sub(r"\s+", " ", message).strip()[:MESSAGE_CHARACTERS_MAX]
 
 
+_PLAIN: Final = {"Accept-Encoding": "identity"}
+"""A compressed stream comes late: what compresses it waits for more. One that is compressed all the same is read."""
 _WORDS: Final = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 
 
@@ -271,8 +274,7 @@ def endpoint(base_url: str, path: str) -> str:
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
-    """How long the provider wants us to wait. The date form of Retry-After is not worth a parser here: backoff
-    serves."""
+    """How long the provider wants us to wait. A date in Retry-After is compared with the provider's own clock."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers[name]) * unit
@@ -280,4 +282,8 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
             continue
         if 0 <= seconds < 1e9:
             return seconds
-    return None
+    try:
+        wait = parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return max(wait.total_seconds(), 0.0)

@@ -16,6 +16,7 @@ from stoa.gateway.types import Delta, ToolCallDelta
 
 OPAQUE: Final = ("extra_content", "thought_signature", "thoughtSignature", "provider_specific_fields")
 """Fields of a call that its provider wants back unchanged (Gemini's signatures, and proxies before it)."""
+_FENCED: Final = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
 _MARKS: Final = re.compile(r'["\\{}\[\]]')
 
 
@@ -126,7 +127,9 @@ class ToolCalls:
         """The call that this entry goes on with; None where it begins one."""
         last = self.calls[-1] if self.calls else None
         if index is not None:
-            call = next((one for one in reversed(self.calls) if one.index == index), None)
+            numbered = [one for one in reversed(self.calls) if one.index == index]
+            same = (one for one in numbered if id_ and one.id == id_)
+            call = next(same, numbered[0] if numbered else None)
         elif id_:
             call = next((one for one in reversed(self.calls) if one.id == id_), None)
         else:
@@ -156,12 +159,10 @@ class ToolCalls:
     def _extend(self, call: _Call, arguments: str, out: list[Delta]) -> None:
         while arguments:
             if call.complete:
-                rest = arguments.lstrip()
-                if not rest:
+                arguments = arguments.lstrip().removeprefix(",").lstrip()
+                if not arguments.startswith("{"):  # A brace too many, or the mark that ends a call in a template.
                     return
-                if rest[0] == "{":
-                    call = self._follower(call)
-                arguments = rest
+                call = self._follower(call)
             if not call.pieces:
                 arguments = arguments.lstrip() or arguments
                 call.held = arguments[0] != "{"
@@ -224,7 +225,9 @@ def _arguments(value: Any) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Arguments that are JSON inside of a JSON string, or nothing at all."""
+    """Arguments that are JSON inside of a JSON string or of a block of code, or nothing at all."""
+    if (fenced := _FENCED.fullmatch(text)) is not None:
+        return fenced.group(1)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from stoa.gateway.catalogue import NAMESPACE, Catalogue
-from stoa.gateway.offered import ModelEntry
+from stoa.gateway.offers import ModelEntry
 from stoa.gateway.prices import Price, line_of, price_of
 from stoa.gateway.router.types import PriceOf, RouteSettings, Target, TargetSettings
 from stoa.gateway.types import Model

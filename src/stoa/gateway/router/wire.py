@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 import orjson
 from starlette.responses import Response
 
-from stoa.gateway.offered import ModelEntry
+from stoa.gateway.offers import ModelEntry
 from stoa.gateway.router.errors import SpendingLimitReached, code_of
 from stoa.http import Wire
 from stoa.kernel.errors import AppError, BadRequest

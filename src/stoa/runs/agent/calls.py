@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 import orjson
 
 from stoa.events import Event, EventType
-from stoa.gateway import ModelError
+from stoa.gateway import ModelError, arguments_in
 from stoa.kernel.storable import as_storable, is_storable
 from stoa.runs.agent import builtin
 from stoa.runs.agent.checkpoint import AgentState, CallState, calls_report
@@ -335,9 +335,9 @@ def _request_id(call: CallState) -> UUID:
 
 def _object(arguments: str) -> dict[str, Any] | None:
     """The arguments as they will be stored; None if they are no JSON object or cannot be stored."""
+    parsed = arguments_in(arguments.replace("\\u0000", "\\ufffd"))  # The database cannot hold NUL.
     try:
-        parsed = orjson.loads(arguments.replace("\\u0000", "\\ufffd") or b"{}")  # The database cannot hold NUL.
         orjson.dumps(reduce(lambda inner, _: [inner], range(_EVENT_DEPTH), parsed))
-    except (orjson.JSONDecodeError, TypeError):  # TypeError: nested deeper than can be written again.
+    except TypeError:  # Nested deeper than can be written again.
         return None
-    return parsed if isinstance(parsed, dict) and is_storable(parsed) else None
+    return parsed if parsed is not None and is_storable(parsed) else None

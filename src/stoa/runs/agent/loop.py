@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from stoa import events, gateway
 from stoa.events import Event, EventType
@@ -23,6 +23,7 @@ from stoa.gateway import (
     ReasoningDelta,
     ToolCallDelta,
     Usage,
+    arguments_in,
     estimated_tokens,
 )
 from stoa.kernel.storable import as_storable
@@ -38,6 +39,11 @@ REPAIR: Final = (
     "Your answer does not satisfy the schema that was asked for: {problem}. "
     "Answer again, with the corrected JSON alone."
 )
+CUT: Final = {
+    "code": "tool_bad_arguments",
+    "message": "This call was not made: the reply ended before its arguments were complete."
+    " Write shorter arguments, or several calls.",
+}
 TOKENS_MAX: Final = 2**31 - 1
 """The range of the bill's columns. A provider that counts more in one reply counts wrongly."""
 
@@ -60,6 +66,15 @@ def _withheld(reply: "Reply") -> ModelError | None:
     refused = reply.finish.reason == "refusal"
     sentence = "The model refused to answer." if refused else "The provider's content filter withheld the answer."
     return ModelError("content_filtered", sentence, retryable=False)
+
+
+def _cut_call(reply: "Reply", turn: Turn) -> CallState | None:
+    """The call whose arguments the end of a reply cut off: its last one, where that is no object. A call without any
+    arguments is not to be made with none."""
+    if not turn.calls or reply.finish is None or reply.finish.reason in ("stop", "tool_calls"):
+        return None
+    last = turn.calls[-1]
+    return last if not last.arguments.strip() or arguments_in(last.arguments) is None else None
 
 
 @dataclass(slots=True)
@@ -215,9 +230,12 @@ class Loop:
         turn = Turn("".join(reply.pieces), [reply.calls[index] for index in sorted(reply.calls)])
         if turn.calls and reply.provider is not None:
             turn.provider = asdict(reply.provider)
+        cut = _cut_call(reply, turn)
 
         def change() -> None:
             self._settle(reply)
+            if cut is not None:
+                cut.error = dict(CUT)
             state.turns.append(turn)
             state.iteration = iteration
 
@@ -225,7 +243,20 @@ class Loop:
             self.unbilled.append(self._use(reply))
             change()
         else:
-            yield Checkpoint(change, uses=[self._use(reply)])
+            told = (
+                [self._not_made(cut, scope, iteration)] if cut is not None and not builtin.is_builtin(cut.name) else []
+            )
+            yield Checkpoint(change, told, uses=[self._use(reply)])
+
+    def _not_made(self, call: CallState, scope: AgentScope, iteration: int) -> Event:
+        data = {**self._head(call, scope), "input": {}, "error": CUT, "iteration": iteration}
+        return scope.event(EventType.TOOL_CALL_FAILED, data)
+
+    def _head(self, call: CallState, scope: AgentScope) -> dict[str, Any]:
+        """What the events of a call begin with."""
+        client = scope.source is None and call.name in self._agent.client_names
+        kind = CLIENT if client else calls.kind_of(self.ports.tools.get(call.name))
+        return {"id": call.id, "object": "agent.tool_call", "tool": {"name": call.name, "type": kind}}
 
     def _take(
         self, sink: Events, reply: Reply, scope: AgentScope, iteration: int, batch: Sequence[gateway.Delta]
@@ -280,15 +311,8 @@ class Loop:
             )
             reply.calls[delta.index] = call
             if not builtin.is_builtin(call.name):
-                client = scope.source is None and call.name in self._agent.client_names
-                kind = CLIENT if client else calls.kind_of(self.ports.tools.get(call.name))
-                tool = {"name": call.name, "type": kind}
-                said.append(
-                    scope.event(
-                        EventType.TOOL_CALL_STARTED,
-                        {"id": call.id, "object": "agent.tool_call", "tool": tool, "iteration": iteration},
-                    )
-                )
+                begun = {**self._head(call, scope), "iteration": iteration}
+                said.append(scope.event(EventType.TOOL_CALL_STARTED, begun))
         if delta.arguments:
             call.arguments += as_storable(delta.arguments)
             reply.silent_characters += len(delta.arguments)

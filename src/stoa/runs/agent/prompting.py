@@ -86,15 +86,9 @@ def _provider(turn: Turn) -> ProviderData | None:
 
 
 def _arguments(call: CallState) -> str:
-    """The arguments of the actual call, as a JSON object: a person may have changed them, and providers accept only
-    objects."""
-    if call.params is not None:
-        return orjson.dumps(call.params).decode()
-    try:
-        parsed = orjson.loads(call.arguments or b"{}")
-    except orjson.JSONDecodeError:
-        parsed = None
-    return call.arguments if isinstance(parsed, dict) and call.arguments else "{}"
+    """The arguments of the actual call, because a person may have changed them. What the model wrote is kept even where
+    it is no JSON, so that the model can see its own mistake; the providers' adapters make it valid."""
+    return orjson.dumps(call.params).decode() if call.params is not None else call.arguments or "{}"
 
 
 def _result(call: CallState) -> ToolResultPart:

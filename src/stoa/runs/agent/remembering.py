@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from stoa.gateway import Passage
-from stoa.memory import Conversed, Scope, Utterance, kept
+from stoa.memory import MemoryAddition, RememberedMessage, Scope, kept
 from stoa.runs.types import Run
 
 Strategy = Literal["all", "relevant", "both"]
@@ -105,13 +105,13 @@ def conversed(
     question: str,
     answer: str,
     turns: Sequence[Mapping[str, Any]] | None,
-) -> Conversed | None:
+) -> MemoryAddition | None:
     """The messages to store in a memory; None without a memory or a user. `turns` are the answer's replies if it made
     calls."""
     if use is None or use.memory_id is None or run.end_user is None or not answer:
         return None
     answered = _with_calls(turns, answer) if use.save == "full" and turns else [_message("assistant", answer)]
-    return Conversed(use.memory_id, run.end_user, session_of(run), key, [_message("user", question), *answered])
+    return MemoryAddition(use.memory_id, run.end_user, session_of(run), key, [_message("user", question), *answered])
 
 
 def _message(role: str, text: str) -> Mapping[str, Any]:
@@ -137,7 +137,7 @@ def _with_calls(turns: Sequence[Mapping[str, Any]], answer: str) -> list[Mapping
     return [*messages, _message("assistant", last["text"] if not last["calls"] and last["text"] else answer)]
 
 
-def recalled(found: Sequence[Utterance], use: MemoryUse) -> Sequence[EarlierMessage]:
+def recalled(found: Sequence[RememberedMessage], use: MemoryUse) -> Sequence[EarlierMessage]:
     """The messages of a memory, oldest first, without calls that have no result, which providers refuse."""
     whole = use.save == "full"
     results = {one.tool_call_id: one.text for one in found if one.role == "tool"} if whole else {}

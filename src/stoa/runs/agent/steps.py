@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from stoa.events import NAMES, Event, EventType, TextDelta
-from stoa.memory import Conversed
+from stoa.memory import MemoryAddition
 from stoa.runs.types import ModelUse
 
 
@@ -95,7 +95,7 @@ class Checkpoint:
     """Model calls, for the bill."""
     nodes: Sequence[str] = ()
     """Paths of the workflow's nodes whose state has changed."""
-    remember: Sequence[Conversed] = ()
+    remember: Sequence[MemoryAddition] = ()
     """What memories store of it."""
 
 

@@ -10,7 +10,7 @@ from stoa.events import Event, EventType
 from stoa.gateway import ModelError
 from stoa.kernel.errors import AppError, DatabaseUnavailable
 from stoa.kernel.storable import as_storable, as_storable_value
-from stoa.memory import Conversed
+from stoa.memory import MemoryAddition
 from stoa.runs.agent.steps import Checkpoint, RunStopped, Step
 from stoa.runs.workflow.graph import GraphNode
 from stoa.runs.workflow.nodes.node import ErrorHandling, Inputs, NodeFailed, Produced
@@ -123,7 +123,7 @@ def _again(task: Task, head: Mapping[str, Any], failure: NodeFailed) -> Checkpoi
     return Checkpoint(change, [Event(EventType.NODE_STARTED, about)], nodes=[task.path])
 
 
-def completed(task: Task, head: Mapping[str, Any], output: Any, remember: Sequence[Conversed] = ()) -> Checkpoint:
+def completed(task: Task, head: Mapping[str, Any], output: Any, remember: Sequence[MemoryAddition] = ()) -> Checkpoint:
     def change() -> None:
         task.state.status, task.state.output = "completed", output
 

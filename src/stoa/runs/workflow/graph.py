@@ -15,6 +15,7 @@ from stoa.runs.workflow.nodes.input import INPUT
 from stoa.runs.workflow.nodes.map import MapNode
 from stoa.runs.workflow.nodes.node import Depends, Needs, Node, NodeType, Transformer
 from stoa.runs.workflow.nodes.output import OUTPUT
+from stoa.runs.workflow.nodes.subagent import HELD, held_agent
 from stoa.runs.workflow.paths import Field, field, nodes_of
 from stoa.runs.workflow.registry import NODE_TYPES, canonical, close_to, instead_of
 
@@ -165,6 +166,9 @@ def _node(given: Any, path: str, problems: dict[str, str], depth: int = 0) -> tu
     before = len(problems)
     kind = _check_type(fields, path, problems)
     _check_parts(fields, path, problems)
+    if kind is not None and kind.tool_only:
+        name = fields.get("id") or fields.get("name") or "?"
+        problems[f"{path}.type"] = f"is {kind.name!r} (node {name!r}), a tool for agents: put it into an agent's tools"
     if kind is None or len(problems) > before:
         return None
     try:
@@ -198,6 +202,8 @@ def _check_parts(fields: Mapping[str, Any], path: str, problems: dict[str, str],
             if str(part.get("type")) != "function":  # OpenAI's form, in a model's node.
                 _check_type(part, f"{path}.tools[{index}]", problems)
                 _check_parts(part, f"{path}.tools[{index}]", problems, depth + 1)
+                if (held := held_agent(part)) is not None:
+                    _check_parts(held, f"{path}.tools[{index}].agent", problems, depth + 1)
     if isinstance(llm := fields.get("llm"), Mapping):
         _check_type(cast("Mapping[str, Any]", llm), f"{path}.llm", problems)
 
@@ -244,8 +250,9 @@ def _canonical_parts(part: Any) -> Any:
     fields = {name: value for name, value in cast("Mapping[str, Any]", part).items() if value is not None}
     if isinstance(fields.get("type"), str):
         fields["type"] = canonical(fields["type"])
-    if "tools" in fields:
-        fields["tools"] = _canonical_parts(fields["tools"])
+    for name in ("tools", *HELD):
+        if name in fields:
+            fields[name] = _canonical_parts(fields[name])
     return fields
 
 

@@ -32,8 +32,14 @@ INSTEAD: Final[Mapping[str, str]] = {
     "writers.": "a knowledge base holds what is uploaded to it (POST /v1/knowledgebases/{id}/upload)",
     "retrievers.": "search a knowledge base with a node of dynamiq.nodes.knowledgebases",
     "rankers.": "a knowledge base reranks what it finds itself (its retriever.reranker)",
-    "images.": "make it an HTTP or MCP tool",
-    "audio.": "make it an HTTP or MCP tool",
+    "images.": "call the service that makes images as an HTTP or MCP tool",
+    "audio.": "call the service that hears or speaks as an HTTP or MCP tool",
+    "tools.cypher_executor.": "offer the graph database as an MCP server (POST /v1/tools)",
+    "tools.CypherExecutor": "offer the graph database as an MCP server (POST /v1/tools)",
+    "tools.CuaDesktopTool": "offer the desktop as an MCP server (POST /v1/tools)",
+    "tools.Stagehand": "offer a browser as an MCP server (POST /v1/tools)",
+    "tools.pipedream.": "no such service is configured here: make an HTTP or MCP tool of what it calls",
+    "tools.Pipedream": "no such service is configured here: make an HTTP or MCP tool of what it calls",
     "tools.": "make it an HTTP or MCP tool",
 }
 """Families of the platform's nodes that are not supported, and what to use instead."""

@@ -29,7 +29,7 @@ from stoa.sources.ports import Remember
 from stoa.sources.providers.directory import allowed
 from stoa.sources.providers.listing import Listed, changed
 from stoa.sources.providers.spool import Spool, too_large
-from stoa.sources.types import Failed, Fetched, Finding, Nothing, SourceError
+from stoa.sources.types import Failed, Fetched, Finding, NoDocument, SourceError
 
 FETCH_SECONDS_MAX: Final = 900.0
 READ_SECONDS_MAX: Final = 120.0
@@ -99,7 +99,7 @@ class GitOrigin:
         with target.open("rb") as file, Spool(rules.ITEM_BYTES_MAX) as spool:
             while piece := file.read(1024 * 1024):
                 if spool.empty and piece.startswith(_POINTER):  # Git LFS: the content is stored elsewhere.
-                    return Nothing(path, state)
+                    return NoDocument(path, state)
                 spool.write(piece)
             metadata = {"source": path, "path": path, "commit": commit, "repository": self._config.url}
             return Fetched(path, path, None, spool.content(), metadata, state)

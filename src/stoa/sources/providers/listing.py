@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from stoa.sources import rules
 from stoa.sources.ports import Remember
-from stoa.sources.types import Failed, Finding, Same
+from stoa.sources.types import Failed, Finding, Unchanged
 
 T = TypeVar("T")
 
@@ -34,6 +34,6 @@ async def changed(
         if known.done:
             continue
         if known.state and known.state == one.state:
-            yield Same(one.origin)
+            yield Unchanged(one.origin)
         else:
             yield await fetch(one)

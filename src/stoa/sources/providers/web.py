@@ -10,8 +10,9 @@ import aiohttp
 from yarl import URL
 
 from stoa import __version__
-from stoa.outbound import AddressRefused, cause
+from stoa.outbound import refused
 from stoa.outbound.client import BodyError, pieces
+from stoa.outbound.describing import failure
 from stoa.sources.configs import USER_AGENT
 from stoa.sources.providers.spool import Spool, TooLarge, too_large
 from stoa.sources.types import Content
@@ -99,8 +100,6 @@ class Web:
         except BodyError as error:
             raise WebError("origin_failed", f"The answer of {host} {error}.", retryable=False) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            found = cause(error)
-            if isinstance(found, AddressRefused):
-                raise WebError("address_refused", str(found), retryable=False) from error
-            message = str(found or f"{host} cannot be reached: {type(error).__name__}.")
-            raise WebError("origin_unreachable", message, retryable=True) from error
+            if refused(error):
+                raise WebError("address_refused", failure(error, str(url)), retryable=False) from error
+            raise WebError("origin_unreachable", failure(error, str(url)), retryable=True) from error

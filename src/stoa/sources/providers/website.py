@@ -25,7 +25,7 @@ from stoa.sources.providers.frontier import Address, Frontier
 from stoa.sources.providers.robots import Robots, robots_of
 from stoa.sources.providers.urls import canonical, host_of, page_name
 from stoa.sources.providers.web import Answer, Web, WebError
-from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, Nothing, Same, SourceError
+from stoa.sources.types import Failed, Fetched, Finding, Incomplete, Known, NoDocument, SourceError, Unchanged
 
 SITEMAPS_MAX: Final = 50
 HOPS_MAX: Final = 5
@@ -67,7 +67,7 @@ class _Visit:
 
     @property
     def is_there(self) -> bool:
-        return self.redirect is not None or self.finding is None or isinstance(self.finding, Fetched | Same)
+        return self.redirect is not None or self.finding is None or isinstance(self.finding, Fetched | Unchanged)
 
 
 class WebsiteOrigin:
@@ -119,7 +119,7 @@ class WebsiteOrigin:
                 yield Incomplete(f"{address.url} could not be read; pages that only it links to stay as they were.")
             if not visit.waits:
                 for other in frontier.resolve(address, there=visit.is_there):
-                    yield Nothing(str(other.url), {"redirect": str(address.url)})
+                    yield NoDocument(str(other.url), {"redirect": str(address.url)})
             if visit.redirect is not None:
                 self._follow(frontier, address, visit.redirect)
             if address.depth < self._config.depth_max:
@@ -152,7 +152,7 @@ class WebsiteOrigin:
         """Raises SourceError where the walk cannot continue: the start page is missing, or the site is down."""
         if isinstance(finding, Failed) and (address.start or failures >= FAILURES_MAX):
             raise SourceError(finding.code, finding.message, retryable=finding.code in _PASSING)
-        if address.start and isinstance(finding, Nothing) and finding.state.get("status"):
+        if address.start and isinstance(finding, NoDocument) and finding.state.get("status"):
             raise SourceError("origin_not_found", f"{address.url} is not there ({finding.state['status']}).")
 
     # --- one page ---------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class WebsiteOrigin:
             return _Visit(None, links, redirect)
         robots = await self._robots_of(url)
         if robots.trouble is None and not robots.allow(url):
-            return _Visit(Nothing(origin, {"robots": True}))
+            return _Visit(NoDocument(origin, {"robots": True}))
         try:
             if robots.trouble is not None:
                 raise robots.trouble
@@ -171,16 +171,16 @@ class WebsiteOrigin:
         except WebError as error:
             return _Visit(Failed(origin, error.code, error.message), links, redirect, blind)
         if answer.status == 304 and known.state:
-            return _Visit(Same(origin), links, redirect)
+            return _Visit(Unchanged(origin), links, redirect)
         if answer.content is not None:
             return await self._read(address, answer, frontier)
         if answer.status in _REDIRECTS and "location" in answer.headers:
             target = canonical(answer.headers["location"], url)
-            return _Visit(Nothing(origin, {"redirect": str(target or "")}), redirect=target)
+            return _Visit(NoDocument(origin, {"redirect": str(target or "")}), redirect=target)
         if answer.status == 200:
-            return _Visit(Nothing(origin, {"type": answer.mime_type}))
+            return _Visit(NoDocument(origin, {"type": answer.mime_type}))
         if answer.status in (404, 410):
-            return _Visit(Nothing(origin, {"status": answer.status}))
+            return _Visit(NoDocument(origin, {"status": answer.status}))
         code = "origin_refused" if answer.status in (401, 402, 403, 451) else "origin_failed"
         return _Visit(Failed(origin, code, f"{url.host} answered {answer.status}."), links, redirect, blind)
 
@@ -201,16 +201,16 @@ class WebsiteOrigin:
         if page.refresh is not None and host_of(page.refresh) in self._hosts:
             content.file.close()
             gone = {"links": state["links"], "redirect": str(page.refresh)}
-            return _Visit(Nothing(str(url), gone), page.links, redirect=page.refresh)
+            return _Visit(NoDocument(str(url), gone), page.links, redirect=page.refresh)
         if page.noindex or not self._globs.take_url(url.raw_path):  # The links of the start page are read in any case.
             content.file.close()
-            return _Visit(Nothing(str(url), state), page.links)
+            return _Visit(NoDocument(str(url), state), page.links)
         belongs_to = _linked_canonical(answer, url) or page.canonical
         if belongs_to is not None and not address.own and self._is_of_the_site(belongs_to):
             there = frontier.hold(address, belongs_to)
             if there is not False:
                 content.file.close()
-                moved = Nothing(str(url), {"links": state["links"], "redirect": str(belongs_to)})
+                moved = NoDocument(str(url), {"links": state["links"], "redirect": str(belongs_to)})
                 return _Visit(moved if there else None, page.links, waits=there is None)
         metadata = {"source": str(url), "url": str(url), **({"title": page.title} if page.title else {})}
         return _Visit(Fetched(str(url), page_name(url, kind), kind, content, metadata, state), page.links)

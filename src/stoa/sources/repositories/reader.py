@@ -52,7 +52,7 @@ class ReaderError(Exception):
 
 
 # --- the guarded way out ----------------------------------------------------------------------------------------------
-class _WayOut:
+class _GuardedConnections:
     """Outbound connections of this process. `failure` is why one failed, because dulwich and urllib3 wrap our error in
     theirs."""
 
@@ -62,9 +62,9 @@ class _WayOut:
 
 def _connect(connection: HTTPConnection, *, tls: bool) -> socket.socket:
     try:
-        sock = asyncio.run(_WayOut.outbound.connect(connection.host, connection.port or 443, tls=tls))
+        sock = asyncio.run(_GuardedConnections.outbound.connect(connection.host, connection.port or 443, tls=tls))
     except OutboundError as error:
-        _WayOut.failure = error
+        _GuardedConnections.failure = error
         raise
     sock.settimeout(SILENT_SECONDS_MAX)
     return sock
@@ -91,7 +91,7 @@ class _SafePool(HTTPSConnectionPool):
 def _pools() -> urllib3.PoolManager:
     pools = urllib3.PoolManager(
         retries=urllib3.Retry(total=5, connect=0, read=0, status=0, other=0, redirect=5),
-        ssl_context=_WayOut.outbound.tls(),
+        ssl_context=_GuardedConnections.outbound.tls(),
     )
     classes: dict[str, type[HTTPConnectionPool | HTTPSConnectionPool]] = {"http": _PlainPool, "https": _SafePool}
     pools.pool_classes_by_scheme = classes
@@ -191,10 +191,10 @@ def _fetch(repo: Repo, url: str, branch: str | None, username: str | None, token
             "origin_not_found", f"There is no repository at {url}, or the credential may not see it."
         ) from error
     except (GitProtocolError, HangupException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        if isinstance(_WayOut.failure, AddressRefused):
-            raise ReaderError("address_refused", str(_WayOut.failure)) from error
-        if _WayOut.failure is not None:
-            raise ReaderError("origin_unreachable", str(_WayOut.failure), retryable=True) from error
+        if isinstance(_GuardedConnections.failure, AddressRefused):
+            raise ReaderError("address_refused", str(_GuardedConnections.failure)) from error
+        if _GuardedConnections.failure is not None:
+            raise ReaderError("origin_unreachable", str(_GuardedConnections.failure), retryable=True) from error
         if " 403 " in str(error):
             raise ReaderError(
                 "credentials_refused", f"{parts.hostname} does not let this repository be read."
@@ -222,7 +222,7 @@ def answers(commands: Iterator[bytes]) -> Iterator[Mapping[str, Any]]:
         try:
             match command["do"]:
                 case "open":
-                    _WayOut.outbound = Outbound.of_json(command["outbound"])
+                    _GuardedConnections.outbound = Outbound.of_json(command["outbound"])
                     reader = Reader(command)
                     yield {"commit": reader.commit}
                 case "list":

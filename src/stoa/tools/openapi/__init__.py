@@ -24,6 +24,14 @@ YAML_CHARACTERS_MAX: Final = 2_000_000
 """YAML is read at about a megabyte a second; larger documents come as JSON."""
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
 _OTHER_METHODS: Final = ("head", "options", "trace", "query")
+_CORE: Final = (
+    ("merge", "<<", "<"),
+    ("null", "null|Null|NULL|~|", "nN~\0"),
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", "[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+)
+"""Tag, pattern and first characters of the plain values that are not text."""
 
 
 def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
@@ -61,7 +69,7 @@ def plan(document: Mapping[str, Any] | str, request: ImportRequest) -> Imported:
 
 def _check(root: Mapping[str, Any], request: ImportRequest) -> None:
     version = str(root.get("openapi") or "")
-    if not re.match(r"^3\.[012](\.|$)", version):
+    if not re.match(r"^3(\.[012])?(\.|$)", version):
         found = (
             f"OpenAPI {version}"
             if version
@@ -88,20 +96,28 @@ def _operations(root: Mapping[str, Any], request: ImportRequest) -> Iterator[tup
         except Unusable as error:
             yield str(path), {str(path)}, f"{error.path} {error}"
             continue
-        for method in (*_METHODS, *_OTHER_METHODS):
-            operation = item.get(method)
-            if operation is None:
-                continue
+        for method, operation in _methods(item):
             title = f"{method.upper()} {path}"
             names = {title}
             if not isinstance(operation, Mapping) or not str(path).startswith("/"):
                 yield title, names, "it must be an object under a path that begins with /"
                 continue
             names.add(str(operation.get("operationId") or title))
-            if method in _OTHER_METHODS:
+            if method not in _METHODS:
                 yield title, names, f"{method.upper()} is no method that a tool can have"
             else:
                 yield title, names, Operation(root, request, str(path), method, item, operation)
+
+
+def _methods(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A path's operations, in one order for all documents; their methods are read in any case."""
+    more = item.get("additionalOperations")
+    found = {str(name).lower(): value for name, value in item.items()}
+    for method in (*_METHODS, *_OTHER_METHODS):
+        if found.get(method) is not None:
+            yield method, found[method]
+    for name, value in more.items() if isinstance(more, Mapping) else ():
+        yield str(name).lower(), value
 
 
 def _distinct(made: Planned, others: Mapping[str, Planned]) -> Planned:
@@ -120,19 +136,30 @@ def _refused(path: str, reason: str) -> BadRequest:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        found = orjson.loads(text)
+        found = orjson.loads(text.removeprefix("\ufeff"))
     except orjson.JSONDecodeError as not_json:
-        if text.lstrip()[:1] == "{":
+        if text.lstrip("\ufeff \t\r\n")[:1] == "{":
             raise _refused("document", f"is no JSON: {not_json.msg} (line {not_json.lineno})") from not_json
         if len(text) > YAML_CHARACTERS_MAX:
             raise _refused(
                 "document", f"is YAML of more than {YAML_CHARACTERS_MAX} characters; send it as JSON"
             ) from not_json
-        yaml = importlib.import_module("yaml")  # Here, because hardly any server needs it to start.
-        try:
-            found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise _refused("document", f"is neither JSON nor YAML: {' '.join(str(error).split())[:200]}") from error
+        found = _yaml(text)
     if not isinstance(found, dict):
         raise _refused("document", "must be an object")
     return found
+
+
+def _yaml(text: str) -> Any:
+    """YAML 1.2's core schema, which OpenAPI prescribes: `on`, `no` and `2020-01-01` are text.
+
+    PyYAML reads YAML 1.1, in which they are truth values and dates.
+    """
+    yaml = importlib.import_module("yaml")  # Here, because hardly any server needs it to start.
+    loader = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {"yaml_implicit_resolvers": {}})
+    for tag, pattern, first in _CORE:
+        loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
+    try:
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise _refused("document", f"is neither JSON nor YAML: {' '.join(str(error).split())[:200]}") from error

@@ -37,9 +37,9 @@ class _Parameter(BaseModel):
 
     name: str = Field(min_length=1, max_length=200)
     in_: Literal["path", "query", "header", "cookie"] = Field(alias="in")
-    required: bool = False
-    description: str | None = None
-    schema_: dict[str, Any] | bool = Field(default_factory=dict[str, Any], alias="schema")
+    required: bool | None = False
+    description: Any = None
+    schema_: dict[str, Any] | bool | None = Field(None, alias="schema")
     content: dict[str, dict[str, Any]] | None = None
     style: str | None = None
     explode: bool | None = None
@@ -48,9 +48,9 @@ class _Parameter(BaseModel):
 class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    content: dict[str, dict[str, Any]]
-    required: bool = False
-    description: str | None = None
+    content: dict[str, dict[str, Any] | None]
+    required: bool | None = False
+    description: Any = None
 
 
 @dataclass(slots=True)
@@ -157,18 +157,15 @@ class Operation:
         servers = (
             self._operation.get("servers") or self._item.get("servers") or self._root.get("servers") or [{"url": "/"}]
         )
-        first = servers[0] if isinstance(servers, list) else None
-        if not isinstance(first, Mapping) or not isinstance(first.get("url"), str):
+        found = [_server(one, self._request.url) for one in servers] if isinstance(servers, list) else []
+        usable = [url for url in found if url is not None and url.startswith(("http://", "https://"))]
+        if not found or None in found:
             raise Unusable("servers", "must be a list of objects with a url")
-        url = str(first["url"])
-        variables = first.get("variables")
-        for name, variable in (variables if isinstance(variables, Mapping) else {}).items():
-            url = url.replace(f"{{{name}}}", str(variable.get("default", "")) if isinstance(variable, Mapping) else "")
-        if self._request.url is not None:
-            url = urljoin(self._request.url, url)
-        if not url.startswith(("http://", "https://")):
+        if not usable:
             raise Unusable("servers", "name no address; send base_url")
-        return url.rstrip("/")
+        if missing := re.search(r"\{[^{}/]*\}", usable[0]):
+            raise Unusable("servers", f"have no value for {missing[0]} in {usable[0][:200]}; send base_url")
+        return usable[0].rstrip("/")
 
     # --- arguments --------------------------------------------------------------------------------------------------
     def _parameters(self) -> str:
@@ -181,18 +178,21 @@ class Operation:
                 if parameter.required:
                     raise Skipped(f"it wants the cookie {name}, and tools send none")
                 continue
+            if where == "path" and f"{{{name}}}" not in path:
+                self._draft.notes.append(f"The parameter {name} is left out: it is not in the path.")
+                continue
+            if where == "path" and parameter.style in ("label", "matrix"):
+                raise Skipped(f"its parameter {name} is written as a {parameter.style}, and tools write plain values")
             argument = self._draft.take(name if where != "path" else re.sub(r"^(?=\d)|[^A-Za-z0-9_]", "_", name), where)
             if where == "path":
                 path = path.replace(f"{{{name}}}", f"\0{argument}\1")
             encoding = self._encoding(parameter)
             schema: Any = parameter.schema_
             if parameter.content:
-                media = next(iter(parameter.content.values()))
-                schema = media.get("schema") or {}
-            made = self._document.unfolded(schema, f"{place}.schema")
-            if parameter.description and isinstance(made, dict) and "description" not in made:
-                made = {**made, "description": parameter.description[:DESCRIPTION_CHARACTERS_MAX]}
-            self._draft.properties[argument] = made
+                media = next(iter(parameter.content.values())) or {}
+                schema = media.get("schema")
+            made = self._document.unfolded({} if schema is None else schema, f"{place}.schema")
+            self._draft.properties[argument] = _described(made, parameter.description)
             if parameter.required or where == "path":
                 self._draft.required.append(argument)
             self._draft.places[argument] = (
@@ -242,15 +242,14 @@ class Operation:
                     "and tools send JSON, forms and text"
                 )
             return
-        if self._method == "get":
+        if self._method == "get" and not body.required:
+            self._draft.notes.append("Its body is left out: HTTP gives a body of a GET no meaning.")
             return
         argument = self._draft.take("body", "json")
         schema = self._document.unfolded(
-            body.content[media].get("schema") or {}, f"requestBody.content.{media}.schema", writing=True
+            (body.content[media] or {}).get("schema") or {}, f"requestBody.content.{media}.schema", writing=True
         )
-        if body.description and isinstance(schema, dict) and "description" not in schema:
-            schema = {**schema, "description": body.description[:DESCRIPTION_CHARACTERS_MAX]}
-        self._draft.properties[argument] = schema
+        self._draft.properties[argument] = _described(schema, body.description)
         if body.required:
             self._draft.required.append(argument)
         self._draft.places[argument] = {"in": "body"} | ({"encoding": encoding} if encoding != "json" else {})
@@ -288,6 +287,27 @@ class Operation:
                 (headers if where == "header" else query).setdefault(str(scheme.get("name")), value)
             else:
                 self._draft.notes.append(f"The scheme {name} cannot be sent; send headers instead.")
+
+
+def _server(server: Any, document_url: str | None) -> str | None:
+    """A server's URL with its variables filled, or None if it has none."""
+    if not isinstance(server, Mapping) or not isinstance(server.get("url"), str):
+        return None
+    url = str(server["url"]).strip() or "/"
+    variables = server.get("variables")
+    for name, variable in (variables if isinstance(variables, Mapping) else {}).items():
+        if isinstance(variable, Mapping):
+            choices = variable.get("enum")
+            default = variable.get("default", choices[0] if isinstance(choices, list) and choices else None)
+            if default is not None:
+                url = url.replace(f"{{{name}}}", str(default))
+    return urljoin(document_url, url) if document_url is not None else url
+
+
+def _described(schema: Any, description: Any) -> Any:
+    if not isinstance(description, str) or not description or not isinstance(schema, dict) or "description" in schema:
+        return schema
+    return {**schema, "description": description[:DESCRIPTION_CHARACTERS_MAX]}
 
 
 def _body_encoding(named: str) -> str | None:

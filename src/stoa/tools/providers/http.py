@@ -1,16 +1,14 @@
 """Tools that are HTTP endpoints."""
 
 import asyncio
-import codecs
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from stoa.outbound import AddressRefused, Outbound, cause
-from stoa.outbound.client import BodyError, read_bounded
+from stoa.outbound import Outbound, refused
+from stoa.outbound.client import BodyError, decoded, read_bounded
+from stoa.outbound.describing import failure
 from stoa.tools import rules
 from stoa.tools.types import Call, CheckArguments, Definition, ToolKind, ToolResult
 
@@ -62,7 +60,8 @@ class HttpTool:
         except BodyError as error:
             return ToolResult(f"The service's answer {error}.", "tool_failed")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _unreachable(urlsplit(url).hostname or "", error)
+            code = "tool_address_refused" if refused(error) else "tool_unreachable"
+            return ToolResult(failure(error, url), code)
 
     async def _exchange(self, url: str, rest: dict[str, Any], call: Call) -> ToolResult:
         config, method, places = (
@@ -90,7 +89,7 @@ class HttpTool:
             content = await read_bounded(
                 response, bytes_max + SECRET_CHARACTERS_MAX
             )  # Secrets are removed before the text is truncated, which could cut one in two.
-            text = content.decode(_charset(response.charset), "replace")
+            text = decoded(content, response)
             text = rules.limited(rules.without_secrets(text, self._secrets), bytes_max)
         if response.status < 300:
             return ToolResult(text)
@@ -103,24 +102,6 @@ class HttpTool:
         return ToolResult(f"The service answered {response.status}: {text}", code)
 
 
-def _charset(named: str | None) -> str:
-    """The service's text encoding, if Python knows it; else UTF-8."""
-    try:
-        found = codecs.lookup(named or "utf-8")
-    except (LookupError, ValueError):
-        return "utf-8"
-    return found.name if found._is_text_encoding else "utf-8"  # noqa: SLF001 # pyright: ignore
-
-
-def _unreachable(host: str, error: Exception) -> ToolResult:
-    found = cause(error)
-    if isinstance(found, AddressRefused):
-        return ToolResult(str(found), "tool_address_refused")
-    if found is None and isinstance(getattr(error, "os_error", None), socket.gaierror):
-        return ToolResult(f"The host {host} cannot be resolved.", "tool_unreachable")
-    return ToolResult(str(found or f"{host} cannot be reached: {type(error).__name__}."), "tool_unreachable")
-
-
 def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, whole: bool) -> dict[str, Any]:
     """The request's body: the body argument, or the remaining arguments as a JSON object (`whole`: even if there are
     none).
@@ -129,6 +110,8 @@ def _body(rest: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]], *, w
         place = places.get(name, {})
         if place.get("in") == "body":
             if place.get("encoding") == "form":
-                return {"data": rules.as_query(value if isinstance(value, dict) else {name: value})}
-            return {"data": str(value)} if place.get("encoding") == "text" else {"json": value}
+                return {"data": rules.as_form(value if isinstance(value, dict) else {name: value})}
+            if place.get("encoding") == "text":
+                return {"data": rules.plain(value)}
+            return {"data": aiohttp.JsonPayload(value)}  # Not `json`, which sends nothing for None.
     return {"json": rest} if whole or rest else {}

@@ -10,6 +10,7 @@ from stoa.kernel.errors import BadRequest
 from stoa.runs.workflow import conditions, templates
 from stoa.runs.workflow.advice import advice
 from stoa.runs.workflow.graph import read
+from stoa.runs.workflow.nodes.agent import AgentNode
 from stoa.runs.workflow.nodes.node import Condition
 from stoa.runs.workflow.paths import field
 from stoa.runs.workflow.registry import NODE_TYPES, canonical
@@ -18,6 +19,10 @@ from tests.support.graphs import flow, node
 
 def forked(**fields: Any) -> dict[str, Any]:
     return flow(node("choice", "c", "start", options=[{"id": "x", "condition": condition(**fields)}]))
+
+
+SUBAGENT = "dynamiq.nodes.tools.agent_tool.SubAgentTool"
+BOXED = {"role": "Dig.", "sandbox": {"enabled": True, "backend": {"type": "dynamiq.sandboxes.E2BSandbox"}}}
 
 
 def refused(graph: Any) -> dict[str, str]:
@@ -86,7 +91,7 @@ def condition(**fields: Any) -> dict[str, Any]:
             "flow.nodes[1].prompt.messages[0].content",
             "without its {% endfor %}",
         ),
-        (flow(node("agent", "a", "start", sandbox={"enabled": True})), "flow.nodes[1].sandbox", "runs code"),
+        (flow(node("agent", "a", "start", sandbox={"enabled": True})), "flow.nodes[1].sandbox", "STOA_SANDBOX"),
         (flow(node("llm", "a", "start", approval={"enabled": True})), "flow.nodes[1].approval", "HumanFeedbackTool"),
         (flow(node("http", "a", "start", input_mapping={"x": 1})), "flow.nodes[1].input_mapping", "input_transformer"),
         (
@@ -111,9 +116,21 @@ def condition(**fields: Any) -> dict[str, Any]:
             "smaller",
         ),
         (
-            flow({"id": "t", "type": "dynamiq.nodes.converters.TextractFileConverter"}),
+            flow({"id": "t", "type": "dynamiq.nodes.converters.GoogleDocumentAIConverter"}),
             "flow.nodes[1].type",
             "upload the file to a knowledge base",
+        ),
+        (flow({"id": "t", "type": SUBAGENT, "depends": "start"}), "flow.nodes[1].type", "a tool for agents"),
+        (flow(node("agent", "a", "start", tools=[{"type": SUBAGENT, "name": "R"}])), "flow.nodes[1].tools", "no agent"),
+        (
+            flow(node("agent", "a", "start", tools=[{"type": SUBAGENT, "name": "R", "agent_factory": BOXED}])),
+            "flow.nodes[1].tools",
+            "offer that service as an MCP server",
+        ),
+        (
+            flow(node("agent", "a", "start", tools=[{"type": SUBAGENT, "agent_factory": {"tools": [{"type": "x"}]}}])),
+            "flow.nodes[1].tools[0].agent.tools[0].type",
+            "does not run",
         ),
         (flow({"id": "x", "type": {"a": 1}}), "flow.nodes[1].type", "does not run"),
         ({"nodes": [node("input", "start"), "x"]}, "flow.nodes[1]", "must be an object"),
@@ -149,7 +166,7 @@ def test_a_type_may_be_named_with_its_module() -> None:
 
 def test_every_type_that_runs_does_something() -> None:
     for one in NODE_TYPES.values():
-        assert (one.decide is None) != (one.work is None) or one.refused, one.name
+        assert (one.decide is None) != (one.work is None) or one.refused or one.tool_only, one.name
         assert one.schema.model_json_schema()
 
 
@@ -290,3 +307,20 @@ def test_a_large_flow_is_read_in_time() -> None:
     began = time.process_time()
     read(orjson.loads(orjson.dumps(flow(*nodes))))
     assert time.process_time() - began < 5
+
+
+def test_a_subagent_s_wrapper_is_the_agent_that_it_holds() -> None:
+    held = {
+        "name": "Inner",
+        "role": "Dig deep.",
+        "llm": {"type": "dynamiq.nodes.llms.OpenAI", "model": "m"},
+        "tools": [{"type": "dynamiq.nodes.tools.http_api_call.HttpApiCall", "name": "Look up"}],
+    }
+    tool = {"type": SUBAGENT, "name": "Researcher", "description": "Digs.", "agent_factory": held}
+    graph = read(flow(node("agent", "a", "start", tools=[tool])))
+    agent = next(one.node for one in graph.nodes if one.node.id == "a")
+    assert isinstance(agent, AgentNode)
+    (made,) = agent.agent({}).subagents
+    assert (made.name, made.description, made.instructions) == ("Researcher", "Digs.", "Dig deep.")
+    assert made.tools == ["Look_up"]
+    assert agent.needs().tools == ["Look_up"]

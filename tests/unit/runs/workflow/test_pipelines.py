@@ -55,6 +55,33 @@ async def test_what_a_document_is(mode: str, contents: list[str]) -> None:
     assert run.output("read")["documents"][0]["metadata"]["file_name"] == "rome.pdf"
 
 
+TABLE = FileText(
+    UUID(int=8),
+    "a.csv",
+    [
+        (None, "| Target | Kind |\n| --- | --- |\n| one \\| two | x |"),
+        (None, "| Target | Kind |\n| --- | --- |\n| three |  |\n|  | z |"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "contents", "rows"),
+    [
+        ({"content_column": "Target", "metadata_columns": ["Kind", "Gone"]}, ["one | two", "three"], [2, 3]),
+        ({}, ["Target: one | two\nKind: x", "Target: three", "Kind: z"], [2, 3, 4]),
+    ],
+)
+async def test_rows_of_a_table_are_documents(fields: dict[str, Any], contents: list[str], rows: list[int]) -> None:
+    run = await GraphRun(flow(node("csv", "read", "start", **fields)), files=[TABLE]).drive()
+    found = run.output("read")["documents"]
+    assert [one["content"] for one in found] == contents
+    assert [one["metadata"]["row_number"] for one in found] == rows
+    assert found[0]["metadata"].get("Kind") == ("x" if fields else None)
+    with pytest.raises(RunStopped, match="no column 'Nothing'; its columns: Target, Kind"):
+        await GraphRun(flow(node("csv", "read", "start", content_column="Nothing")), files=[TABLE]).drive()
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [

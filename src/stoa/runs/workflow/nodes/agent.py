@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stoa.runs.agent.checkpoint import turns_json
 from stoa.runs.agent.definition import Agent, Limits, Subagent
@@ -28,12 +28,23 @@ from stoa.runs.workflow.nodes.node import (
     Produced,
     fill,
 )
+from stoa.runs.workflow.nodes.subagent import SUBAGENT_TOOL, held_agent
 from stoa.runs.workflow.task import Task
 
 _AGENT: Final = "dynamiq.nodes.agents.Agent"
 _FEEDBACK: Final = "dynamiq.nodes.tools.HumanFeedbackTool"
 _PYTHON: Final = "dynamiq.nodes.tools.Python"
 _RETRIEVER: Final = "dynamiq.nodes.retrievers.VectorStoreRetriever"
+_NO_SANDBOX: Final = (
+    "runs commands in a service of its own, which this server does not call: offer that service as an MCP server"
+    " (POST /v1/tools), or write the work as a Python tool, which runs in the operator's sandbox (STOA_SANDBOX)"
+)
+
+
+class Sandbox(NodePart):
+    """A service where an agent runs commands of its own. There is none here."""
+
+    enabled: bool = False
 
 
 class AgentTool(NodePart):
@@ -52,6 +63,19 @@ class AgentTool(NodePart):
     use_multiple_params: bool = False
     llm: Mapping[str, Any] | None = None
     tools: Annotated[Sequence["AgentTool"], Field(max_length=128)] = ()
+    sandbox: Sandbox | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unwrapped(cls, given: Any) -> Any:
+        """A SubAgentTool is the agent that it holds, under its own name and description."""
+        if not isinstance(given, Mapping):
+            return given
+        fields = cast("Mapping[str, Any]", given)
+        if fields.get("type") != SUBAGENT_TOOL or (held := held_agent(fields)) is None:
+            return fields
+        own = {name: fields[name] for name in ("id", "name", "description", "approval") if name in fields}
+        return {**held, **own, "type": _AGENT}
 
     @property
     def title(self) -> str:
@@ -77,12 +101,6 @@ class AgentTool(NodePart):
     def needing_approval(self) -> Sequence[str]:
         """The tools that need a person's approval for each call."""
         return self.offered() if self.approval is not None and self.approval.enabled else ()
-
-
-class Sandbox(NodePart):
-    """Where an agent's own code runs. There is none here."""
-
-    enabled: bool = False
 
 
 class Switch(NodePart):
@@ -178,7 +196,7 @@ class AgentNode(Node):
     def problems(self) -> Iterator[tuple[str, str]]:
         yield from super().problems()
         if self.sandbox is not None and self.sandbox.enabled:
-            yield "sandbox", "runs code, which this server does not do"
+            yield "sandbox", _NO_SANDBOX
         if self.role and (why := templates.problem(self.role)):
             yield "role", why
         try:
@@ -192,6 +210,10 @@ class AgentNode(Node):
                     f"must name a skill of the project: upload {skill.name!r} as a ZIP (POST /v1/skills/upload)",
                 )
         for tool in self._all_tools():
+            if tool.sandbox is not None and tool.sandbox.enabled:
+                yield "tools", f"holds {tool.title!r}, whose sandbox {_NO_SANDBOX}"
+            if tool.type == SUBAGENT_TOOL:
+                yield "tools", f"holds {tool.title!r}, which holds no agent: give it agent_factory, or agent"
             if tool.type == _RETRIEVER and tool.knowledgebase_id is None:
                 yield (
                     "tools",

@@ -26,19 +26,24 @@ class ConverterNode(Node):
 
 
 async def _work(node: ConverterNode, _: Inputs, task: Task) -> AsyncGenerator[Step | Produced]:
+    made = [one for file in await readable_files(task) for one in documents_of(file, node.mode)]
+    yield Produced(
+        {"documents": [{"id": str(uuid5(task.run.id, f"{task.path}/{n}")), **one} for n, one in enumerate(made)]}
+    )
+
+
+async def readable_files(task: Task) -> Sequence[FileText]:
+    """The files of the run, each with a text. Raises NodeFailed."""
     files = await task.ports.files()
     if not files:
         raise NodeFailed("input_invalid", "the run has no files: send files with its form, or file_ids")
     for file in files:
         if file.error is not None:
             raise NodeFailed("file_unreadable", f"the file {file.name!r} cannot be read: {file.error}")
-    made = [one for file in files for one in _documents(file, node.mode)]
-    yield Produced(
-        {"documents": [{"id": str(uuid5(task.run.id, f"{task.path}/{n}")), **one} for n, one in enumerate(made)]}
-    )
+    return files
 
 
-def _documents(file: FileText, mode: Mode) -> Iterator[dict[str, Any]]:
+def documents_of(file: FileText, mode: Mode) -> Iterator[dict[str, Any]]:
     about = {"file_id": str(file.id), "file_name": file.name}
     if mode == "one-doc-per-file":
         yield _document([text for _, text in file.passages], about)
@@ -78,5 +83,6 @@ TYPES: Final = tuple(
         "HTMLConverter",
         "TextFileConverter",
         "ExcelFileConverter",
+        "TextractFileConverter",
     )
 )

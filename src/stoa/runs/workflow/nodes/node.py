@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from stoa.kernel.node_groups import NodeGroup
-from stoa.memory import Conversed
+from stoa.memory import MemoryAddition
 from stoa.runs.agent.steps import Step
 from stoa.runs.workflow import templates
 from stoa.runs.workflow.task import Task
@@ -178,7 +178,7 @@ class Produced:
     """The last step of a node: its output, before the transformer, and what a memory must store."""
 
     output: Any
-    remember: Conversed | None = None
+    remember: MemoryAddition | None = None
 
 
 class NodeFailed(Exception):
@@ -222,6 +222,8 @@ class NodeType:
     refused: str | None = None
     sandboxed: bool = False
     """Whether it needs a sandbox that the operator has configured."""
+    tool_only: bool = False
+    """Whether it may only be one of an agent's tools."""
 
     @property
     def title(self) -> str:

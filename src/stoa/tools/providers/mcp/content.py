@@ -17,21 +17,24 @@ LISTING_BYTES_MAX: Final = 1024 * 1024
 """Of all tools of a server: they are stored with its definition, and read with it."""
 
 
+_KNOWN: Final = frozenset({"content", "structuredContent", "toolResult"})
+"""A result without any of these is shown as it is, so that nothing is lost."""
+_ASIDE: Final = frozenset({"_meta", "isError", "is_error", "resultType", "ttlMs", "cacheScope"})
+
+
 # --- results --------------------------------------------------------------------------------------------------------
 def result_of(result: Mapping[str, Any]) -> ToolResult:
     """Text unchanged, other content as a line with its type, structured content unless it equals the text."""
-    content = result.get("content")
-    if content is not None and not isinstance(content, list | dict | str):
-        return ToolResult(
-            f"The MCP server answered with something that is no MCP (content is {content!r}).", "tool_failed"
-        )
-    blocks = _blocks(content)
+    blocks = _blocks(result.get("content"))
     parts = [_part(block) for block in blocks]
     structured = result.get("structuredContent", result.get("toolResult"))
     if structured is not None and not _said(structured, blocks):
         parts.append(_json(structured))
+    if not _KNOWN & result.keys() and (rest := {name: result[name] for name in result if name not in _ASIDE}):
+        parts.append(_json(rest))
     text = "\n".join(part for part in parts if part)
-    if result.get("isError") is True:
+    failed = any(isinstance(block, dict) and block.get("type") == "error" for block in blocks)  # Of some frameworks.
+    if failed or _true(result.get("isError", result.get("is_error"))):
         return ToolResult(text or "The tool failed and did not say why.", "tool_failed")
     return ToolResult(text)
 
@@ -60,8 +63,11 @@ def _part(block: Any) -> str:
             mime_type = f", {_text(block.get('mimeType'))}" if block.get("mimeType") else ""
             return f"[link to resource {_text(block.get('uri'))}{mime_type}] {': '.join(one for one in named if one)}"
         case _:
-            text = _text(block.get("text"))
-            return text if text and not kind else f"[{kind or 'content'}: not shown]"
+            return _text(block.get("text")) or f"[{kind or 'content'}: not shown]"
+
+
+def _true(value: Any) -> bool:
+    return str(value).strip().lower() in ("true", "1", "yes")
 
 
 def _resource(resource: Mapping[str, Any]) -> str:
@@ -131,7 +137,8 @@ def offer_of(tool: Any) -> tuple[Offer | None, str | None]:
     if len(schema) > SCHEMA_BYTES_MAX:
         return None, f"its schema is over {SCHEMA_BYTES_MAX} bytes"
     parameters = orjson.loads(schema)
-    if (parameters.get("type") or "object") != "object":
+    kinds = parameters.get("type") or "object"
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         return None, "its schema is no object's"
     words = (_text(tool.get("description")) or _text(tool.get("title"))).replace("\0", "\ufffd")
     given_hints = tool.get("annotations")

@@ -21,6 +21,7 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
+from stoa.tools.providers.mcp.messages import repaired
 from stoa.tools.types import Program
 
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -106,7 +107,7 @@ class _Lines(asyncio.SubprocessProtocol):
         if not line.strip():
             return
         try:
-            message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+            message = types.jsonrpc_message_adapter.validate_json(repaired(line, None), by_name=False)
         except (ValidationError, ValueError):
             self._garbage += 1
             if self._garbage > GARBAGE_MAX:

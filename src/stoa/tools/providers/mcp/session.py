@@ -4,6 +4,7 @@ Importing this module imports the SDK: `sessions` does it when it is needed.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Final
@@ -16,10 +17,16 @@ from stoa.outbound import Outbound
 from stoa.tools.providers.mcp import content, endpoint, program
 from stoa.tools.providers.mcp.failures import Failure, SessionLost
 from stoa.tools.providers.mcp.lenient import lenient, said
+from stoa.tools.providers.mcp.messages import session_lost
 from stoa.tools.types import Listing, Offer, Program, ToolResult
 
-PAGES_MAX: Final = 20
+PAGES_MAX: Final = content.TOOLS_MAX
+"""Pages of a list: some servers send one tool a page."""
 CLOSE_SECONDS_MAX: Final = 6.0
+SESSION_NOT_FOUND: Final = -32001
+"""The code of the SDKs' servers."""
+_UNANSWERED: Final = "SSE stream ended without a response"
+"""What the SDK says of it."""
 KEY: Final = "stoa/idempotency-key"
 """The idempotency key in a call's `_meta`, which is the same when the call is repeated."""
 _CLIENT: Final = types.Implementation(name="stoa", version="1")
@@ -117,7 +124,7 @@ class Session:
         offers: dict[str, Offer] = {}
         left_out: list[str] = []
         room = content.LISTING_BYTES_MAX
-        async with aclosing(self._tools()) as tools:  # type: ignore[type-var]
+        async with aclosing(self._tools(left_out)) as tools:  # type: ignore[type-var]
             async for tool in tools:
                 offer, problem = content.offer_of(tool)
                 if offer is None:
@@ -132,9 +139,10 @@ class Session:
             list(offers.values()), f"Left out: {'; '.join(left_out[:20])}".replace("\0", "\ufffd") if left_out else None
         )
 
-    async def _tools(self) -> AsyncIterator[Any]:
+    async def _tools(self, left_out: "list[str]") -> AsyncIterator[Any]:
         """The server's tools. Parsed here and not by the SDK, which refuses the whole list for one bad tool."""
         cursor: str | None = None
+        seen: set[str] = set()
         for _ in range(PAGES_MAX):
             params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
             page = await self._asked(types.ListToolsRequest(params=params))
@@ -144,9 +152,13 @@ class Session:
             for tool in found:
                 yield tool
             following = page.get("nextCursor")
-            if not isinstance(following, str) or not following or following == cursor:
+            if following is None or following == "":
                 return
-            cursor = following
+            cursor = following if isinstance(following, str) else json.dumps(following)
+            if cursor in seen:  # The server goes round in a circle.
+                return
+            seen.add(cursor)
+        left_out.append(f"what comes after the first {PAGES_MAX} pages")
 
     async def call(self, name: str, arguments: Mapping[str, Any], key: str) -> ToolResult:
         params = types.CallToolRequestParams(name=name, arguments=dict(arguments), _meta={KEY: key})  # pyright: ignore[reportArgumentType]
@@ -210,13 +222,29 @@ class Session:
         if isinstance(data, dict) and data.get(endpoint.CODE) == endpoint.FORGOTTEN:
             self.forgotten = True
             return SessionLost("tool_unreachable", error.error.message)
+        if _says_that_the_session_is_lost(error.error):
+            self.forgotten = True
+            return SessionLost("tool_unreachable", f"The MCP server has forgotten this session: {error.error.message}")
         if isinstance(data, dict) and endpoint.CODE in data:
             return Failure(str(data[endpoint.CODE]), error.error.message)
-        if error.error.code == types.CONNECTION_CLOSED:
-            return Failure(
-                "tool_failed", self.reason or f"The MCP server ended the conversation: {error.error.message}."
-            )
-        return Failure("tool_failed", f"The MCP server answered with an error: {error.error.message[:2_000]}")
+        if error.error.code == types.CONNECTION_CLOSED and self.reason is not None:
+            return Failure("tool_failed", self.reason)
+        if error.error.message == _UNANSWERED:
+            return Failure("tool_failed", "The MCP server closed the stream before it had answered.")
+        return Failure("tool_failed", f"The MCP server answered with an error: {_one_line(error.error.message)}")
+
+
+def _says_that_the_session_is_lost(error: Any) -> bool:
+    """Of servers that answer 200 to everything. Other codes with such words may be about the tool's own sessions."""
+    words = error.message.lower()
+    return "server not initialized" in words or (error.code == SESSION_NOT_FOUND and session_lost(words.encode()))
+
+
+def _one_line(message: str) -> str:
+    """Without the pages that pydantic writes about an invalid message."""
+    if message.startswith("Failed to parse"):
+        return " ".join(message.partition("[type=")[0].split())[:300]
+    return message[:2_000]
 
 
 async def open_program(declared: Program, seconds_max: float) -> Session:

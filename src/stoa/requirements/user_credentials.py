@@ -19,13 +19,13 @@ from stoa.requirements.errors import RequirementsUnmet
 from stoa.requirements.ports import Exchange, ExchangeFailed, Vault
 from stoa.requirements.service import Requirements, tokens_of
 from stoa.requirements.store import SQL
-from stoa.requirements.types import Held, Lent
+from stoa.requirements.types import RequirementState, UserCredentials
 
 _log = structlog.get_logger("stoa.requirements")
-_NOTHING = Lent()
+_NOTHING = UserCredentials()
 
 
-class Lending:
+class UserCredentialSource:
     def __init__(
         self, database: Database, vault: Vault, exchange: Exchange, requirements: Requirements, clock: Clock
     ) -> None:
@@ -42,7 +42,7 @@ class Lending:
             held = await store.held(tx, principal.org_id, app_id, user_id)
         _check(held, user_id)
 
-    async def lend(self, org_id: UUID, app_id: UUID, user_id: str | None) -> Lent:
+    async def lend(self, org_id: UUID, app_id: UUID, user_id: str | None) -> UserCredentials:
         """For a run that a node executes. Raises RequirementsUnmet, because the user may have disconnected since the
         run started."""
         async with internal_statement(self._database) as tx:
@@ -62,9 +62,9 @@ class Lending:
                     withheld.add(tool)
                 else:
                     credentials.setdefault(tool, {}).update(fields)
-        return Lent(credentials, frozenset(withheld))
+        return UserCredentials(credentials, frozenset(withheld))
 
-    async def _opened(self, held: Held) -> Mapping[str, str] | None:
+    async def _opened(self, held: RequirementState) -> Mapping[str, str] | None:
         """The user's fields, or None if they cannot be decrypted or renewed."""
         assert held.connection_id is not None
         assert held.secret is not None
@@ -78,7 +78,7 @@ class Lending:
             return await self._renewed(held, fields)
         return fields
 
-    async def _renewed(self, held: Held, fields: Mapping[str, str]) -> Mapping[str, str] | None:
+    async def _renewed(self, held: RequirementState, fields: Mapping[str, str]) -> Mapping[str, str] | None:
         """The fields with a new access token. Runs of this node share one renewal, because a refresh token may be
         usable only once."""
         assert held.connection_id is not None
@@ -88,7 +88,7 @@ class Lending:
             task.add_done_callback(lambda _: self._renewing.pop(key, None))
         return await asyncio.shield(self._renewing[key])
 
-    async def _renew(self, held: Held, fields: Mapping[str, str]) -> Mapping[str, str] | None:
+    async def _renew(self, held: RequirementState, fields: Mapping[str, str]) -> Mapping[str, str] | None:
         """Calls the service outside of any transaction. If another node has renewed the token meanwhile, the database
         keeps that node's token."""
         requirement, connection_id = held.requirement, held.connection_id
@@ -110,7 +110,7 @@ class Lending:
             await tx.fetchval(SQL.renew, requirement.org_id, connection_id, sealed, ends, held.secret)
         return renewed
 
-    async def _given_up(self, held: Held) -> Mapping[str, str] | None:
+    async def _given_up(self, held: RequirementState) -> Mapping[str, str] | None:
         """Deletes a connection that its service no longer accepts. If it was renewed or replaced meanwhile, returns the
         new fields."""
         org_id, connection_id = held.requirement.org_id, held.connection_id
@@ -123,11 +123,11 @@ class Lending:
         return orjson.loads(self._vault.open(connection_id, secret)) if secret is not None else None
 
 
-def _unmet(held: Held) -> Held:
-    return Held(held.requirement, None, None, None)
+def _unmet(held: RequirementState) -> RequirementState:
+    return RequirementState(held.requirement, None, None, None)
 
 
-def _check(held: Sequence[Held], user_id: str | None) -> None:
+def _check(held: Sequence[RequirementState], user_id: str | None) -> None:
     unmet = {
         str(one.requirement.id): one.requirement.title for one in held if not (one.met or one.requirement.optional)
     }

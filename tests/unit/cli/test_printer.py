@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoa.cli.answer.paper import REPLACED, Paper
+from stoa.cli.answer.printer import REPLACED, AnswerPrinter
 from tests.support.screen import Screen
 
 BLOCKS = [
@@ -26,7 +26,7 @@ SIZE = os.terminal_size((40, 400))
 class Terminal:
     def __init__(self, size: os.terminal_size = SIZE, *, live: bool = True) -> None:
         self.file = io.StringIO()
-        self.paper = Paper(self.file, live=live, size=lambda: self.size)
+        self.printer = AnswerPrinter(self.file, live=live, size=lambda: self.size)
         self.size = size
 
     @property
@@ -50,13 +50,13 @@ def test_a_recovery_leaves_no_trace_where_it_fits(
     said = "".join(first)
     terminal = Terminal()
     for end in range(0, len(said) + 1, step):
-        terminal.paper.draw(said[:end], "Thinking …")
+        terminal.printer.draw(said[:end], "Thinking …")
     kept = said[: data.draw(st.integers(0, len(said)))]
-    terminal.paper.draw(kept)
+    terminal.printer.draw(kept)
     whole = kept + "".join(then)
     for end in range(len(kept), len(whole) + 1, step):
-        terminal.paper.draw(whole[:end])
-    terminal.paper.finish(whole)
+        terminal.printer.draw(whole[:end])
+    terminal.printer.finish(whole)
     if whole.strip():
         assert terminal.screen == once_in_blocks(whole)
     assert REPLACED not in terminal.file.getvalue()
@@ -65,8 +65,8 @@ def test_a_recovery_leaves_no_trace_where_it_fits(
 def once_in_blocks(text: str) -> str:
     """As it is drawn when it comes without a break: block by block."""
     terminal = Terminal()
-    terminal.paper.draw(text)
-    terminal.paper.finish(text)
+    terminal.printer.draw(text)
+    terminal.printer.finish(text)
     return terminal.screen
 
 
@@ -75,17 +75,17 @@ def test_a_block_that_is_taller_than_the_window_is_there_once() -> None:
     terminal = Terminal(size)
     lines = [f"- entry {number:03}" for number in range(60)]
     for end in range(1, 61):
-        terminal.paper.draw("\n".join(lines[:end]) + "\n")
-    terminal.paper.finish("\n".join(lines) + "\n")
+        terminal.printer.draw("\n".join(lines[:end]) + "\n")
+    terminal.printer.finish("\n".join(lines) + "\n")
     assert [terminal.screen.count(f"entry {number:03}") for number in range(60)] == [1] * 60
 
 
 def test_a_narrower_window_is_erased_to_its_last_row() -> None:
     terminal = Terminal(os.terminal_size((80, 50)))
     words = "word " * 30
-    terminal.paper.draw(words, "status")
+    terminal.printer.draw(words, "status")
     terminal.size = os.terminal_size((20, 50))
-    terminal.paper.finish("")
+    terminal.printer.finish("")
     # What a terminal that breaks old lines anew shows cannot be emulated here; the rows that are erased are those.
     assert "\x1b[10A" in terminal.file.getvalue()
 
@@ -96,14 +96,14 @@ def test_a_very_long_answer_is_drawn_quickly_and_whole() -> None:
     began = time.monotonic()
     for _ in range(60):
         text += "One long paragraph without an end. " * 100
-        terminal.paper.draw(text)
+        terminal.printer.draw(text)
     assert time.monotonic() - began < 6
-    terminal.paper.finish(text)
+    terminal.printer.finish(text)
     assert terminal.screen.count("paragraph") >= 6_000
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\x1b]0;title\x07b", "\x9b31m", "\u202egnp.exe", "a\rb"])
 def test_controls_are_replaced(text: str) -> None:
     terminal = Terminal(live=False)
-    terminal.paper.finish(text)
+    terminal.printer.finish(text)
     assert not set(terminal.file.getvalue()) & set("\x1b\x07\x9b\u202e\r")

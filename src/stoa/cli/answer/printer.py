@@ -35,7 +35,7 @@ class Printed:
     """The width of each line. A narrower window breaks it into several rows."""
 
 
-class Paper:
+class AnswerPrinter:
     """`live`: the file is a terminal whose cursor can be moved. Otherwise only finished text is written."""
 
     def __init__(self, file: IO[str], *, live: bool, size: Callable[[], os.terminal_size] | None = None) -> None:

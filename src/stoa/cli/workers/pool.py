@@ -81,7 +81,7 @@ class Pace:
     """The time from then until a worker is killed."""
 
 
-class Crew:
+class WorkerPool:
     def __init__(
         self,
         count: int,
