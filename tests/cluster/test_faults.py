@@ -120,10 +120,13 @@ async def test_a_node_that_cannot_reach_the_database(start: Start, dsn: str, ups
             last = ""
             async for event, _ in one.follow(run_id):
                 last = event["type"]
+                following.set()
             return last
 
+        following = asyncio.Event()
         watching = asyncio.create_task(watch())
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            await following.wait()
         way.block()
         blocked = time.monotonic()
         seen: list[dict[str, Any]] = []
