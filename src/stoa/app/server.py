@@ -269,6 +269,7 @@ def _app(title: str, description: str, routers: Sequence[APIRouter]) -> FastAPI:
         license_info={"name": "Apache-2.0"},
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         generate_unique_id_function=openapi.operation_id,
     )
     errors.install(app)

@@ -5,13 +5,18 @@ function, and has an example for each JSON request. A model defines its example 
 (stoa.http.wire).
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+import orjson
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from stoa.http.wire import REFUSAL_CONTENT, REFUSAL_MEANINGS
 
@@ -48,7 +53,7 @@ def described(name: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
-    """Replaces `app.openapi`; the document is made at the first request for it."""
+    """Replaces `app.openapi`, and serves the document at `/openapi.json`."""
     make = app.openapi
 
     def fit() -> dict[str, Any]:
@@ -63,6 +68,25 @@ def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         return app.openapi_schema
 
     app.openapi = fit  # type: ignore[method-assign] # the framework's documented way
+    app.router.routes.append(_route(app))
+
+
+def _route(app: FastAPI) -> Route:
+    """The document is made and encoded once, at the first request for it, in a thread: for the largest host this takes
+    more than a second of CPU."""
+    lock = asyncio.Lock()
+    encoded: list[bytes] = []
+
+    async def document(request: Request) -> Response:
+        async with lock:
+            if not encoded:
+                encoded.append(await asyncio.to_thread(lambda: orjson.dumps(app.openapi())))
+        body = encoded[0]
+        if root_path := request.scope.get("root_path", "").rstrip("/"):
+            body = b'%b,"servers":%b}' % (body[:-1], orjson.dumps([{"url": root_path}]))
+        return Response(body, media_type="application/json")
+
+    return Route("/openapi.json", document, include_in_schema=False)
 
 
 def _bring_in(model: type[BaseModel], schemas: dict[str, Any]) -> None:
