@@ -240,7 +240,7 @@ async def _source(outbound: Outbound, url: str) -> str:
 
 
 def _fetched(outbound: Outbound, url: str, home: Path) -> str:
-    reader._WayOut.outbound, reader._WayOut.failure = outbound, None
+    reader._GuardedConnections.outbound, reader._GuardedConnections.failure = outbound, None
     job = {"path": None, "home": str(home), "branch": None, "commit": None, "username": None, "token": None, "skip": 0}
     try:
         return reader.Reader({**job, "url": url}).commit

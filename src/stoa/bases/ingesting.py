@@ -37,7 +37,7 @@ from stoa.kernel.supervise import Heartbeat, Supervisor, spread
 
 SWEEP_SECONDS: Final = 5.0
 ORPHAN_SECONDS: Final = 600.0
-PROGRESS_SECONDS: Final = 1.0
+PROGRESS_SECONDS: Final = 0.5
 _log = structlog.get_logger("stoa.bases.ingesting")
 T = TypeVar("T")
 

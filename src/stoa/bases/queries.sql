@@ -272,9 +272,9 @@ UPDATE knowledge_items i
     SET status = 'processed', node_id = NULL, deadline = NULL, served_sha256 = i.sha256, served_name = i.name,
     served_mime_type = i.mime_type, pages = s.pages, pages_done = s.pages, chunks = s.chunks, built_chunks = NULL,
     chunks_done = s.chunks, chunks_total = s.chunks,
-    warnings = CASE WHEN s.warnings IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(s.warnings)) END,
+    warnings = CASE WHEN s.warnings IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(s.warnings::jsonb)) END,
     error = NULL, built = $2, processed_at = now()
-FROM unnest($3::uuid[], $4::int[], $5::int[], $6::jsonb[]) AS s (id, pages, chunks, warnings)
+FROM unnest($3::uuid[], $4::int[], $5::int[], $6::text[]) AS s (id, pages, chunks, warnings)
 WHERE i.org_id = $1 AND i.id = s.id;
 
 -- name: fail

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+import orjson
+
 from stoa.bases import rules, store
 from stoa.bases.deletions import Deletions
 from stoa.bases.languages import LanguageChoice
@@ -131,7 +133,7 @@ class Settling:
             ids,
             [one.prepared.converted.pages for one in owned],
             [len(one.prepared.new.chunks) for one in owned],
-            [list(one.prepared.converted.warnings) or None for one in owned],
+            [_as_text(one.prepared.converted.warnings) for one in owned],
         )
 
     async def _one(self, item: Item, prepared: Sequence[Prepared]) -> _Settled | None:
@@ -191,3 +193,8 @@ async def locked(tx: Tx, item: Item) -> Item:
     if row is None or not is_owned(row, item):
         raise Superseded
     return store.item_of(row)
+
+
+def _as_text(warnings: Sequence[str]) -> str | None:
+    """A list of lists would become a two-dimensional array."""
+    return orjson.dumps(list(warnings)).decode() if warnings else None
