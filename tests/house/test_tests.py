@@ -56,14 +56,15 @@ def test_an_import_of_a_test_is_found() -> None:
 
 DATABASES_MAX = 10
 OWN_DATABASES = {
-    "tests/slice/index/test_index.py": (38, "counts whole tables, which must be empty at the end"),
+    "tests/slice/index/test_index.py": (39, "counts whole tables, which must be empty at the end"),
     "tests/e2e/test_console.py": (14, "looks at lists of everything"),
     "tests/http/test_agents.py": (14, "each has tools of its own"),
     "tests/http/test_lists.py": (14, "each fills the lists to a count"),
     "tests/http/test_ocr.py": (14, "each has settings of its own, and counts all that was billed"),
-    "tests/http/test_people.py": (14, "the same people join anew"),
+    "tests/http/test_people.py": (16, "the same people join anew"),
     "tests/http/test_traces.py": (14, "looks at lists of everything"),
     "tests/slice/runs/test_claims.py": (12, "a claim takes any run that waits"),
+    "tests/http/test_agent_edges.py": (11, "each has a model and tools of its own"),
     "tests/slice/runs/test_poisoned_runs.py": (11, "each has settings of its own"),
 }
 """Modules of which more than DATABASES_MAX tests take a database of their own, and why they cannot share one."""

@@ -101,7 +101,7 @@ async def _root(talk: Exchanges) -> None:
     await talk.ask("the root takes a form", "POST /", data=form, files=[("files", ("b.txt", b"The sea is red."))])
     await talk.ask("the root streams", "POST /", json={**HI, "stream": True})
     await talk.ask("the root accepts", "POST /", json={**HI, "execution_mode": "async"})
-    calling = {**HI, "execution_mode": "async", "callbacks": [{"url": "https://127.0.0.1/hook", "metadata": {"n": 1}}]}
+    calling = {**HI, "execution_mode": "async", "callbacks": [{"url": "https://localhost/hook", "metadata": {"n": 1}}]}
     accepted = await talk.ask("the root will call back", "POST /", json=calling)
     await talk.ask("callbacks without async", "POST /", json={**HI, "callbacks": calling["callbacks"]})
     six = {**calling, "callbacks": calling["callbacks"] * 6}
