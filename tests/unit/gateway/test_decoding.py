@@ -25,6 +25,7 @@ def raw(data: bytes) -> bytes:
         ("deflate", raw(TEXT)),
         ("identity", TEXT),
     ],
+    ids=["gzip", "x-gzip", "GZIP", "zlib", "raw deflate", "identity"],  # A gzip header holds the time.
 )
 @pytest.mark.parametrize("size", [3, 10_000])
 def test_pieces(encoding: str, body: bytes, size: int) -> None:
@@ -46,6 +47,7 @@ def test_what_is_flushed_is_read_at_once() -> None:
         ("deflate", b"\xff" * 20, "cannot be read"),
         ("gzip", gzip.compress(b"\0" * 2 * DECODED_BYTES_MAX), "expands to over"),
     ],
+    ids=["br", "no gzip", "no deflate", "a bomb"],
 )
 def test_what_cannot_be_read_says_why(encoding: str, body: bytes, words: str) -> None:
     with pytest.raises(Undecodable, match=words):
