@@ -185,14 +185,19 @@ class Campaign:
     async def settled(self) -> None:
         began = time.monotonic()
         async with asyncio.timeout(SETTLE_SECONDS_MAX):
-            for status in ("pending", "processing"):
-                path = f"/v1/knowledgebases/{self.base_id}/items?status={status}&page_size=1"
-                while (await self.call("GET", path)).json()["pagination"]["total_count"]:
-                    await asyncio.sleep(0.1)
+            # One request for both: an item whose worker was killed goes from processing back to pending.
+            while any(item["status"] in ("pending", "processing") for item in await self.items()):
+                await asyncio.sleep(0.1)
         self.report.settled_seconds = time.monotonic() - began
 
+    async def items(self) -> list[dict[str, Any]]:
+        """All of them: a campaign has 500 files at most."""
+        answer = (await self.call("GET", f"/v1/knowledgebases/{self.base_id}/items?page_size=500")).json()
+        assert answer["pagination"]["total_count"] == len(answer["data"])
+        return answer["data"]
+
     async def check(self) -> None:
-        items = (await self.call("GET", f"/v1/knowledgebases/{self.base_id}/items?page_size=500")).json()["data"]
+        items = await self.items()
         assert {item["status"] for item in items} == {"processed"}, [
             item.get("error") for item in items if item["status"] != "processed"
         ]
