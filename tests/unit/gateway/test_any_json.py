@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from stoa.gateway import Finish, Notice, ProviderData, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from stoa.gateway.providers.failures import classified, found
 from stoa.gateway.providers.fields import COUNT_MAX
+from tests.support.json_places import places, put
 from tests.support.wires import DONE, Heard, event, hear
 
 TIMES = int(os.environ.get("ANY_JSON", "1"))
@@ -134,22 +135,6 @@ ANTHROPIC: list[dict[str, Any]] = [
     {"type": "message_stop"},
 ]
 SCRIPTS = {"openai": OPENAI, "anthropic": ANTHROPIC}
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value within a value, its own included."""
-    found_ = [path]
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        found_ += places(inner, (*path, key))
-    return found_
-
-
-def put(value: Any, path: tuple[Any, ...], other: Any) -> Any:
-    if not path:
-        return other
-    copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[path[0]] = put(copy[path[0]], path[1:], other)
-    return copy
 
 
 PLACES = {

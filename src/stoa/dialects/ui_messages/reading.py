@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from stoa.dialects.fields import objects
 from stoa.dialects.threads import Turn
 from stoa.kernel.errors import BadRequest
 
@@ -45,9 +46,7 @@ def _items(message: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise BadRequest.field("messages", f"hold a message of the role {str(role)[:40]!r}")
     items: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
-    for part in message.get("parts") or ():
-        if not isinstance(part, dict):
-            continue
+    for part in objects(message.get("parts") or None, "messages.parts"):
         kind = str(part.get("type"))
         if kind == "text" and part.get("text"):
             parts.append({"type": "input_text", "text": part["text"]})
